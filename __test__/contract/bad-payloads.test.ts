@@ -1,0 +1,133 @@
+// Contract section 5: a client that sends nonsense gets an answer; the service and the others do not suffer.
+
+import { connect, drained, members, never, received, start, type Client, type Running } from '../harness';
+
+let running: Running;
+let roomId: string;
+let client: Client;
+let peer: Client;
+beforeEach(async () => {
+  running = await start();
+  const room = await running.service.createRoom('r');
+  roomId = room.id;
+  [client, peer] = (await members(running, room, 2)) as [Client, Client];
+});
+
+const nonsense: Array<[string, unknown]> = [
+  ['null', null],
+  ['a string', 'text'],
+  ['a number', 5],
+  ['an array', []],
+  ['an empty object', {}],
+  ['a numeric room id', { roomId: 5 }],
+  ['a null room id', { roomId: null }],
+  ['an object as room id', { roomId: { toString: 'x' } }],
+  ['binary', Buffer.from([1])],
+  ['a binary room id', { roomId: Buffer.from([1]) }],
+  ['a deep object', JSON.parse(`${'{"a":'.repeat(2000)}1${'}'.repeat(2000)}`)],
+];
+
+describe.each(['room:join', 'room:leave', 'message', 'typing', 'document:edit'])('%s', (event) => {
+  test.each(nonsense)('with %s is refused', async (_name, payload) => {
+    expect(await client.emitWithAck(event, payload)).toMatchObject({
+      ok: false,
+      error: { code: 'ERR_INVALID_ARGUMENT', message: expect.any(String) },
+    });
+    await drained(running.service, client);
+    expect(client.connected).toBe(true);
+    expect(received(client, 'error')).toHaveLength(1);
+    expect(received(client, 'error')[0]).toMatchObject({ event, code: 'ERR_INVALID_ARGUMENT' });
+    await never(running.service, event, peer);
+    await never(running.service, 'error', peer);
+  });
+
+  test('without a payload is refused', async () => {
+    expect(await client.emitWithAck(event)).toMatchObject({ ok: false, error: { code: 'ERR_INVALID_ARGUMENT' } });
+    client.emit(event);
+    await drained(running.service, client);
+    expect(client.connected).toBe(true);
+  });
+});
+
+test.each([
+  ['no content', {}],
+  ['a numeric content', { content: 5 }],
+  ['a null content', { content: null }],
+  ['an unknown type', { content: 'hi', type: 'video' }],
+  ['a numeric type', { content: 'hi', type: 5 }],
+  ['metadata that is no object', { content: 'hi', metadata: 'text' }],
+])('message with %s is refused', async (_name, fields) => {
+  expect(await client.emitWithAck('message', { roomId, ...fields })).toMatchObject({
+    ok: false,
+    error: { code: 'ERR_INVALID_ARGUMENT' },
+  });
+  await never(running.service, 'message', client, peer);
+  expect(running.service.getRoomMessages(roomId)).toEqual([]);
+});
+
+test.each([['yes'], [1], [{}]])('typing with isTyping %p is refused', async (isTyping) => {
+  expect(await client.emitWithAck('typing', { roomId, isTyping })).toMatchObject({
+    ok: false,
+    error: { code: 'ERR_INVALID_ARGUMENT' },
+  });
+  await never(running.service, 'typing', peer);
+});
+
+test('fields that a client may not set are not taken from it', async () => {
+  await client.emitWithAck('message', {
+    roomId,
+    content: 'hi',
+    id: 'forged',
+    userId: 'forged',
+    username: 'forged',
+    timestamp: '1970-01-01T00:00:00.000Z',
+    edited: true,
+  });
+  await drained(running.service, peer);
+  const [message] = received(peer, 'message');
+  expect(message.id).not.toBe('forged');
+  expect(message).not.toHaveProperty('edited');
+  expect(message).toMatchObject({ userId: client.id });
+  expect(message.username).not.toBe('forged');
+  expect(message.timestamp).not.toBe('1970-01-01T00:00:00.000Z');
+});
+
+test('keys with a meaning in JavaScript become own properties', async () => {
+  const metadata = JSON.parse('{"__proto__":{"polluted":1},"constructor":{"prototype":{"polluted":1}}}');
+  await client.emitWithAck('message', { roomId, content: 'hi', metadata });
+  const [stored] = running.service.getRoomMessages(roomId);
+  expect(Object.keys(stored!.metadata!).sort()).toEqual(['__proto__', 'constructor']);
+  expect(({} as any).polluted).toBeUndefined();
+  await drained(running.service, peer);
+  expect(Object.keys(received(peer, 'message')[0].metadata).sort()).toEqual(['__proto__', 'constructor']);
+});
+
+test('a client cannot join rooms that are not in the registry', async () => {
+  for (const name of [peer.id, client.id, '', '*', '#', `user:${peer.id}`, '__proto__', '\u0000']) {
+    expect(await client.emitWithAck('room:join', { roomId: name })).toMatchObject({ ok: false });
+  }
+  await running.service.emitToSocket(peer.id!, 'secret', 1);
+  await never(running.service, 'secret', client);
+});
+
+test.each(['', '0', 'constructor', '__proto__', 'hasOwnProperty', 'a"b\\c\u0000', 'é日😀', 'x'.repeat(10_000)])(
+  'an event named %j goes to its listeners and does no harm',
+  async (event) => {
+    const heard: unknown[] = [];
+    running.service.getSocket(client.id!)!.on(event, (data) => heard.push(data));
+    client.emit(event, 'data');
+    await client.emitWithAck('room:leave', { roomId: 'unknown' });
+    await drained(running.service, client, peer);
+    expect(client.connected).toBe(true);
+    const marker = new Promise<void>((done) => running.service.getSocket(client.id!)!.on('marker', () => done()));
+    client.emit('marker');
+    await marker;
+    expect(heard).toEqual(['data']);
+  },
+);
+
+test('an event with a numeric name goes to its listeners', async () => {
+  const heard = new Promise((done) => running.service.getSocket(client.id!)!.on('7', done));
+  client.emit(7 as any, 'data');
+  expect(await heard).toBe('data');
+});

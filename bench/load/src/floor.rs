@@ -1,0 +1,236 @@
+//! The floor: the least a server can do for a chat. One thread, an epoll loop, plain non-blocking writes; the frame of
+//! a message is built once and written to every socket of the room. No heartbeat, no registry, no history.
+
+use crate::{
+    chat::{self, MESSAGE_EVENT, Packet},
+    wire::{Inbox, server_frame, upgrade_response},
+};
+use anyhow::{Context, Result};
+use memchr::memmem;
+use mio::{
+    Events, Interest, Poll, Token,
+    net::{TcpListener, TcpStream},
+};
+use serde_json::json;
+use std::{
+    collections::HashMap,
+    io::{self, ErrorKind, Read, Write},
+    net::{Ipv4Addr, SocketAddr},
+};
+
+const LISTENER: Token = Token(usize::MAX);
+const EVENTS_PER_POLL: usize = 1_024;
+const READ_BYTES: usize = 64 * 1024;
+
+const OPEN: &str = r#"0{"sid":"AAAAAAAAAAAAAAAAAAAA","upgrades":[],"pingInterval":25000,"pingTimeout":60000,"maxPayload":1000000}"#;
+const CONNECTED: &str = r#"40{"sid":"BBBBBBBBBBBBBBBBBBBB"}"#;
+const JOINED: &str = r#"430[{"ok":true}]"#;
+
+struct Peer {
+    stream: TcpStream,
+    inbox: Inbox,
+    upgraded: bool,
+    /// What the kernel had no room for.
+    unsent: Vec<u8>,
+}
+
+impl Peer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let written = if self.unsent.is_empty() {
+            write_some(&mut self.stream, bytes)?
+        } else {
+            0
+        };
+        self.unsent.extend(bytes.iter().skip(written));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.unsent.is_empty() {
+            let written = write_some(&mut self.stream, &self.unsent)?;
+            self.unsent.drain(..written);
+        }
+        Ok(())
+    }
+}
+
+/// Writes what the kernel takes now.
+fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    match stream.write(bytes) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+        written => written,
+    }
+}
+
+struct Floor {
+    poll: Poll,
+    peers: Vec<Option<Peer>>,
+    rooms: HashMap<Vec<u8>, Vec<usize>>,
+    buffer: Box<[u8]>,
+}
+
+/// Serves on a free port of 127.0.0.1 until standard input ends; prints `{port, pid, rooms}` first.
+pub fn serve(rooms: usize) -> Result<()> {
+    let mut listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    let poll = Poll::new()?;
+    poll.registry()
+        .register(&mut listener, LISTENER, Interest::READABLE)?;
+    let rooms: Vec<_> = (0..rooms)
+        .map(|room| format!("00000000-0000-4000-8000-{room:012}"))
+        .collect();
+    println!(
+        "{}",
+        json!({ "port": listener.local_addr()?.port(), "pid": std::process::id(), "rooms": rooms })
+    );
+    std::thread::spawn(|| {
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        std::process::exit(0);
+    });
+    let mut floor = Floor {
+        poll,
+        peers: Vec::new(),
+        rooms: HashMap::new(),
+        buffer: vec![0; READ_BYTES].into(),
+    };
+    let mut events = Events::with_capacity(EVENTS_PER_POLL);
+    loop {
+        floor.poll.poll(&mut events, None)?;
+        for event in &events {
+            if event.token() == LISTENER {
+                floor.accept(&listener)?;
+            } else if let Err(error) = floor.ready(event.token().0) {
+                floor.close(event.token().0);
+                if error.downcast_ref::<io::Error>().is_none() {
+                    eprintln!("connection closed: {error:#}");
+                }
+            }
+        }
+    }
+}
+
+impl Floor {
+    fn accept(&mut self, listener: &TcpListener) -> Result<()> {
+        loop {
+            let mut stream = match listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error.into()),
+            };
+            stream.set_nodelay(true)?;
+            let both = Interest::READABLE | Interest::WRITABLE;
+            self.poll
+                .registry()
+                .register(&mut stream, Token(self.peers.len()), both)?;
+            let peer = Peer {
+                stream,
+                inbox: Inbox::default(),
+                upgraded: false,
+                unsent: Vec::new(),
+            };
+            self.peers.push(Some(peer));
+        }
+    }
+
+    fn close(&mut self, index: usize) {
+        if let Some(peer) = self.peers.get_mut(index) {
+            *peer = None;
+        }
+        for members in self.rooms.values_mut() {
+            members.retain(|member| *member != index);
+        }
+    }
+
+    /// Writes what waits, then reads until the socket is empty: events are edge-triggered.
+    fn ready(&mut self, index: usize) -> Result<()> {
+        loop {
+            let Some(Some(peer)) = self.peers.get_mut(index) else {
+                return Ok(());
+            };
+            peer.flush()?;
+            let read = match peer.stream.read(&mut self.buffer) {
+                Ok(0) => return Err(io::Error::from(ErrorKind::UnexpectedEof).into()),
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error.into()),
+            };
+            let mut packets = Vec::new();
+            let fresh = self.buffer.get_mut(..read).unwrap_or_default();
+            if peer.upgraded {
+                peer.inbox.feed(fresh, |packet| {
+                    packets.push(packet.to_vec());
+                    Ok(())
+                })?;
+            } else if let Some(head) = peer.inbox.feed_head(fresh) {
+                upgrade(peer, &head)?;
+            }
+            for packet in packets {
+                self.obey(index, &packet)?;
+            }
+            if read < READ_BYTES {
+                return Ok(());
+            }
+        }
+    }
+
+    fn obey(&mut self, index: usize, packet: &[u8]) -> Result<()> {
+        match Packet::parse(packet) {
+            Packet::Connected => self.reply(index, CONNECTED),
+            Packet::Event(event) if event.starts_with(MESSAGE_EVENT) => self.deliver(event),
+            Packet::Event(_) => {
+                let Some(room) = chat::room_id(packet).and_then(until_quote) else {
+                    return Ok(());
+                };
+                self.rooms.entry(room.to_vec()).or_default().push(index);
+                self.reply(index, JOINED)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn reply(&mut self, index: usize, packet: &str) -> Result<()> {
+        if let Some(Some(peer)) = self.peers.get_mut(index) {
+            peer.write(&server_frame(packet)?)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a message, as long as the service's, to every member of its room.
+    fn deliver(&mut self, event: &[u8]) -> Result<()> {
+        let room = chat::room_id(event)
+            .and_then(until_quote)
+            .context("message without a room")?;
+        let content = chat::content(event)
+            .and_then(until_quote)
+            .context("message without content")?;
+        let Some(members) = self.rooms.get(room) else {
+            return Ok(());
+        };
+        let frame = server_frame(&format!(
+            r#"42["message",{{"id":"00000000-0000-4000-8000-000000000000","roomId":"{}","userId":"BBBBBBBBBBBBBBBBBBBB","username":"u000","content":"{}","type":"text","timestamp":"2026-01-01T00:00:00.000Z"}}]"#,
+            str::from_utf8(room)?,
+            str::from_utf8(content)?,
+        ))?;
+        for member in members {
+            if let Some(Some(peer)) = self.peers.get_mut(*member) {
+                // A peer that is gone is noticed when its socket is read.
+                let _ = peer.write(&frame);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn upgrade(peer: &mut Peer, head: &[u8]) -> Result<()> {
+    let name = b"Sec-WebSocket-Key: ";
+    let start = memmem::find(head, name).context("no WebSocket upgrade")? + name.len();
+    let rest = head.get(start..).unwrap_or_default();
+    let key = rest.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    peer.write(upgrade_response(key).as_bytes())?;
+    peer.write(&server_frame(OPEN)?)?;
+    peer.upgraded = true;
+    Ok(())
+}
+
+fn until_quote(bytes: &[u8]) -> Option<&[u8]> {
+    bytes.get(..memchr::memchr(b'"', bytes)?)
+}

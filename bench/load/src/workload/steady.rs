@@ -1,0 +1,39 @@
+//! A chat at a fixed rate: what one delivery costs the server.
+
+use super::{Usage, WARM_UP, Window};
+use crate::{
+    Target,
+    fleet::Fleet,
+    tally::{Delays, Deliveries, Phase, Tally},
+};
+use anyhow::Result;
+use serde::Serialize;
+use std::time::Duration;
+
+#[derive(Serialize)]
+pub struct Report {
+    connected: usize,
+    closed: u64,
+    #[serde(flatten)]
+    deliveries: Deliveries,
+    delay_ms: Delays,
+    #[serde(flatten)]
+    usage: Usage,
+}
+
+pub async fn run(target: &Target, rate: u32, duration: Duration) -> Result<Report> {
+    let fleet = Fleet::open(target, Tally::new(None)?).await?;
+    fleet.pace(Phase::Margin, rate, WARM_UP).await?;
+    fleet.drain().await;
+    let window = Window::open(target.pid)?;
+    fleet.pace(Phase::Normal, rate, duration).await?;
+    fleet.drain().await;
+    let usage = window.close()?;
+    Ok(Report {
+        connected: fleet.len(),
+        closed: fleet.tally(Tally::closed),
+        deliveries: fleet.tally(Tally::deliveries),
+        delay_ms: fleet.tally(Tally::normal_delays),
+        usage,
+    })
+}

@@ -1,0 +1,102 @@
+// Child processes of the benchmark: servers and load generators, each pinned to a core, each with a time limit. Every
+// child is stopped by its own process id, also when the benchmark itself is stopped.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+
+const START_LIMIT_MS = 15_000;
+const STOP_LIMIT_MS = 3_000;
+const ERROR_TEXT_LIMIT = 2_000;
+
+const children = new Set();
+
+process.on('exit', () => {
+  for (const child of children) child.kill('SIGKILL');
+});
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+  process.on(signal, () => process.exit(1));
+}
+
+/** Starts a program on one core; standard error is kept for messages. */
+function start(core, [command, ...args]) {
+  const child = spawn('taskset', ['-c', String(core), command, ...args], { stdio: 'pipe' });
+  const job = { child, errorText: '', ended: once(child, 'close') };
+  job.ended.catch(() => {});
+  children.add(child);
+  child.once('close', () => children.delete(child));
+  child.stdin.on('error', () => {}); // a child that has gone is noticed by its end
+  child.stderr.setEncoding('utf8').on('data', (text) => {
+    job.errorText = (job.errorText + text).slice(0, ERROR_TEXT_LIMIT);
+  });
+  return job;
+}
+
+/** Rejects after the limit; the timer does not outlive the promise. */
+async function within(limitMs, what, promise) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what} took longer than ${limitMs} ms`)), limitMs);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function stop(job) {
+  if (!children.has(job.child)) return;
+  job.child.kill('SIGTERM');
+  const timer = setTimeout(() => job.child.kill('SIGKILL'), STOP_LIMIT_MS);
+  await job.ended;
+  clearTimeout(timer);
+}
+
+/** A server that prints `{port, pid, rooms}` when it is ready and takes JSON lines. */
+export class Server {
+  #job;
+
+  static async start(core, command) {
+    const server = new Server();
+    server.#job = start(core, command);
+    try {
+      const lines = createInterface({ input: server.#job.child.stdout });
+      const line = once(lines, 'line').then(([text]) => JSON.parse(text));
+      const died = server.#job.ended.then(() => {
+        throw new Error(server.#job.errorText.trim() || 'the server ended at once');
+      });
+      Object.assign(server, await within(START_LIMIT_MS, 'starting the server', Promise.race([line, died])));
+      return server;
+    } catch (error) {
+      await server.stop();
+      throw error;
+    }
+  }
+
+  send(request) {
+    this.#job.child.stdin.write(`${JSON.stringify(request)}\n`);
+  }
+
+  stop() {
+    return stop(this.#job);
+  }
+}
+
+/** Runs a load generator to its end and resolves with its report; what it asks for goes to `onAsk`. */
+export async function runLoad(core, command, limitMs, onAsk) {
+  const job = start(core, command);
+  let report;
+  createInterface({ input: job.child.stdout }).on('line', (line) => {
+    const { ask, ...rest } = JSON.parse(line);
+    if (ask) onAsk(ask);
+    else report = rest;
+  });
+  try {
+    const [code] = await within(limitMs, 'the load', job.ended);
+    if (code !== 0 || !report) throw new Error(`the load failed: ${job.errorText.trim()}`);
+    return report;
+  } finally {
+    await stop(job);
+  }
+}

@@ -1,0 +1,54 @@
+// P1 to P3: a chat in one room, at a steady rate, as fast as it goes, and while JavaScript is blocked.
+
+export const rows = [
+  {
+    id: 'P1',
+    what: '1,000 clients in one room, 20 messages/s',
+    peers: ['native', 'A', 'F'],
+    rooms: 1,
+    load: ({ quick }) => ['steady', '--clients', 1000, '--rate', 20, '--seconds', quick ? 4 : 15],
+    figures: [
+      {
+        what: 'server CPU per delivered message, µs',
+        of: (report) => (report.server_cpu_s * 1e6) / report.deliveries,
+        targets: [{ max: 0.6, times: 'A' }, { max: 0.55, times: 'A' }, { max: 1.1, times: 'F' }],
+      },
+      { what: 'delay p99, ms', of: (report) => report.delay_ms.p99, targets: [] },
+    ],
+  },
+  {
+    id: 'P2',
+    what: '1,000 clients in one room, two messages in flight',
+    peers: ['native', 'A', 'F'],
+    rooms: 1,
+    load: ({ quick }) => ['saturate', '--clients', 1000, '--in-flight', 2, '--seconds', quick ? 4 : 10],
+    figures: [
+      {
+        what: 'deliveries per second',
+        of: (report) => report.deliveries_per_s,
+        targets: [{ min: 4.5, times: 'A' }],
+      },
+    ],
+  },
+  {
+    id: 'P3',
+    what: '200 clients, 20 messages/s, JavaScript blocked for 2 s',
+    peers: ['native', 'A'],
+    rooms: 1,
+    load: ({ quick }) => [
+      'block', '--clients', 200, '--rate', 20, '--seconds', quick ? 2 : 5, '--block-ms', 2000,
+    ],
+    figures: [
+      {
+        what: 'delay p99 of messages sent during the block, ms',
+        of: (report) => report.during_ms.p99,
+        targets: [{ below: 20 }],
+      },
+      {
+        what: 'that p99, in multiples of the p99 before the block',
+        of: (report) => report.during_ms.p99 / report.before_ms.p99,
+        targets: [{ max: 2 }],
+      },
+    ],
+  },
+];

@@ -1,0 +1,58 @@
+// The program around a `WebSocketService`, the same for every peer: an HTTP server on a free port, some rooms, one line
+// `{port, pid, rooms}` on standard output, then commands as JSON lines on standard input until that ends.
+
+import { createServer } from 'node:http';
+import { createInterface } from 'node:readline';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+
+/** Starts the service and obeys; `--rooms N` says how many rooms there are. */
+export async function main(WebSocketService) {
+  const { values } = parseArgs({ options: { rooms: { type: 'string', default: '1' } } });
+  const httpServer = createServer();
+  const service = new WebSocketService();
+  service.initialize(httpServer);
+  await new Promise((resolve) => httpServer.listen(0, '127.0.0.1', 4096, resolve));
+  const rooms = [];
+  for (let index = 0; index < Number(values.rooms); index += 1) {
+    const room = await service.createRoom(`room-${index}`);
+    rooms.push(room.id);
+  }
+  print({ port: httpServer.address().port, pid: process.pid, rooms });
+  for await (const line of createInterface({ input: process.stdin })) {
+    for (const [name, argument] of Object.entries(JSON.parse(line))) {
+      await commands[name](service, argument);
+    }
+  }
+  process.exit(0);
+}
+
+const commands = {
+  /** Keeps JavaScript busy for that many milliseconds. */
+  block(service, ms) {
+    const end = performance.now() + ms;
+    while (performance.now() < end);
+  },
+
+  /** Sends an event with `bytes` of payload to everyone, again and again for `seconds`. */
+  async broadcastAll(service, { event, bytes, seconds }) {
+    const end = performance.now() + seconds * 1000;
+    const text = 'x'.repeat(bytes);
+    for (let sequence = 0; performance.now() < end; sequence += 1) {
+      await service.broadcastToAll(event, { sequence, text });
+      await nextTurn();
+    }
+  },
+
+  stats(service) {
+    print({ stats: service.getStats() });
+  },
+
+  exit() {
+    process.exit(0);
+  },
+};
+
+function print(value) {
+  process.stdout.write(`${JSON.stringify(value)}\n`);
+}

@@ -1,0 +1,723 @@
+/// <reference types="node" />
+
+import { EventEmitter } from 'node:events';
+import type { IncomingHttpHeaders, IncomingMessage, Server as HTTPServer } from 'node:http';
+import type { Server as HTTPSServer } from 'node:https';
+import type { ParsedUrlQuery } from 'node:querystring';
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Shapes
+// ---------------------------------------------------------------------------------------------------------------------
+
+/**
+ * A connected user: one object for each connection, not for each person.
+ *
+ * For as long as the connection lives, every read returns the same object, and what a caller sets on it stays.
+ */
+export interface SocketUser {
+  /** The user id: `socket.userId` when a middleware or an override set it, else the socket id. */
+  id: string;
+  /** The Socket.IO id of the connection, 20 characters. */
+  socketId: string;
+  /** From `socket.user`, else from the handshake query. */
+  username?: string;
+  /** From `socket.user`, else from the handshake query. */
+  email?: string;
+  /** From `socket.user`. */
+  roles?: string[];
+  /** From `socket.user`; free for the application. */
+  metadata?: Record<string, any>;
+  /** When the connection was registered. */
+  connectedAt: Date;
+  /** When the client last sent an event. Heartbeats do not count. */
+  lastActivity: Date;
+}
+
+/** A room of the registry. The same object is returned on every read until the room is deleted. */
+export interface Room {
+  /** UUID v4. */
+  id: string;
+  name: string;
+  /** A label to filter by, `'default'` unless given. It is not a Socket.IO namespace. */
+  namespace: string;
+  /** Socket ids of the members. Live: a held reference shows later joins and leaves. */
+  members: Set<string>;
+  /** As given to {@link WebSocketService.createRoom}. */
+  metadata?: Record<string, any>;
+  createdAt: Date;
+  /** As given to {@link WebSocketService.createRoom}. */
+  createdBy?: string;
+}
+
+/** What a message holds; anything else is refused. */
+export type MessageType = 'text' | 'image' | 'file' | 'system';
+
+/** A message of a room. The same object is returned on every read for as long as the history keeps it. */
+export interface Message {
+  /** UUID v4. */
+  id: string;
+  roomId: string;
+  /** The user id of the sender. */
+  userId: string;
+  /** The name of the sender, when the sender was connected and has one. */
+  username?: string;
+  content: string;
+  type: MessageType;
+  metadata?: Record<string, any>;
+  /** When the server stored it. On the wire: ISO 8601 with milliseconds. */
+  timestamp: Date;
+  /** Set by the application. */
+  edited?: boolean;
+  /** Set by the application. */
+  editedAt?: Date;
+}
+
+/** Narrows who receives a broadcast. Options given together all hold. */
+export interface BroadcastOptions {
+  /** Socket ids that receive nothing. */
+  except?: string[] | undefined;
+  /** Only sockets of these user ids. */
+  users?: string[] | undefined;
+  /** Only members of the room with this id. */
+  room?: string | undefined;
+  /** Only members of rooms with this label. */
+  namespace?: string | undefined;
+  /** Accepted for compatibility; not used. */
+  metadata?: Record<string, any> | undefined;
+}
+
+/** See {@link WebSocketService.getStats}. */
+export interface ConnectionStats {
+  /** Connections since the service was made. */
+  totalConnections: number;
+  /** Connections at this moment. */
+  activeConnections: number;
+  /** Rooms at this moment. */
+  totalRooms: number;
+  /** Chat messages stored in the last 60 s. */
+  messagesPerMinute: number;
+  /** Payload bytes of the last 60 s, both directions. */
+  bytesPerMinute: number;
+  /** Mean round-trip time of the live connections in milliseconds; 0 with no connection. */
+  avgLatency: number;
+}
+
+/** See {@link WebSocketService.getRoomStats}. */
+export interface RoomStats {
+  roomId: string;
+  memberCount: number;
+  /** Messages that the history keeps. */
+  messageCount: number;
+  createdAt: Date;
+  /** Time of the newest message, else of the creation of the room. */
+  lastActivity: Date;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Sockets
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** The request that opened the connection, as Socket.IO describes it. */
+export interface Handshake {
+  /** What the client passed as `auth`; `{}` if nothing. */
+  auth: { [key: string]: any };
+  /** Headers of the first request, names in lower case. */
+  headers: IncomingHttpHeaders;
+  /** Query of the first request, `EIO` and `transport` included. */
+  query: ParsedUrlQuery;
+  /** Address of the peer. */
+  address: string;
+  /** Date of the handshake as text. */
+  time: string;
+  /** Date of the handshake in milliseconds since the epoch. */
+  issued: number;
+  /** Whether the connection is over TLS. */
+  secure: boolean;
+  /** Whether the request carried an `Origin` header. */
+  xdomain: boolean;
+  /** Path and query of the first request. */
+  url: string;
+}
+
+/** The reasons of Socket.IO. A disconnect made by a call on the service carries the reason given to that call instead. */
+export type DisconnectReason =
+  | 'transport close'
+  | 'transport error'
+  | 'ping timeout'
+  | 'parse error'
+  | 'client namespace disconnect'
+  | 'server namespace disconnect'
+  | (string & {});
+
+/** The part of a socket, or of a set of sockets, that sends. */
+export interface SocketEmitter {
+  /**
+   * Sends an event.
+   *
+   * @param event - not empty and not reserved by Socket.IO (`connect`, `disconnect`, ...)
+   * @param args - anything that Socket.IO sends; a function in the last place is the acknowledgement callback
+   */
+  emit(event: string, ...args: any[]): boolean;
+}
+
+/** One connection, with the members of a Socket.IO server socket. */
+export interface AuthenticatedSocket {
+  /** 20 characters, unguessable; not the session id of the transport. */
+  readonly id: string;
+  /** Set it in a middleware, or before `super.handleConnection(socket)`, to give the connection its identity. */
+  userId?: string;
+  /** Set it in a middleware, or before `super.handleConnection(socket)`; `username` and `email` are taken from it. */
+  user?: SocketUser;
+  /** The socket's own id, ids of rooms of the registry and plain Socket.IO rooms. */
+  readonly rooms: Set<string>;
+  /** Free for the application. */
+  data: any;
+  readonly handshake: Handshake;
+  /** `false` in a middleware and after the disconnect. */
+  readonly connected: boolean;
+
+  /**
+   * Sends an event to this client.
+   *
+   * @param event - not empty and not reserved by Socket.IO
+   * @param args - anything that Socket.IO sends; a function in the last place is called with the client's answer,
+   * and with an error first after {@link AuthenticatedSocket.timeout}
+   */
+  emit(event: string, ...args: any[]): boolean;
+
+  /** After the socket has gone; it has left its rooms by then. */
+  on(event: 'disconnect', listener: (reason: DisconnectReason, description?: any) => void): this;
+  /** While the socket goes; its rooms are still there. */
+  on(event: 'disconnecting', listener: (reason: DisconnectReason, description?: any) => void): this;
+  /** A client event. The last argument is a function when the client asked for an acknowledgement. */
+  on(event: string, listener: (...args: any[]) => void): this;
+
+  once(event: 'disconnect', listener: (reason: DisconnectReason, description?: any) => void): this;
+  once(event: 'disconnecting', listener: (reason: DisconnectReason, description?: any) => void): this;
+  once(event: string, listener: (...args: any[]) => void): this;
+
+  off(event: string, listener: (...args: any[]) => void): this;
+
+  /** Every client event that reaches JavaScript, before its own listeners. */
+  onAny(listener: (event: string, ...args: any[]) => void): this;
+
+  /** Joins a room of the registry (by id) or a plain Socket.IO room (any other name). */
+  join(room: string | string[]): Promise<void> | void;
+  leave(room: string): Promise<void> | void;
+
+  /** The members of a room, without this socket. A member of several of the rooms is addressed once. */
+  to(room: string | string[]): SocketEmitter;
+
+  /**
+   * The acknowledgement callback of the next `emit` is called with an error when the client has not answered in time.
+   *
+   * @param ms - milliseconds
+   */
+  timeout(ms: number): SocketEmitter;
+
+  /** The next `emit` may be lost if the client is not ready to receive. */
+  readonly volatile: SocketEmitter;
+
+  /**
+   * @param close - `true`: close the transport; otherwise only the Socket.IO connection is ended
+   */
+  disconnect(close?: boolean): this;
+}
+
+/**
+ * A handshake middleware.
+ *
+ * `next()` lets the connection in. `next(err)`, a throw or a rejection refuses it: the client gets `connect_error` with
+ * `err.message` and `err.data`. One that never calls `next` is refused after `connectTimeout`.
+ */
+export type SocketMiddleware = (
+  socket: AuthenticatedSocket,
+  next: (err?: Error & { data?: any }) => void,
+) => void | Promise<void>;
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Configuration
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** An origin as the npm package `cors` takes it: `true` reflects the request, `false` sends no header. */
+export type CorsStaticOrigin = boolean | string | RegExp | Array<boolean | string | RegExp>;
+
+/** Decides for each request; the result is taken like a {@link CorsStaticOrigin}. */
+export type CorsCustomOrigin = (
+  requestOrigin: string | undefined,
+  callback: (err: Error | null, origin?: CorsStaticOrigin) => void,
+) => void;
+
+/** As the npm package `cors` defines. */
+export interface CorsConfig {
+  /**
+   * A list or a RegExp also holds for WebSocket upgrades that carry an `Origin` header.
+   * @defaultValue `'*'`
+   */
+  origin?: CorsStaticOrigin | CorsCustomOrigin | undefined;
+  /** @defaultValue `true` when `cors` is absent, else `false` */
+  credentials?: boolean | undefined;
+  /** @defaultValue `'GET,HEAD,PUT,PATCH,POST,DELETE'` */
+  methods?: string | string[] | undefined;
+  /** Default: what the request asks for. */
+  allowedHeaders?: string | string[] | undefined;
+  /** Default: none. */
+  exposedHeaders?: string | string[] | undefined;
+  /** Seconds that a preflight answer may be cached. Default: no header. */
+  maxAge?: number | undefined;
+  /**
+   * Whether a preflight request goes on to the HTTP server's other listeners.
+   * @defaultValue `false`
+   */
+  preflightContinue?: boolean | undefined;
+  /**
+   * Status of the answer to a preflight request.
+   * @defaultValue `204`
+   */
+  optionsSuccessStatus?: number | undefined;
+}
+
+/** An address of a Redis server. */
+export interface RedisNode {
+  host: string;
+  port: number;
+}
+
+/**
+ * Connects several instances. Not supported by this version: the constructor throws {@link WebSocketServiceError} with
+ * code `ERR_NOT_SUPPORTED` when it is given.
+ */
+export interface RedisConfig {
+  /** Environment `REDIS_HOST`, then `localhost`. */
+  host?: string | undefined;
+  /** Environment `REDIS_PORT`, then 6379. */
+  port?: number | undefined;
+  username?: string | undefined;
+  /** Environment `REDIS_PASSWORD`, then none. */
+  password?: string | undefined;
+  /** @defaultValue `0` */
+  db?: number | undefined;
+  tls?: boolean | Record<string, any> | undefined;
+  /** `redis://` or `rediss://`. */
+  url?: string | undefined;
+  keyPrefix?: string | undefined;
+  cluster?: RedisNode[] | undefined;
+  sentinel?: { name: string; nodes: RedisNode[] } | undefined;
+}
+
+/** How much of each room's history is kept. Every limit is unlimited by default. */
+export interface HistoryConfig {
+  /**
+   * Messages for each room; the oldest go first. `0` keeps none.
+   * @defaultValue `Infinity`
+   */
+  maxMessagesPerRoom?: number | undefined;
+  /**
+   * Milliseconds.
+   * @defaultValue `Infinity`
+   */
+  maxAgeMs?: number | undefined;
+}
+
+/** Presence of users. */
+export interface PresenceConfig {
+  /**
+   * `true`: `user:status` `{ userId, status }` goes to everyone when a user's first socket comes (`online`) or its
+   * last one goes (`offline`).
+   * @defaultValue `false`
+   */
+  broadcast?: boolean | undefined;
+}
+
+/** Limits against abuse. */
+export interface LimitsConfig {
+  /**
+   * Bytes that may wait for one client that does not read. One byte more closes that connection.
+   * @defaultValue `16777216` (16 MiB)
+   */
+  maxQueuedBytes?: number | undefined;
+}
+
+/** The cookie with the Engine.IO session id, for sticky load balancers. */
+export interface CookieConfig {
+  name: string;
+  domain?: string | undefined;
+  /** @defaultValue `encodeURIComponent` */
+  encode?: ((value: string) => string) | undefined;
+  expires?: Date | undefined;
+  /** @defaultValue `true` */
+  httpOnly?: boolean | undefined;
+  /** Seconds. */
+  maxAge?: number | undefined;
+  partitioned?: boolean | undefined;
+  /** @defaultValue `'/'` */
+  path?: string | undefined;
+  priority?: 'low' | 'medium' | 'high' | undefined;
+  /** @defaultValue `'lax'` */
+  sameSite?: boolean | 'lax' | 'strict' | 'none' | undefined;
+  secure?: boolean | undefined;
+}
+
+/** Where the service logs to. `console` and pino both fit. */
+export interface Logger {
+  debug(...args: any[]): void;
+  info(...args: any[]): void;
+  warn(...args: any[]): void;
+  error(...args: any[]): void;
+}
+
+/** A transport of Engine.IO. */
+export type TransportName = 'polling' | 'websocket';
+
+/**
+ * Options of {@link WebSocketService}. An unknown option, a wrong type or a value out of range throws a `TypeError`
+ * that names the option, the value and what is allowed.
+ */
+export interface WebSocketConfig {
+  /**
+   * Path of the requests that belong to the service. Environment `WEBSOCKET_PATH` when absent.
+   * @defaultValue `'/socket.io'`
+   */
+  path?: string | undefined;
+  /** @defaultValue `{ origin: '*', credentials: true }` */
+  cors?: CorsConfig | undefined;
+  /** Several instances on one Redis. Default: none, a single instance. See {@link RedisConfig}. */
+  redis?: RedisConfig | undefined;
+  /**
+   * Milliseconds to wait for the answer to a heartbeat. Environment `WEBSOCKET_PING_TIMEOUT` when absent.
+   * @defaultValue `60000`
+   */
+  pingTimeout?: number | undefined;
+  /**
+   * Milliseconds between heartbeats. Environment `WEBSOCKET_PING_INTERVAL` when absent.
+   * @defaultValue `25000`
+   */
+  pingInterval?: number | undefined;
+  /**
+   * Bytes of one message, on either transport, attachments included. A larger one closes the connection; on polling
+   * the answer is 413.
+   * @defaultValue `1000000`
+   */
+  maxHttpBufferSize?: number | undefined;
+  /**
+   * Transports that are offered; at least one.
+   * @defaultValue `['polling', 'websocket']`
+   */
+  transports?: TransportName[] | undefined;
+  /**
+   * Whether a polling connection may upgrade.
+   * @defaultValue `true`
+   */
+  allowUpgrades?: boolean | undefined;
+  /**
+   * Milliseconds before an unfinished upgrade is given up.
+   * @defaultValue `10000`
+   */
+  upgradeTimeout?: number | undefined;
+  /**
+   * Milliseconds before a client that joined no namespace, or whose middleware does not answer, is closed.
+   * @defaultValue `45000`
+   */
+  connectTimeout?: number | undefined;
+  /**
+   * Whether the client bundles are served under `path`.
+   * @defaultValue `true`
+   */
+  serveClient?: boolean | undefined;
+  /**
+   * Whether Socket.IO v2 clients (Engine.IO protocol 3) are let in.
+   * @defaultValue `false`
+   */
+  allowEIO3?: boolean | undefined;
+  /** Decides on each handshake and upgrade before any state is made. A refusal is answered with 403. Default: all. */
+  allowRequest?:
+    | ((req: IncomingMessage, callback: (err: string | null | undefined, success: boolean) => void) => void)
+    | undefined;
+  /**
+   * Cookie with the session id; `true` names it `io`.
+   * @defaultValue `false`
+   */
+  cookie?: boolean | CookieConfig | undefined;
+  /** @defaultValue `{ maxMessagesPerRoom: Infinity, maxAgeMs: Infinity }` */
+  history?: HistoryConfig | undefined;
+  /**
+   * Whether a client may send `message` and `typing` only to rooms it is in.
+   * @defaultValue `true`
+   */
+  requireMembership?: boolean | undefined;
+  /**
+   * Client events that are passed on to the other members of the room in `data.roomId`.
+   * @defaultValue `['document:edit']`
+   */
+  relayEvents?: string[] | undefined;
+  /** @defaultValue `{ broadcast: false }` */
+  presence?: PresenceConfig | undefined;
+  limits?: LimitsConfig | undefined;
+  /** Native threads, at least 1. Default: the number of cores. */
+  workerThreads?: number | undefined;
+  /** Default: the console, `warn` and above. */
+  logger?: Logger | undefined;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Client protocol
+// ---------------------------------------------------------------------------------------------------------------------
+
+/**
+ * What is wrong with a client's event.
+ *
+ * - `ERR_NOT_FOUND`: the room does not exist
+ * - `ERR_NOT_A_MEMBER`: the client has not joined the room
+ * - `ERR_INVALID_ARGUMENT`: the payload has the wrong shape
+ * - `ERR_CLOSED`: the service has been shut down
+ */
+export type ClientErrorCode = 'ERR_NOT_FOUND' | 'ERR_NOT_A_MEMBER' | 'ERR_INVALID_ARGUMENT' | 'ERR_CLOSED';
+
+/** What a client gets through the acknowledgement callback of `room:join`, `room:leave`, `message`, `typing`, ... */
+export type ClientAcknowledgement =
+  | { ok: true; [key: string]: any }
+  | { ok: false; error: { code: ClientErrorCode; message: string } };
+
+/** What a client gets as the event `error` when one of its events failed. */
+export interface ClientError {
+  message: string;
+  code: ClientErrorCode;
+  /** The event that failed. */
+  event: string;
+  /** The room that it named, if any. */
+  roomId?: string;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Errors
+// ---------------------------------------------------------------------------------------------------------------------
+
+/**
+ * - `ERR_NOT_FOUND`: the user or room does not exist
+ * - `ERR_ALREADY_INITIALIZED`: `initialize` was called before
+ * - `ERR_NOT_SUPPORTED`: an option that this version cannot honour
+ * - `ERR_CLOSED`: the service has been shut down
+ */
+export type WebSocketServiceErrorCode =
+  | 'ERR_NOT_FOUND'
+  | 'ERR_ALREADY_INITIALIZED'
+  | 'ERR_NOT_SUPPORTED'
+  | 'ERR_CLOSED';
+
+/**
+ * What the methods of {@link WebSocketService} reject with. Match `code`, never the text.
+ *
+ * A bad argument (an empty event name, a room id that is no string, an unknown message type) is a `TypeError` with
+ * `code: 'ERR_INVALID_ARGUMENT'` instead.
+ */
+export class WebSocketServiceError extends Error {
+  constructor(code: WebSocketServiceErrorCode, message: string);
+  readonly code: WebSocketServiceErrorCode;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Service
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** Events of {@link WebSocketService} with the arguments of their listeners. Those of one socket come in order. */
+export interface WebSocketServiceEvents {
+  /** A client is connected and registered. */
+  connection: [user: SocketUser];
+  /** Exactly one for each `connection`, after it and after the `room:leave` of each of its rooms. */
+  disconnect: [user: SocketUser, reason: DisconnectReason];
+  /** A message was stored and handed to the members of its room. */
+  message: [message: Message];
+  'room:join': [event: { user: SocketUser; room: Room }];
+  'room:leave': [event: { user: SocketUser; room: Room }];
+  typing: [event: { user: SocketUser; room: Room; isTyping: boolean }];
+  'room:create': [room: Room];
+  'room:delete': [room: Room];
+  /** Something failed that no call can report. Without a listener it is logged; it never throws. */
+  error: [error: Error];
+}
+
+/** The name of an event: one of {@link WebSocketServiceEvents}, or one that the application itself emits. */
+export type WebSocketServiceEventName = keyof WebSocketServiceEvents | (string & {}) | symbol;
+
+/** The listener of an event. */
+export type WebSocketServiceListener<E> = E extends keyof WebSocketServiceEvents
+  ? (...args: WebSocketServiceEvents[E]) => void
+  : (...args: any[]) => void;
+
+/** The arguments of an event. */
+export type WebSocketServiceEventArguments<E> = E extends keyof WebSocketServiceEvents
+  ? WebSocketServiceEvents[E]
+  : any[];
+
+/**
+ * Connections, rooms, messages and broadcasts for any Socket.IO v4 client.
+ *
+ * Every method that returns a promise rejects with {@link WebSocketServiceError}, and with a `TypeError` that has
+ * `code: 'ERR_INVALID_ARGUMENT'` for a bad argument; a rejected call changes nothing.
+ *
+ * @example
+ * ```ts
+ * const httpServer = createServer();
+ * const wsService = new WebSocketService({ path: '/socket.io' });
+ * wsService.initialize(httpServer);
+ * httpServer.listen(3000);
+ * ```
+ */
+export class WebSocketService extends EventEmitter {
+  /**
+   * @throws TypeError naming the option, for an unknown option, a wrong type or a value out of range
+   * @throws {@link WebSocketServiceError} `ERR_NOT_SUPPORTED`, for an option that cannot be honoured
+   */
+  constructor(config?: WebSocketConfig);
+
+  /**
+   * Attaches to an HTTP or HTTPS server, before or after `listen`. Requests and upgrades of other paths are left alone.
+   *
+   * Without a server the service runs in mock mode: it warns once, everything works on memory, and broadcasts are
+   * logged at `debug`.
+   *
+   * @throws {@link WebSocketServiceError} `ERR_ALREADY_INITIALIZED`, on a second call
+   * @throws TypeError for anything that is not an HTTP/1.1 server
+   */
+  initialize(httpServer?: HTTPServer | HTTPSServer): void;
+
+  /**
+   * Adds a handshake middleware; they run in the order in which they were added.
+   *
+   * @see {@link SocketMiddleware}
+   */
+  use(middleware: SocketMiddleware): this;
+
+  /**
+   * Registers a connection; happens for every client. An override in a subclass is called for every client, and its
+   * rejection refuses the client. May be called by hand with any object of the shape.
+   */
+  handleConnection(socket: AuthenticatedSocket): Promise<void>;
+
+  /**
+   * Takes the user out of every room and out of the registry, emits `disconnect` once and closes the transport if it is
+   * still open. An unknown id: nothing happens.
+   */
+  handleDisconnection(socketId: string, reason?: string): Promise<void>;
+
+  /** The user of a connection. */
+  getUser(socketId: string): SocketUser | undefined;
+
+  /** One entry for each connection. */
+  getConnectedUsers(): SocketUser[];
+
+  /** Whether the user has at least one connection. */
+  isUserOnline(userId: string): boolean;
+
+  /** Socket ids of a user; `[]` if there is none. */
+  getUserSockets(userId: string): string[];
+
+  /** The connection itself, for custom client events with acknowledgements. */
+  getSocket(socketId: string): AuthenticatedSocket | undefined;
+
+  /**
+   * Creates a room and emits `room:create`.
+   *
+   * @param namespace - a label, `'default'` unless given
+   */
+  createRoom(name: string, namespace?: string, createdBy?: string, metadata?: object): Promise<Room>;
+
+  /** A room by its id. */
+  getRoom(roomId: string): Room | undefined;
+
+  /** All rooms, or those with a label. */
+  listRooms(namespace?: string): Room[];
+
+  /**
+   * Adds a connection to a room: emits `room:join`, the other members get `user:joined`. Joining twice is once.
+   *
+   * @throws {@link WebSocketServiceError} `ERR_NOT_FOUND` (`User or room not found`)
+   */
+  joinRoom(socketId: string, roomId: string): Promise<void>;
+
+  /**
+   * Takes a connection out of a room: emits `room:leave`, the others get `user:left`. An unknown user or room: nothing
+   * happens.
+   */
+  leaveRoom(socketId: string, roomId: string): Promise<void>;
+
+  /** Deletes a room with its members and history and emits `room:delete`. An unknown room: nothing happens. */
+  deleteRoom(roomId: string): Promise<void>;
+
+  /** The users in a room; an unknown room: `[]`. */
+  getRoomMembers(roomId: string): SocketUser[];
+
+  /**
+   * Stores a message, delivers `message` to every member of the room and emits `message`.
+   *
+   * @param type - `'text'` unless given
+   * @throws {@link WebSocketServiceError} `ERR_NOT_FOUND` (`Room not found`)
+   */
+  sendMessage(
+    roomId: string,
+    userId: string,
+    content: string,
+    type?: MessageType,
+    metadata?: object,
+  ): Promise<Message>;
+
+  /**
+   * Messages of a room, newest first; an unknown room: `[]`.
+   *
+   * @param limit - at most so many, 50 unless given
+   * @param offset - skips so many of the newest, 0 unless given
+   */
+  getRoomMessages(roomId: string, limit?: number, offset?: number): Message[];
+
+  /**
+   * Sends an event to the members of a room.
+   *
+   * @throws {@link WebSocketServiceError} `ERR_NOT_FOUND` (`Room not found`)
+   */
+  broadcastToRoom(roomId: string, event: string, data: unknown, options?: BroadcastOptions): Promise<void>;
+
+  /** Sends an event to every socket of each user, once even if ids repeat. */
+  broadcastToUsers(userIds: string[], event: string, data: unknown): Promise<void>;
+
+  /** Sends an event to everyone whom the options leave. */
+  broadcastToAll(event: string, data: unknown, options?: BroadcastOptions): Promise<void>;
+
+  /** Sends an event to one socket. An unknown id: nothing happens. */
+  emitToSocket(socketId: string, event: string, data: unknown): Promise<void>;
+
+  /** Figures of the whole service. */
+  getStats(): ConnectionStats;
+
+  /** Figures of a room; an unknown room: `null`. */
+  getRoomStats(roomId: string): RoomStats | null;
+
+  /**
+   * Closes every socket of a user, transport included, and emits `disconnect` with the reason for each. Packets queued
+   * before the call still reach the client.
+   */
+  disconnectUser(userId: string, reason?: string): Promise<void>;
+
+  /**
+   * Closes connections that have sent no event for so long (heartbeats do not count), with the reason `inactive`.
+   *
+   * @param inactiveMinutes - minutes, 30 unless given
+   * @returns how many were closed
+   */
+  cleanup(inactiveMinutes?: number): Promise<number>;
+
+  /**
+   * Stops accepting, emits `disconnect` (`server_shutdown`) for each user, delivers what is queued and closes the
+   * transports and the HTTP server, within 10 s even if a client is stuck. May be called again; afterwards nothing
+   * keeps the process alive.
+   */
+  shutdown(): Promise<void>;
+
+  on<E extends WebSocketServiceEventName>(event: E, listener: WebSocketServiceListener<E>): this;
+  once<E extends WebSocketServiceEventName>(event: E, listener: WebSocketServiceListener<E>): this;
+  off<E extends WebSocketServiceEventName>(event: E, listener: WebSocketServiceListener<E>): this;
+  addListener<E extends WebSocketServiceEventName>(event: E, listener: WebSocketServiceListener<E>): this;
+  removeListener<E extends WebSocketServiceEventName>(event: E, listener: WebSocketServiceListener<E>): this;
+  prependListener<E extends WebSocketServiceEventName>(event: E, listener: WebSocketServiceListener<E>): this;
+  prependOnceListener<E extends WebSocketServiceEventName>(event: E, listener: WebSocketServiceListener<E>): this;
+  emit<E extends WebSocketServiceEventName>(event: E, ...args: WebSocketServiceEventArguments<E>): boolean;
+}

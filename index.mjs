@@ -1,0 +1,5 @@
+// The same exports for `import`.
+
+import exported from './index.js';
+
+export const { WebSocketService, WebSocketServiceError } = exported;

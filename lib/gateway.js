@@ -1,0 +1,242 @@
+// From Node.js's HTTP server to the native side: long-polling requests, and upgrades, whose connections are handed
+// over by their file descriptor or bridged.
+
+'use strict';
+
+const corsMiddleware = require('cors');
+const { serialize } = require('cookie');
+const { bundleOf, serveBundle } = require('./client-bundle.js');
+
+const FORBIDDEN = 4;
+
+class Gateway {
+  #native;
+  #config;
+  #cors;
+  #nextRequest = 0;
+  /** Number → response that waits for the native side. */
+  #responses = new Map();
+  /** Number → stream that is bridged. */
+  #bridges = new Map();
+  #closed = false;
+
+  constructor(native, config) {
+    this.#native = native;
+    this.#config = config;
+    this.#cors = corsMiddleware(config.cors);
+  }
+
+  get path() {
+    return this.#config.path;
+  }
+
+  onRequest(req, res) {
+    this.#cors(req, res, (error) => {
+      if (error) return answer(res, 400, 'application/json', errorBody(3, 'Bad request'));
+      const bundle = this.#config.serveClient ? bundleOf(req.url, this.path) : undefined;
+      if (bundle) return void serveBundle(bundle, req, res);
+      if (!this.#config.allowRequest) return this.#read(req, res);
+      this.#authorize(req, false, (reply) => (reply ? answer(res, reply.status, reply.contentType, reply.body) : this.#read(req, res)));
+    });
+  }
+
+  onUpgrade(req, socket, head) {
+    const ignore = () => {};
+    socket.on('error', ignore);
+    const received = [head];
+    this.#originAllowed(req, (allowed) => {
+      if (!allowed) return abort(socket, 'Forbidden');
+      this.#authorize(req, true, (reply) => {
+        if (reply) return abort(socket, messageOf(reply));
+        this.#attach(req, socket, received);
+      });
+    });
+  }
+
+  /** The native side has answered a request. */
+  reply(id, status, contentType, body, sid) {
+    const res = this.#responses.get(id);
+    if (res === undefined) return;
+    this.#responses.delete(id);
+    if (sid !== null && this.#config.cookie) res.setHeader('Set-Cookie', this.#cookie(sid));
+    answer(res, status, contentType, body);
+  }
+
+  /** The native side has bytes for a bridged stream. */
+  write(id, bytes) {
+    this.#bridges.get(id)?.write(bytes, () => this.#native.bridgeWritten(id, bytes.length));
+  }
+
+  /** The native side is done with a bridged stream. */
+  end(id, atOnce) {
+    const socket = this.#bridges.get(id);
+    if (atOnce) socket?.destroy();
+    else socket?.end();
+  }
+
+  /** Answers what is still open. */
+  close() {
+    this.#closed = true;
+    for (const [id, res] of this.#responses) {
+      this.#native.cancel(id);
+      answer(res, 503, 'text/plain; charset=UTF-8', 'Server is shutting down');
+    }
+    this.#responses.clear();
+    for (const socket of this.#bridges.values()) socket.destroy();
+  }
+
+  /** Runs Engine.IO's checks and `allowRequest`; calls back with the reply of a refusal. */
+  #authorize(req, upgrade, done) {
+    const { allowRequest } = this.#config;
+    const checked = this.#native.check(headOf(req), upgrade);
+    if (typeof checked === 'object') return done(checked);
+    if (!checked || !allowRequest) return done();
+    const refuse = (message) => done({ status: 403, contentType: 'application/json', body: errorBody(FORBIDDEN, message) });
+    try {
+      allowRequest(req, (message, success) => (success ? done() : refuse(message || 'Forbidden')));
+    } catch (error) {
+      this.#config.logger.error('allowRequest threw', error);
+      refuse('Forbidden');
+    }
+  }
+
+  /** A list or RegExp of origins also holds for upgrades, which browsers do not check themselves. */
+  #originAllowed(req, done) {
+    const { origin } = this.#config.cors;
+    const listed = Array.isArray(origin) || origin instanceof RegExp;
+    if (!listed || req.headers.origin === undefined) return done(true);
+    const matches = (rule) => (rule instanceof RegExp ? rule.test(req.headers.origin) : rule === req.headers.origin || rule === '*');
+    done([origin].flat().some(matches));
+  }
+
+  #read(req, res) {
+    if (this.#closed) return answer(res, 503, 'text/plain; charset=UTF-8', 'Server is shutting down');
+    if (req.method !== 'POST') return this.#respond(req, res);
+    const limit = this.#config.maxHttpBufferSize;
+    const chunks = [];
+    let size = 0;
+    const refuse = () => {
+      req.removeAllListeners('data').removeAllListeners('end').resume();
+      this.#native.refuseOversized(headOf(req));
+      res.setHeader('Connection', 'close');
+      answer(res, 413, 'text/plain; charset=UTF-8', '');
+    };
+    if (Number(req.headers['content-length']) > limit) return refuse();
+    if (req.headers.expect === '100-continue') res.writeContinue();
+    req.on('data', (chunk) => {
+      size += chunk.length;
+      if (size > limit) refuse();
+      else chunks.push(chunk);
+    });
+    req.on('end', () => this.#respond(req, res, Buffer.concat(chunks)));
+  }
+
+  #respond(req, res, body) {
+    const id = this.#nextRequest++;
+    this.#responses.set(id, res);
+    res.on('close', () => {
+      if (this.#responses.delete(id)) this.#native.cancel(id);
+    });
+    this.#native.respond(id, headOf(req), req.headers['content-type'], body);
+  }
+
+  #attach(req, socket, received) {
+    if (socket.destroyed) return;
+    const handle = socket._handle;
+    const handOver =
+      process.platform !== 'win32' && !socket.encrypted && handle?.constructor.name === 'TCP' && handle.fd >= 0;
+    try {
+      const refusal = handOver ? this.#handOver(req, socket, handle, received) : this.#bridge(req, socket, received);
+      if (refusal) abort(socket, messageOf(refusal));
+    } catch (error) {
+      this.#config.logger.warn('a connection could not be taken over', error);
+      abort(socket, 'Bad request');
+    }
+  }
+
+  /** Gives the connection to the native side; Node.js closes its own descriptor and forgets it. */
+  #handOver(req, socket, handle, received) {
+    handle.readStop();
+    const refusal = this.#native.takeOver(headOf(req), handle.fd, drain(socket, received));
+    if (!refusal) socket.destroy();
+    return refusal;
+  }
+
+  /** Reads and writes the stream for the native side. */
+  #bridge(req, socket, received) {
+    const bridged = this.#native.bridge(headOf(req), drain(socket, received));
+    if (typeof bridged === 'object') return bridged;
+    this.#bridges.set(bridged, socket);
+    socket.setTimeout?.(0);
+    socket.setNoDelay?.(true);
+    socket.on('data', (chunk) => {
+      if (this.#native.bridgeData(bridged, chunk)) return;
+      socket.pause();
+      setImmediate(() => socket.resume());
+    });
+    const gone = () => {
+      this.#bridges.delete(bridged);
+      this.#native.bridgeClosed(bridged);
+    };
+    socket.on('end', () => socket.end());
+    socket.on('close', gone);
+    socket.resume();
+    return undefined;
+  }
+
+  #cookie(sid) {
+    const { name = 'io', ...options } = this.#config.cookie === true ? {} : this.#config.cookie;
+    return serialize(name, sid, { path: '/', httpOnly: options.path !== false, sameSite: 'lax', ...options });
+  }
+}
+
+/** What the native side needs of a request. */
+function headOf(req) {
+  const { headers, socket } = req;
+  return {
+    method: req.method,
+    url: req.url,
+    headers: JSON.stringify(headers),
+    address: socket.remoteAddress ?? '',
+    secure: Boolean(socket.encrypted),
+    key: headers['sec-websocket-key'],
+    version: headers['sec-websocket-version'],
+    protocols: headers['sec-websocket-protocol'],
+  };
+}
+
+/** What was read from a stream before it is taken over. */
+function drain(socket, received) {
+  for (let chunk = socket.read(); chunk !== null; chunk = socket.read()) received.push(chunk);
+  return Buffer.concat(received);
+}
+
+function answer(res, status, contentType, body) {
+  if (res.headersSent || res.destroyed) return;
+  res.setHeader('Content-Type', contentType);
+  res.setHeader('Content-Length', Buffer.byteLength(body));
+  if (status === 200) res.setHeader('Cache-Control', 'no-store');
+  res.writeHead(status);
+  res.end(body);
+}
+
+function errorBody(code, message) {
+  return JSON.stringify({ code, message });
+}
+
+function messageOf({ contentType, body }) {
+  return contentType === 'application/json' ? JSON.parse(body).message : body;
+}
+
+/** Refuses an upgrade as Engine.IO does. */
+function abort(socket, message) {
+  if (socket.writable) {
+    socket.write(
+      'HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-type: text/html\r\n' +
+        `Content-Length: ${Buffer.byteLength(message)}\r\n\r\n${message}`,
+    );
+  }
+  socket.destroy();
+}
+
+module.exports = { Gateway };

@@ -1,0 +1,35 @@
+// Socket objects that are given to `handleConnection` by hand: checked, and listened to like a client.
+
+'use strict';
+
+const { invalidArgument } = require('./errors.js');
+const { encodeArgs } = require('./payload.js');
+
+/** Refuses what has not the shape of an `AuthenticatedSocket`. */
+function assertSocket(socket) {
+  if (typeof socket !== 'object' || socket === null) throw invalidArgument('socket', socket, 'an AuthenticatedSocket');
+  if (typeof socket.id !== 'string' || socket.id === '') {
+    throw invalidArgument('socket.id', socket.id, 'a non-empty string');
+  }
+}
+
+/** The handshake of such a socket in the native side's form. */
+function handshakeText({ handshake = {} }) {
+  const { auth = {}, headers = {}, address = '', secure = false, issued = Date.now(), query = {} } = handshake;
+  const url = handshake.url ?? `/?${new URLSearchParams(query)}`;
+  return JSON.stringify({ auth, headers, address, secure, issued, url });
+}
+
+/** Passes the client events that the socket emits on to the native side. */
+function listen(socket, events, native, awaitAck) {
+  if (typeof socket.on !== 'function') return;
+  for (const event of events) {
+    socket.on(event, (...args) => {
+      const id = typeof args.at(-1) === 'function' ? awaitAck(args.pop()) : undefined;
+      const { text, attachments } = encodeArgs([event, ...args]);
+      native.localEvent(socket.id, text, attachments, id);
+    });
+  }
+}
+
+module.exports = { assertSocket, handshakeText, listen };

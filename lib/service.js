@@ -1,0 +1,655 @@
+// The documented class. Each method checks its arguments, calls the native side, hears what happened, and answers.
+
+'use strict';
+
+const { EventEmitter } = require('node:events');
+const http = require('node:http');
+const https = require('node:https');
+const { NativeService } = require('../binding.js');
+const { refusalOf, runMiddleware } = require('./admission.js');
+const { nativeConfig, resolveConfig } = require('./config.js');
+const { assertEventName, assertString, assertStrings, invalidArgument, WebSocketServiceError } = require('./errors.js');
+const { Fields } = require('./fields.js');
+const { Gateway } = require('./gateway.js');
+const localSocket = require('./local-socket.js');
+const { Messages } = require('./messages.js');
+const { decodeArgs, encodeArgs } = require('./payload.js');
+const { Rooms } = require('./rooms.js');
+const { hook } = require('./server-hook.js');
+const { attempt, NativeSocket } = require('./socket.js');
+const { Users } = require('./users.js');
+
+/** Events that cross from the native side, and their bits there (`EventKind`). */
+const CROSSING = { connection: 1, disconnect: 2, message: 4, 'room:join': 8, 'room:leave': 16, typing: 32 };
+const MESSAGE_TYPES = ['text', 'image', 'file', 'system'];
+/** How long requests of others may keep the HTTP server open at shutdown. */
+const HTTP_CLOSE_MS = 2000;
+
+class WebSocketService extends EventEmitter {
+  #config;
+  #native;
+  #gateway;
+  #users;
+  #rooms;
+  #messages = new Messages();
+  /** Socket id → `AuthenticatedSocket`, for those that JavaScript has asked for. */
+  #sockets = new Map();
+  #localSockets = new Map();
+  #middleware = [];
+  #initialized = false;
+  #mock = false;
+  #unhook = () => {};
+  #httpServer;
+  #heard = [];
+  #hearing = false;
+  /** Number → what to do when an operation of the native side has finished. */
+  #operations = new Map();
+  #nextOperation = 0;
+  #shutdown;
+  /** Sockets that left while `handleDisconnection` is overridden: it still has to be told. */
+  #departing = new Map();
+  /** Sockets that `handleDisconnection` is just disconnecting: it need not be told of them. */
+  #disconnecting = new Set();
+
+  constructor(config) {
+    super();
+    this.#config = resolveConfig(config);
+    this.#native = new NativeService(nativeConfig(this.#config), () => this.#hear());
+    this.#users = new Users(this.#native);
+    this.#rooms = new Rooms(this.#native);
+    this.#gateway = new Gateway(this.#native, this.#config);
+  }
+
+  // --- start and end -------------------------------------------------------------------------------------------------
+
+  initialize(httpServer) {
+    if (this.#initialized) throw new WebSocketServiceError('ERR_ALREADY_INITIALIZED', 'The service is initialized already');
+    this.#assertOpen();
+    if (httpServer === undefined || httpServer === null) {
+      this.#initialized = true;
+      this.#mock = true;
+      this.#config.logger.warn('WebSocketService runs in mock mode: no HTTP server was given, broadcasts are only logged');
+      return;
+    }
+    if (!(httpServer instanceof http.Server || httpServer instanceof https.Server)) {
+      throw invalidArgument('httpServer', httpServer, 'an http.Server or https.Server (HTTP/2 alone cannot carry WebSocket here)');
+    }
+    this.#unhook = hook(httpServer, this.#gateway);
+    this.#initialized = true;
+    this.#httpServer = httpServer;
+    this.#refreshAdmission();
+    this.#refreshListening();
+  }
+
+  shutdown() {
+    this.#shutdown ??= this.#end();
+    return this.#shutdown;
+  }
+
+  async #end() {
+    await this.#operation((id) => this.#native.shutdown(id));
+    this.#hear();
+    this.#gateway.close();
+    this.#unhook();
+    if (this.#httpServer?.listening) await closeServer(this.#httpServer);
+    this.#hear();
+  }
+
+  use(middleware) {
+    if (typeof middleware !== 'function') throw invalidArgument('middleware', middleware, 'a function');
+    this.#middleware.push(middleware);
+    this.#refreshAdmission();
+    return this;
+  }
+
+  // --- connections ---------------------------------------------------------------------------------------------------
+
+  async handleConnection(socket) {
+    localSocket.assertSocket(socket);
+    this.#assertOpen();
+    const { id } = socket;
+    const username = socket.user?.username ?? socket.handshake?.query?.username;
+    const name = typeof username === 'string' ? username : undefined;
+    const userId = String(socket.userId ?? id);
+    if (socket instanceof NativeSocket) {
+      if (this.#native.isConnected(id)) return;
+      Object.assign(this.#users.record(id) ?? {}, { userId, username: name, profile: socket.user });
+      if (!this.#native.register(id, userId, name)) throw new WebSocketServiceError('ERR_NOT_FOUND', 'User not found');
+    } else {
+      if (this.#localSockets.get(id) === socket) return;
+      const handshake = localSocket.handshakeText(socket);
+      this.#users.remember({ socketId: id, userId, username: name, handshake, connectedAt: Date.now(), profile: socket.user });
+      if (!this.#native.registerLocal(id, userId, name, handshake)) {
+        this.#users.forget(id);
+        throw invalidArgument('socket.id', id, 'the id of no connected socket');
+      }
+      this.#adoptLocal(socket);
+    }
+    socket.user = this.#users.get(id);
+    this.#hear();
+  }
+
+  #adoptLocal(socket) {
+    this.#localSockets.set(socket.id, socket);
+    this.#sockets.set(socket.id, socket);
+    this.#native.hear(socket.id, undefined, false);
+    const events = ['room:join', 'room:leave', 'message', 'typing', ...this.#config.relayEvents];
+    localSocket.listen(socket, events, this.#native, (answer) => this.#expect(answer));
+    socket.on?.('disconnect', (reason) => void this.handleDisconnection(socket.id, reason));
+  }
+
+  async handleDisconnection(socketId, reason = 'server namespace disconnect') {
+    assertString('socketId', socketId);
+    assertString('reason', reason);
+    const departed = this.#departing.get(socketId);
+    if (departed) {
+      this.#departing.delete(socketId);
+      this.#announce('disconnect', departed.user, reason);
+      return;
+    }
+    this.#disconnecting.add(socketId);
+    this.#native.disconnect(socketId, reason, true);
+    this.#hear();
+    this.#disconnecting.delete(socketId);
+    await this.#delivered();
+  }
+
+  getUser(socketId) {
+    assertString('socketId', socketId);
+    return this.#users.get(socketId);
+  }
+
+  getConnectedUsers() {
+    return this.#usersOf(this.#native.users());
+  }
+
+  isUserOnline(userId) {
+    assertString('userId', userId);
+    return this.#native.isOnline(userId);
+  }
+
+  getUserSockets(userId) {
+    assertString('userId', userId);
+    return this.#native.socketsOf(userId);
+  }
+
+  getSocket(socketId) {
+    assertString('socketId', socketId);
+    if (!this.#native.isConnected(socketId)) return undefined;
+    return this.#socket(socketId);
+  }
+
+  #socket(socketId) {
+    let socket = this.#sockets.get(socketId);
+    if (socket === undefined) {
+      const record = this.#users.record(socketId);
+      if (record === undefined) return undefined;
+      socket = new NativeSocket(this.#native, socketId, record.handshake);
+      socket.user = this.#users.of(socketId);
+      if (record.userId !== socketId) socket.userId = record.userId;
+      this.#sockets.set(socketId, socket);
+    }
+    return socket;
+  }
+
+  // --- rooms ---------------------------------------------------------------------------------------------------------
+
+  async createRoom(name, namespace = 'default', createdBy, metadata) {
+    assertString('name', name);
+    assertString('namespace', namespace);
+    if (createdBy !== undefined && createdBy !== null) assertString('createdBy', createdBy);
+    assertMetadata(metadata);
+    this.#assertOpen();
+    const room = this.#rooms.create(name, namespace, createdBy ?? undefined, metadata ?? undefined);
+    this.#announce('room:create', room);
+    return room;
+  }
+
+  getRoom(roomId) {
+    assertString('roomId', roomId);
+    return this.#rooms.get(roomId);
+  }
+
+  listRooms(namespace) {
+    if (namespace !== undefined) assertString('namespace', namespace);
+    return this.#rooms.list(namespace);
+  }
+
+  async joinRoom(socketId, roomId) {
+    assertString('socketId', socketId);
+    assertString('roomId', roomId);
+    this.#assertOpen();
+    const failure = this.#native.joinRoom(socketId, roomId);
+    if (failure) throw new WebSocketServiceError('ERR_NOT_FOUND', failure);
+    await this.#localSockets.get(socketId)?.join?.(roomId);
+    await this.#happened();
+  }
+
+  async leaveRoom(socketId, roomId) {
+    assertString('socketId', socketId);
+    assertString('roomId', roomId);
+    this.#native.leaveRoom(socketId, roomId);
+    await this.#localSockets.get(socketId)?.leave?.(roomId);
+    await this.#happened();
+  }
+
+  async deleteRoom(roomId) {
+    assertString('roomId', roomId);
+    const room = this.#rooms.get(roomId);
+    const members = room ? [...room.members] : [];
+    this.#rooms.delete(roomId);
+    this.#messages.forget(roomId);
+    for (const id of members) await this.#localSockets.get(id)?.leave?.(roomId);
+    this.#hear();
+    if (room) this.#announce('room:delete', room);
+  }
+
+  getRoomMembers(roomId) {
+    assertString('roomId', roomId);
+    return this.#usersOf(this.#native.roomMembers(roomId));
+  }
+
+  #usersOf(socketIds) {
+    return socketIds.map((id) => this.#users.of(id)).filter((user) => user !== undefined);
+  }
+
+  // --- messages ------------------------------------------------------------------------------------------------------
+
+  async sendMessage(roomId, userId, content, type = 'text', metadata) {
+    assertString('roomId', roomId);
+    assertString('userId', userId);
+    assertString('content', content);
+    if (!MESSAGE_TYPES.includes(type)) throw invalidArgument('type', type, `one of ${MESSAGE_TYPES.join(', ')}`);
+    assertMetadata(metadata);
+    this.#assertOpen();
+    const { text, attachments } = metadata ? encodeArgs([metadata]) : { attachments: [] };
+    const stored = new Fields(
+      this.#native.sendMessage(roomId, userId, JSON.stringify(content), type, text?.slice(1, -1), attachments),
+    );
+    if (stored.done) throw new WebSocketServiceError('ERR_NOT_FOUND', 'Room not found');
+    const message = this.#messages.read(roomId, stored);
+    this.#log('message', roomId);
+    await this.#happened();
+    return message;
+  }
+
+  getRoomMessages(roomId, limit = 50, offset = 0) {
+    assertString('roomId', roomId);
+    assertCount('limit', limit);
+    assertCount('offset', offset);
+    const page = new Fields(this.#native.messages(roomId, limit, offset));
+    const first = page.next();
+    const messages = [];
+    while (!page.done) messages.push(this.#messages.read(roomId, page, first));
+    return messages;
+  }
+
+  // --- broadcasts ----------------------------------------------------------------------------------------------------
+
+  async broadcastToRoom(roomId, event, data, options) {
+    assertString('roomId', roomId);
+    const { text, attachments } = this.#encode(event, data);
+    if (!this.#native.broadcastToRoom(roomId, text, attachments, filterOf(options))) {
+      throw new WebSocketServiceError('ERR_NOT_FOUND', 'Room not found');
+    }
+    this.#log(event, roomId);
+    await this.#delivered();
+  }
+
+  async broadcastToUsers(userIds, event, data) {
+    assertStrings('userIds', userIds);
+    const { text, attachments } = this.#encode(event, data);
+    this.#native.broadcastToUsers(userIds, text, attachments);
+    this.#log(event, userIds);
+    await this.#delivered();
+  }
+
+  async broadcastToAll(event, data, options) {
+    const { text, attachments } = this.#encode(event, data);
+    this.#native.broadcastToAll(text, attachments, filterOf(options));
+    this.#log(event, 'all');
+    await this.#delivered();
+  }
+
+  async emitToSocket(socketId, event, data) {
+    assertString('socketId', socketId);
+    const { text, attachments } = this.#encode(event, data);
+    this.#native.emit(socketId, text, attachments, undefined, false);
+    this.#log(event, socketId);
+    await this.#delivered();
+  }
+
+  #encode(event, data) {
+    assertEventName(event);
+    this.#assertOpen();
+    return encodeArgs([event, data]);
+  }
+
+  #log(event, target) {
+    if (this.#mock) this.#config.logger.debug('mock broadcast', { event, target });
+  }
+
+  // --- statistics and maintenance --------------------------------------------------------------------------------------
+
+  getStats() {
+    const [totalConnections, activeConnections, totalRooms, messagesPerMinute, bytesPerMinute, avgLatency] =
+      this.#native.stats();
+    return { totalConnections, activeConnections, totalRooms, messagesPerMinute, bytesPerMinute, avgLatency };
+  }
+
+  getRoomStats(roomId) {
+    assertString('roomId', roomId);
+    const [memberCount, messageCount, createdAt, lastActivity] = this.#native.roomStats(roomId);
+    if (memberCount === undefined) return null;
+    return { roomId, memberCount, messageCount, createdAt: new Date(createdAt), lastActivity: new Date(lastActivity) };
+  }
+
+  async disconnectUser(userId, reason = 'server namespace disconnect') {
+    assertString('userId', userId);
+    assertString('reason', reason);
+    this.#native.disconnectUser(userId, reason);
+    await this.#happened();
+  }
+
+  async cleanup(inactiveMinutes = 30) {
+    if (!(Number.isFinite(inactiveMinutes) && inactiveMinutes >= 0)) {
+      throw invalidArgument('inactiveMinutes', inactiveMinutes, 'a number of minutes, at least 0');
+    }
+    const closedSockets = this.#native.cleanup(inactiveMinutes * 60_000);
+    await this.#happened();
+    return closedSockets;
+  }
+
+  // --- listeners: what nobody listens to never crosses -----------------------------------------------------------------
+
+  on(event, listener) {
+    return this.#listening(super.on(event, listener));
+  }
+
+  addListener(event, listener) {
+    return this.#listening(super.on(event, listener));
+  }
+
+  once(event, listener) {
+    return this.#listening(super.once(event, listener));
+  }
+
+  prependListener(event, listener) {
+    return this.#listening(super.prependListener(event, listener));
+  }
+
+  prependOnceListener(event, listener) {
+    return this.#listening(super.prependOnceListener(event, listener));
+  }
+
+  off(event, listener) {
+    return this.#listening(super.removeListener(event, listener));
+  }
+
+  removeListener(event, listener) {
+    return this.#listening(super.removeListener(event, listener));
+  }
+
+  removeAllListeners(...events) {
+    return this.#listening(super.removeAllListeners(...events));
+  }
+
+  #listening(self) {
+    // The constructor of EventEmitter does not come here; those of subclasses may, before the native side is there.
+    if (#native in this && this.#native) this.#refreshListening();
+    return self;
+  }
+
+  #refreshListening() {
+    let kinds = this.#overrides('handleDisconnection') ? CROSSING.disconnect : 0;
+    for (const [event, bit] of Object.entries(CROSSING)) if (this.listenerCount(event) > 0) kinds |= bit;
+    this.#native.listen(kinds);
+  }
+
+  #refreshAdmission() {
+    this.#native.setAdmits(this.#middleware.length > 0 || this.#overrides('handleConnection'));
+  }
+
+  #overrides(method) {
+    return this[method] !== WebSocketService.prototype[method];
+  }
+
+  // --- what happened on the native side --------------------------------------------------------------------------------
+
+  /** Hears, in order, everything that has happened; callers that caused something hear of it before they go on. */
+  #hear() {
+    const fields = new Fields(this.#native.take());
+    while (!fields.done) this.#heard.push(this.#read(fields));
+    if (this.#hearing) return;
+    this.#hearing = true;
+    for (let tell = this.#heard.shift(); tell; tell = this.#heard.shift()) attempt(report, tell);
+    this.#hearing = false;
+  }
+
+  /** Hears what a call has caused, deliveries to socket objects in JavaScript included. */
+  async #happened() {
+    this.#hear();
+    await this.#delivered();
+  }
+
+  /** Waits for deliveries where they are seen at once, and where too many are on their way. */
+  async #delivered() {
+    if (this.#localSockets.size === 0 && !this.#native.isCongested()) return;
+    await this.#operation((id) => this.#native.flush(id));
+    this.#hear();
+  }
+
+  #operation(start) {
+    return new Promise((resolve) => {
+      start(this.#expect(resolve));
+    });
+  }
+
+  #expect(done) {
+    const id = this.#nextOperation++;
+    this.#operations.set(id, done);
+    return id;
+  }
+
+  /** Takes one event off the fields; it is read whole and told later. The numbers are those of `field.rs`. */
+  #read(fields) {
+    const users = this.#users;
+    switch (fields.next()) {
+      case 1: {
+        const id = fields.socketId(users);
+        return () => this.#connected(id);
+      }
+      case 2: {
+        const id = fields.socketId(users);
+        const reason = fields.next();
+        return () => this.#disconnected(id, reason);
+      }
+      case 3: {
+        const roomId = fields.next();
+        const first = fields.next();
+        const message = this.#messages.read(roomId, fields, first);
+        return () => this.#announce('message', message);
+      }
+      case 4:
+        return this.#roomEvent('room:join', fields);
+      case 5:
+        return this.#roomEvent('room:leave', fields);
+      case 6: {
+        const [user, room] = [users.of(fields.socketId(users)), this.#rooms.get(fields.next())];
+        const isTyping = fields.flag();
+        return () => this.#announce('typing', { user, room, isTyping });
+      }
+      case 7: {
+        const event = [fields.socketId(users), fields.next(), fields.next(), fields.attachments()];
+        return () => this.#clientEvent(...event);
+      }
+      case 8: {
+        const [id, ackId, text] = [fields.next(), fields.next(), fields.next()];
+        const attachments = fields.attachments();
+        return () => this.#sockets.get(id)?.acknowledged?.(ackId, text, attachments, report);
+      }
+      case 9: {
+        const [key, id, handshake, connectedAt] = [fields.next(), fields.next(), fields.next(), fields.next()];
+        return () => void this.#admit(key, { socketId: id, userId: id, handshake, connectedAt });
+      }
+      case 10: {
+        const [id, ackId, text] = [fields.next(), fields.next(), fields.next()];
+        const args = decodeArgs(text, fields.attachments());
+        return () => (ackId < 0 ? this.#localSockets.get(id)?.emit?.(...args) : this.#finish(ackId, args));
+      }
+      case 11: {
+        const [code, message] = [fields.next(), fields.next()];
+        return () => this.#fault(new WebSocketServiceError(code, message));
+      }
+      case 12: {
+        const [id, status, type, body, sid] = Array.from({ length: 5 }, () => fields.next());
+        return () => this.#gateway.reply(id, status, type, body, sid);
+      }
+      case 13: {
+        const [id, bytes] = [fields.next(), fields.next()];
+        return () => this.#gateway.write(id, bytes);
+      }
+      case 14: {
+        const [id, atOnce] = [fields.next(), fields.flag()];
+        return () => this.#gateway.end(id, atOnce);
+      }
+      case 15: {
+        const id = fields.next();
+        return () => this.#finish(id);
+      }
+      case 16: {
+        const id = fields.next();
+        return () => this.#forget(id);
+      }
+      default:
+        throw new Error('the native side speaks another version');
+    }
+  }
+
+  #roomEvent(name, fields) {
+    const user = this.#users.of(fields.socketId(this.#users));
+    const room = this.#rooms.get(fields.next());
+    return () => this.#announce(name, { user, room });
+  }
+
+  #connected(socketId) {
+    this.#announce('connection', this.#users.of(socketId));
+    this.#native.settle(socketId);
+  }
+
+  #disconnected(socketId, reason) {
+    const user = this.#users.of(socketId);
+    const socket = this.#sockets.get(socketId);
+    if (socket instanceof NativeSocket) socket.disconnected(reason, report);
+    this.#forget(socketId);
+    if (this.#overrides('handleDisconnection') && !this.#disconnecting.delete(socketId)) {
+      this.#departing.set(socketId, { user });
+      Promise.resolve(this.handleDisconnection(socketId, reason))
+        .catch(report)
+        .finally(() => this.#departing.delete(socketId));
+    } else {
+      this.#announce('disconnect', user, reason);
+    }
+  }
+
+  #forget(socketId) {
+    this.#sockets.delete(socketId);
+    this.#localSockets.delete(socketId);
+    this.#users.forget(socketId);
+  }
+
+  #clientEvent(socketId, text, ackId, attachments) {
+    const socket = this.#sockets.get(socketId);
+    if (socket instanceof NativeSocket && !socket.dispatch(text, attachments, ackId, report)) {
+      this.#native.disconnect(socketId, 'parse error', true);
+    }
+  }
+
+  /** Asks middleware and an overridden `handleConnection` about a connection. */
+  async #admit(key, record) {
+    const { socketId } = record;
+    const socket = new NativeSocket(this.#native, socketId, record.handshake);
+    this.#users.remember(record);
+    this.#sockets.set(socketId, socket);
+    try {
+      await runMiddleware(this.#middleware, socket);
+      if (this.#overrides('handleConnection')) await this.handleConnection(socket);
+      if (!this.#native.isConnected(socketId)) {
+        const username = socket.user?.username ?? socket.handshake.query.username;
+        record.userId = String(socket.userId ?? socketId);
+        record.username = typeof username === 'string' ? username : undefined;
+        record.profile = socket.user;
+        socket.user = this.#users.of(socketId);
+      }
+      this.#native.accept(key, socketId, record.userId, record.username);
+    } catch (error) {
+      const { message, data } = refusalOf(error);
+      this.#native.refuse(key, socketId, message, data);
+    }
+  }
+
+  #finish(id, args = []) {
+    const done = this.#operations.get(id);
+    this.#operations.delete(id);
+    done?.(...args);
+  }
+
+  /** Tells each listener; one that throws stops nobody else. */
+  #announce(event, ...args) {
+    for (const listener of this.rawListeners(event)) attempt(report, () => listener.apply(this, args));
+  }
+
+  #fault(error) {
+    if (this.listenerCount('error') > 0) this.#announce('error', error);
+    else this.#config.logger.error(error.message, error);
+  }
+
+  #assertOpen() {
+    if (this.#shutdown) throw new WebSocketServiceError('ERR_CLOSED', 'The service has been shut down');
+  }
+}
+
+/** Reports an exception of a listener as Node.js reports one that nobody caught. */
+function report(error) {
+  process.nextTick(() => {
+    throw error;
+  });
+}
+
+/** Closes an HTTP server; what others still have open is closed after a while. */
+function closeServer(server) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => server.closeAllConnections(), HTTP_CLOSE_MS);
+    server.close(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+    server.closeIdleConnections();
+  });
+}
+
+function assertMetadata(metadata) {
+  if (metadata !== undefined && metadata !== null && (typeof metadata !== 'object' || Array.isArray(metadata))) {
+    throw invalidArgument('metadata', metadata, 'an object');
+  }
+}
+
+function assertCount(name, value) {
+  if (!(value === Infinity || (Number.isInteger(value) && value >= 0))) {
+    throw invalidArgument(name, value, 'a whole number, at least 0');
+  }
+}
+
+/** `BroadcastOptions` as the native side reads them; undefined when nobody is left out. */
+function filterOf(options) {
+  if (options === undefined || options === null) return undefined;
+  if (typeof options !== 'object') throw invalidArgument('options', options, 'an object');
+  const { except, users, room, namespace } = options;
+  if (except !== undefined) assertStrings('options.except', except);
+  if (users !== undefined) assertStrings('options.users', users);
+  if (room !== undefined) assertString('options.room', room);
+  if (namespace !== undefined) assertString('options.namespace', namespace);
+  return JSON.stringify({ except, users, room, namespace });
+}
+
+module.exports = { WebSocketService };

@@ -1,0 +1,203 @@
+// The `AuthenticatedSocket` of a network client: its own events, acknowledgements and rooms.
+
+'use strict';
+
+const { EventEmitter } = require('node:events');
+const { assertEventName, invalidArgument } = require('./errors.js');
+const { encodeArgs, decodeArgs } = require('./payload.js');
+const { handshakeOf } = require('./users.js');
+
+/** Events of the socket itself, which no client sends. */
+const LIFECYCLE = new Set(['disconnect', 'disconnecting', 'newListener', 'removeListener']);
+/** Longest time that a timer takes, in milliseconds. */
+const MAX_MS = 2 ** 31 - 1;
+
+class NativeSocket {
+  #native;
+  #listeners = new EventEmitter().setMaxListeners(0);
+  #anyListeners = [];
+  #acks = new Map();
+  #nextAck = 0;
+  #handshakeText;
+  #handshake;
+  #connected = true;
+
+  constructor(native, id, handshakeText) {
+    this.#native = native;
+    this.#handshakeText = handshakeText;
+    Object.defineProperty(this, 'id', { value: id, enumerable: true });
+    this.userId = undefined;
+    this.user = undefined;
+    this.data = {};
+  }
+
+  get handshake() {
+    this.#handshake ??= handshakeOf(this.#handshakeText);
+    return this.#handshake;
+  }
+
+  get connected() {
+    return this.#connected;
+  }
+
+  get rooms() {
+    return new Set(this.#native.socketRooms(this.id));
+  }
+
+  get volatile() {
+    return { emit: (event, ...args) => this.#emit(event, args, { volatile: true }) };
+  }
+
+  emit(event, ...args) {
+    return this.#emit(event, args, {});
+  }
+
+  timeout(ms) {
+    if (!Number.isFinite(ms) || ms < 0 || ms > MAX_MS) throw invalidArgument('ms', ms, `a number from 0 to ${MAX_MS}`);
+    const send = (event, ...args) => this.#emit(event, args, { timeout: ms });
+    return {
+      emit: send,
+      emitWithAck: (event, ...args) =>
+        new Promise((resolve, reject) => {
+          send(event, ...args, (error, answer) => (error ? reject(error) : resolve(answer)));
+        }),
+    };
+  }
+
+  to(room) {
+    const rooms = [room].flat();
+    return {
+      emit: (event, ...args) => {
+        assertEventName(event);
+        const { text, attachments } = encodeArgs([event, ...args]);
+        for (const name of rooms) this.#native.emitToRoom(this.id, String(name), text, attachments);
+        return true;
+      },
+    };
+  }
+
+  on(event, listener) {
+    this.#listeners.on(event, listener);
+    this.#hear(event, true);
+    return this;
+  }
+
+  once(event, listener) {
+    this.#listeners.once(event, listener);
+    this.#hear(event, true);
+    return this;
+  }
+
+  off(event, listener) {
+    this.#listeners.off(event, listener);
+    if (this.#listeners.listenerCount(event) === 0) this.#hear(event, false);
+    return this;
+  }
+
+  onAny(listener) {
+    if (typeof listener !== 'function') throw invalidArgument('listener', listener, 'a function');
+    this.#anyListeners.push(listener);
+    this.#native.hear(this.id, undefined, true);
+    return this;
+  }
+
+  join(room) {
+    for (const name of [room].flat()) this.#native.socketJoin(this.id, String(name));
+  }
+
+  leave(room) {
+    this.#native.socketLeave(this.id, String(room));
+  }
+
+  disconnect(close = false) {
+    this.#native.disconnect(this.id, 'server namespace disconnect', Boolean(close));
+    return this;
+  }
+
+  #hear(event, wanted) {
+    if (!LIFECYCLE.has(event)) this.#native.hear(this.id, String(event), wanted);
+  }
+
+  #emit(event, args, { timeout, volatile = false }) {
+    assertEventName(event);
+    const last = args.at(-1);
+    const id = typeof last === 'function' ? this.#awaitAck(args.pop(), timeout) : undefined;
+    const { text, attachments } = encodeArgs([event, ...args]);
+    const sent = this.#native.emit(this.id, text, attachments, id, volatile);
+    if (!sent && id !== undefined && this.#connected) this.#acks.get(id)?.fail(new Error('too many acknowledgements are awaited'));
+    return true;
+  }
+
+  #awaitAck(listener, timeout) {
+    const id = this.#nextAck++;
+    let timer;
+    const settle = (...args) => {
+      clearTimeout(timer);
+      this.#acks.delete(id);
+      listener(...args);
+    };
+    const withError = timeout !== undefined;
+    const fail = (error) => {
+      this.#native.forgetAck(this.id, id);
+      if (withError) settle(error);
+      else this.#acks.delete(id);
+    };
+    this.#acks.set(id, { answer: (args) => (withError ? settle(null, ...args) : settle(...args)), fail });
+    if (withError) timer = setTimeout(() => fail(new Error('operation has timed out')), timeout);
+    return id;
+  }
+
+  /** Hands a client's event to the listeners. Called by the service. */
+  dispatch(text, attachments, ackId, report) {
+    const args = decodeArgs(text, attachments);
+    if (args === undefined) return false;
+    if (ackId >= 0) args.push(this.#answer(ackId));
+    for (const listener of [...this.#anyListeners]) attempt(report, () => listener(...args));
+    const event = String(args[0]);
+    for (const listener of this.#listeners.rawListeners(event)) {
+      attempt(report, () => listener.apply(this, args.slice(1)));
+    }
+    return true;
+  }
+
+  /** Hands a client's acknowledgement to whoever waits for it. */
+  acknowledged(id, text, attachments, report) {
+    const args = decodeArgs(text, attachments);
+    const waiting = this.#acks.get(id);
+    if (args !== undefined && waiting) attempt(report, () => waiting.answer(args));
+  }
+
+  /** The client is gone. Called once by the service. */
+  disconnected(reason, report) {
+    this.#connected = false;
+    for (const event of ['disconnecting', 'disconnect']) {
+      for (const listener of this.#listeners.rawListeners(event)) {
+        attempt(report, () => listener.call(this, reason));
+      }
+    }
+    for (const waiting of [...this.#acks.values()]) {
+      attempt(report, () => waiting.fail(new Error('socket has been disconnected')));
+    }
+  }
+
+  #answer(ackId) {
+    let answered = false;
+    return (...args) => {
+      if (answered) return;
+      answered = true;
+      const { text, attachments } = encodeArgs(args);
+      this.#native.acknowledge(this.id, ackId, text, attachments);
+    };
+  }
+}
+
+/** Runs a listener; an exception is reported and stops nothing. */
+function attempt(report, run) {
+  try {
+    run();
+  } catch (error) {
+    report(error);
+  }
+}
+
+module.exports = { NativeSocket, attempt };

@@ -1,0 +1,138 @@
+//! The messages of one room, oldest first, kept within the configured retention.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use crate::{config::HistoryConfig, packet::Packet};
+
+/// A chat message as it was sent; its packet is `["message", {…}]`.
+#[derive(Debug)]
+pub struct StoredMessage {
+    /// Position in the room's history, counted from 0 over the room's life.
+    pub seq: u64,
+    /// The packet that the members received.
+    pub packet: Packet,
+    /// When it was sent, milliseconds since the epoch.
+    pub timestamp: u64,
+}
+
+/// How `["message",` precedes the message's JSON in its packet.
+pub(crate) const MESSAGE_PREFIX: &str = "[\"message\",";
+
+impl StoredMessage {
+    /// The `Message` object as JSON.
+    pub fn json(&self) -> &str {
+        self.packet
+            .args()
+            .strip_prefix(MESSAGE_PREFIX)
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or("{}")
+    }
+}
+
+/// The kept messages of a room.
+#[derive(Debug, Default)]
+pub struct History {
+    messages: VecDeque<Arc<StoredMessage>>,
+    next_seq: u64,
+    last_timestamp: Option<u64>,
+}
+
+impl History {
+    /// Appends a message and drops what retention no longer keeps.
+    pub fn push(&mut self, packet: Packet, now: u64, keep: &HistoryConfig) -> Arc<StoredMessage> {
+        let message = Arc::new(StoredMessage {
+            seq: self.next_seq,
+            packet,
+            timestamp: now,
+        });
+        self.next_seq += 1;
+        self.last_timestamp = Some(now);
+        self.messages.push_back(message.clone());
+        self.prune(now, keep);
+        message
+    }
+
+    /// Drops what retention no longer keeps.
+    pub fn prune(&mut self, now: u64, keep: &HistoryConfig) {
+        if let Some(most) = keep.max_messages_per_room {
+            while self.messages.len() > most {
+                self.messages.pop_front();
+            }
+        }
+        if let Some(age) = keep.max_age_ms {
+            while self.messages.front().is_some_and(|message| now.saturating_sub(message.timestamp) > age) {
+                self.messages.pop_front();
+            }
+        }
+        if self.messages.capacity() > 64 && self.messages.len() < self.messages.capacity() / 4 {
+            self.messages.shrink_to(self.messages.len() * 2);
+        }
+    }
+
+    /// Number of kept messages.
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Position of the oldest kept message; the next message's when none is kept.
+    pub fn first_seq(&self) -> u64 {
+        self.messages.front().map_or(self.next_seq, |message| message.seq)
+    }
+
+    /// When the newest message was sent, even if it is no longer kept.
+    pub fn last_timestamp(&self) -> Option<u64> {
+        self.last_timestamp
+    }
+
+    /// Newest first, after skipping the `offset` newest.
+    pub fn page(&self, limit: usize, offset: usize) -> impl Iterator<Item = &Arc<StoredMessage>> {
+        self.messages.iter().rev().skip(offset).take(limit)
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.messages = VecDeque::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(text: &str) -> Packet {
+        Packet::event("message", &format!("{{\"content\":\"{text}\"}}"))
+    }
+
+    #[test]
+    fn pages_run_from_the_newest_message() {
+        let mut history = History::default();
+        for text in ["a", "b", "c", "d"] {
+            history.push(packet(text), 1, &HistoryConfig::default());
+        }
+        let page: Vec<_> = history.page(2, 1).map(|message| message.json().to_owned()).collect();
+        assert_eq!(page, [r#"{"content":"c"}"#, r#"{"content":"b"}"#]);
+    }
+
+    #[test]
+    fn retention_drops_by_count_and_by_age() {
+        let keep = HistoryConfig {
+            max_messages_per_room: Some(3),
+            max_age_ms: Some(10),
+        };
+        let mut history = History::default();
+        for now in [0, 1, 2, 3] {
+            history.push(packet("x"), now, &keep);
+        }
+        assert_eq!((history.len(), history.first_seq()), (3, 1));
+        history.prune(12, &keep);
+        assert_eq!((history.len(), history.first_seq()), (2, 2));
+        history.prune(100, &keep);
+        assert_eq!((history.len(), history.first_seq()), (0, 4));
+        assert_eq!(history.last_timestamp(), Some(3));
+    }
+}

@@ -1,0 +1,190 @@
+//! State in memory: users, rooms, history, presence and counters. Synchronous and without I/O; callers pass the time.
+
+mod history;
+mod members;
+mod room;
+mod stats;
+mod user;
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+
+pub use history::{History, StoredMessage};
+pub use members::{Change, Members};
+pub use room::{Room, RoomInfo, RoomState};
+pub use stats::{Rates, Stats};
+pub use user::{Identity, Interest, SocketId, User};
+
+/// Everything that is known of who is connected and which rooms exist.
+#[derive(Debug)]
+pub struct Hub {
+    sockets: DashMap<Box<str>, Arc<User>>,
+    by_user: DashMap<Box<str>, Vec<Arc<User>>>,
+    rooms: DashMap<Box<str>, Arc<Room>>,
+    /// Socket.IO rooms that are not in the registry; they exist while they have members.
+    plain_rooms: DashMap<Box<str>, Arc<Room>>,
+    everyone: Room,
+    /// Counters over the life of the service.
+    pub stats: Stats,
+    shards: usize,
+}
+
+impl Hub {
+    /// An empty hub whose rooms keep their members in `shards` parts.
+    pub fn new(shards: usize) -> Self {
+        Self {
+            sockets: DashMap::new(),
+            by_user: DashMap::new(),
+            rooms: DashMap::new(),
+            plain_rooms: DashMap::new(),
+            everyone: Room::new(RoomInfo::plain(""), shards),
+            stats: Stats::default(),
+            shards,
+        }
+    }
+
+    /// Number of parts that members are kept in.
+    pub fn shards(&self) -> usize {
+        self.shards
+    }
+
+    /// Registers a connection. Returns whether it is the first of its user, or `None` when the id is taken.
+    pub fn insert_user(&self, user: &Arc<User>) -> Option<bool> {
+        match self.sockets.entry(user.id().into()) {
+            dashmap::Entry::Occupied(_) => return None,
+            dashmap::Entry::Vacant(entry) => entry.insert(user.clone()),
+        };
+        let mut sockets = self.by_user.entry(user.user_id().into()).or_default();
+        sockets.push(user.clone());
+        let first = sockets.len() == 1;
+        drop(sockets);
+        self.everyone.state().members.insert(user);
+        self.stats.connected();
+        Some(first)
+    }
+
+    /// Forgets a connection. Returns whether it was the last of its user, or `None` when it was not registered.
+    pub fn remove_user(&self, user: &Arc<User>) -> Option<bool> {
+        self.sockets.remove_if(user.id(), |_, known| Arc::ptr_eq(known, user))?;
+        self.everyone.state().members.remove(user.key());
+        let last = match self.by_user.entry(user.user_id().into()) {
+            dashmap::Entry::Occupied(mut entry) => {
+                entry.get_mut().retain(|other| !Arc::ptr_eq(other, user));
+                let last = entry.get().is_empty();
+                if last {
+                    entry.remove();
+                }
+                last
+            }
+            dashmap::Entry::Vacant(_) => false,
+        };
+        Some(last)
+    }
+
+    /// The user of a socket.
+    pub fn user(&self, socket_id: &str) -> Option<Arc<User>> {
+        self.sockets.get(socket_id).map(|entry| entry.value().clone())
+    }
+
+    /// All connections, in the order in which they came.
+    pub fn users(&self) -> Vec<Arc<User>> {
+        self.everyone.state().members.in_order()
+    }
+
+    /// Number of live connections.
+    pub fn user_count(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// The room that every connection is in.
+    pub fn everyone(&self) -> &Room {
+        &self.everyone
+    }
+
+    /// The connections of a user, in the order in which they came.
+    pub fn sockets_of(&self, user_id: &str) -> Vec<Arc<User>> {
+        self.by_user.get(user_id).map(|entry| entry.value().clone()).unwrap_or_default()
+    }
+
+    /// Whether a user has a connection.
+    pub fn is_online(&self, user_id: &str) -> bool {
+        self.by_user.contains_key(user_id)
+    }
+
+    /// Puts a new room into the registry.
+    pub fn insert_room(&self, info: RoomInfo) -> Arc<Room> {
+        let room = Arc::new(Room::new(info, self.shards));
+        self.rooms.insert(room.info.id.clone(), room.clone());
+        room
+    }
+
+    /// A room of the registry.
+    pub fn room(&self, room_id: &str) -> Option<Arc<Room>> {
+        self.rooms.get(room_id).map(|entry| entry.value().clone())
+    }
+
+    /// Takes a room out of the registry.
+    pub fn remove_room(&self, room_id: &str) -> Option<Arc<Room>> {
+        self.rooms.remove(room_id).map(|(_, room)| room)
+    }
+
+    /// Number of rooms in the registry.
+    pub fn room_count(&self) -> usize {
+        self.rooms.len()
+    }
+
+    /// The rooms of the registry with this label; all with `None`. In no order.
+    pub fn rooms(&self, label: Option<&str>) -> Vec<Arc<Room>> {
+        self.rooms
+            .iter()
+            .filter(|entry| label.is_none_or(|label| entry.value().info.label.as_ref() == label))
+            .map(|entry| entry.value().clone())
+            .collect()
+    }
+
+    /// A Socket.IO room outside the registry, if it has members.
+    pub fn plain_room(&self, name: &str) -> Option<Arc<Room>> {
+        self.plain_rooms.get(name).map(|entry| entry.value().clone())
+    }
+
+    /// Puts a socket into a room outside the registry. False when the socket is gone.
+    pub fn join_plain(&self, user: &Arc<User>, name: &str) -> bool {
+        let entry = self
+            .plain_rooms
+            .entry(name.into())
+            .or_insert_with(|| Arc::new(Room::new(RoomInfo::plain(name), self.shards)));
+        let room = entry.value().clone();
+        // The entry stays locked, so that a leaving last member cannot drop the room in between.
+        user.with_rooms(|rooms| {
+            if room.state().members.insert(user) {
+                rooms.push(room.clone());
+            }
+        })
+        .is_some()
+    }
+
+    /// Takes a socket out of a room outside the registry.
+    pub fn leave_plain(&self, user: &Arc<User>, name: &str) {
+        if let dashmap::Entry::Occupied(entry) = self.plain_rooms.entry(name.into()) {
+            let room = entry.get().clone();
+            user.with_rooms(|rooms| rooms.retain(|other| !Arc::ptr_eq(other, &room)));
+            let mut state = room.state();
+            state.members.remove(user.key());
+            let empty = state.members.is_empty();
+            drop(state);
+            if empty {
+                entry.remove();
+            }
+        }
+    }
+
+    /// Whether nothing of connections is left: for tests of the invariants.
+    pub fn is_clean(&self) -> bool {
+        self.sockets.is_empty()
+            && self.by_user.is_empty()
+            && self.plain_rooms.is_empty()
+            && self.everyone.state().members.is_empty()
+            && self.rooms.iter().all(|room| room.state().members.is_empty())
+    }
+}

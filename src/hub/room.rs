@@ -1,0 +1,72 @@
+//! A room: its facts, and the state that its short lock protects.
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::{History, Members};
+
+/// What does not change while a room lives.
+#[derive(Debug, Clone)]
+pub struct RoomInfo {
+    /// UUID of a registered room, or the name of a plain Socket.IO room.
+    pub id: Box<str>,
+    /// Display name.
+    pub name: Box<str>,
+    /// The room's namespace label.
+    pub label: Box<str>,
+    /// Creation time, milliseconds since the epoch.
+    pub created_at: u64,
+    /// Whether the room is in the registry.
+    pub registered: bool,
+}
+
+impl RoomInfo {
+    /// A Socket.IO room outside the registry.
+    pub fn plain(name: &str) -> Self {
+        Self {
+            id: name.into(),
+            name: name.into(),
+            label: "".into(),
+            created_at: 0,
+            registered: false,
+        }
+    }
+}
+
+/// What a room's lock protects. Appending to history and handing a packet to the fan-out happen under one lock, so
+/// that every member and the history see one order.
+#[derive(Debug)]
+pub struct RoomState {
+    /// Who is in the room.
+    pub members: Members,
+    /// What was said in the room.
+    pub history: History,
+    /// The room left the registry; nobody may join any more.
+    pub deleted: bool,
+}
+
+/// A room.
+#[derive(Debug)]
+pub struct Room {
+    /// What does not change.
+    pub info: RoomInfo,
+    state: Mutex<RoomState>,
+}
+
+impl Room {
+    /// An empty room whose members are kept in `shards` parts.
+    pub fn new(info: RoomInfo, shards: usize) -> Self {
+        Self {
+            info,
+            state: Mutex::new(RoomState {
+                members: Members::new(shards),
+                history: History::default(),
+                deleted: false,
+            }),
+        }
+    }
+
+    /// Locks the state. Hold it briefly: never across an `.await` or a call into JavaScript.
+    pub fn state(&self) -> MutexGuard<'_, RoomState> {
+        self.state.lock()
+    }
+}

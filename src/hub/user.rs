@@ -1,0 +1,242 @@
+//! One connected socket and the person behind it. Never does I/O; packets leave through its [`Link`].
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+
+use super::Room;
+use crate::event::Link;
+
+/// A Socket.IO id: 20 characters from a cryptographic source, unrelated to the transport's session id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SocketId([u8; SocketId::LENGTH]);
+
+impl SocketId {
+    const LENGTH: usize = 20;
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+    /// A new id; `None` when the system has no random bytes.
+    pub fn random() -> Option<Self> {
+        let mut bytes = [0; Self::LENGTH];
+        getrandom::fill(&mut bytes).ok()?;
+        Some(Self(bytes.map(|byte| {
+            Self::ALPHABET.get(usize::from(byte & 63)).copied().unwrap_or(b'A')
+        })))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or("")
+    }
+}
+
+/// Who is behind a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// `socket.userId`, else the socket id.
+    pub user_id: Box<str>,
+    /// Display name, if known.
+    pub username: Option<Box<str>>,
+    /// `"userId":…,"username":…` as JSON, for every packet that names the user.
+    pub fragment: Box<str>,
+}
+
+impl Identity {
+    /// An identity; the JSON fragment is derived.
+    pub fn new(user_id: &str, username: Option<&str>) -> Self {
+        let mut fragment = format!("\"userId\":{}", serde_json::Value::from(user_id));
+        if let Some(name) = username {
+            fragment.push_str(",\"username\":");
+            fragment.push_str(&serde_json::Value::from(name).to_string());
+        }
+        Self {
+            user_id: user_id.into(),
+            username: username.map(Into::into),
+            fragment: fragment.into(),
+        }
+    }
+}
+
+/// Which of a client's own events have listeners in JavaScript.
+#[derive(Debug, Default)]
+pub struct Interest {
+    /// Event names.
+    pub names: HashSet<Box<str>>,
+    /// Every event, the built-in ones included.
+    pub any: bool,
+}
+
+#[derive(Debug, Default)]
+struct Rooms {
+    gone: bool,
+    list: Vec<Arc<Room>>,
+}
+
+/// A connected socket.
+#[derive(Debug)]
+pub struct User {
+    key: u64,
+    id: Box<str>,
+    link: Arc<dyn Link>,
+    identity: OnceLock<Identity>,
+    handshake: Box<str>,
+    /// When the connection was made, milliseconds since the epoch.
+    pub connected_at: u64,
+    last_activity: AtomicU64,
+    rooms: Mutex<Rooms>,
+    interest: Mutex<Option<Box<Interest>>>,
+    /// Ids of events whose acknowledgement JavaScript waits for.
+    pending_acks: Mutex<HashSet<u64>>,
+    /// JavaScript has heard of the connection, so that its listeners are in place.
+    settled: AtomicBool,
+    /// JavaScript holds objects that belong to the connection.
+    touched: AtomicBool,
+}
+
+/// Acknowledgements that may be awaited from one client.
+const MAX_PENDING_ACKS: usize = 10_000;
+
+impl User {
+    /// A socket that is not registered yet. `key` is unique in the process, `handshake` a JSON object.
+    pub fn new(key: u64, id: &str, link: Arc<dyn Link>, handshake: Box<str>, now: u64) -> Self {
+        Self {
+            key,
+            id: id.into(),
+            link,
+            identity: OnceLock::new(),
+            handshake,
+            connected_at: now,
+            last_activity: AtomicU64::new(now),
+            rooms: Mutex::default(),
+            interest: Mutex::new(None),
+            pending_acks: Mutex::default(),
+            settled: AtomicBool::new(true),
+            touched: AtomicBool::new(false),
+        }
+    }
+
+    /// Number of the connection, unique in the process.
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// The Socket.IO id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Which of `shards` parts the connection belongs to.
+    pub fn shard(&self, shards: usize) -> usize {
+        usize::try_from(self.key).unwrap_or(0) % shards.max(1)
+    }
+
+    /// The way to the client.
+    pub fn link(&self) -> &Arc<dyn Link> {
+        &self.link
+    }
+
+    /// The handshake as a JSON object: `auth`, `headers`, `query`, `address`, …
+    pub fn handshake(&self) -> &str {
+        &self.handshake
+    }
+
+    /// Names the person behind the connection; only the first call counts.
+    pub fn identify(&self, identity: Identity) {
+        let _ = self.identity.set(identity);
+    }
+
+    /// The person behind the connection.
+    pub fn identity(&self) -> &Identity {
+        self.identity.get_or_init(|| Identity::new(&self.id, None))
+    }
+
+    /// `socket.userId`, else the socket id.
+    pub fn user_id(&self) -> &str {
+        &self.identity().user_id
+    }
+
+    /// When the client last sent an event, milliseconds since the epoch.
+    pub fn last_activity(&self) -> u64 {
+        self.last_activity.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the client sent an event.
+    pub fn touch_activity(&self, now: u64) {
+        self.last_activity.store(now, Ordering::Relaxed);
+    }
+
+    /// Runs `change` on the socket's rooms; `None` when the socket is gone.
+    pub fn with_rooms<R>(&self, change: impl FnOnce(&mut Vec<Arc<Room>>) -> R) -> Option<R> {
+        let mut rooms = self.rooms.lock();
+        (!rooms.gone).then(|| change(&mut rooms.list))
+    }
+
+    /// Marks the socket as gone and takes its rooms; `None` when it was gone already.
+    pub fn take_rooms(&self) -> Option<Vec<Arc<Room>>> {
+        let mut rooms = self.rooms.lock();
+        if std::mem::replace(&mut rooms.gone, true) {
+            return None;
+        }
+        Some(std::mem::take(&mut rooms.list))
+    }
+
+    /// Whether the socket is still connected.
+    pub fn is_connected(&self) -> bool {
+        !self.rooms.lock().gone
+    }
+
+    /// Changes which events have listeners.
+    pub fn set_interest(&self, change: impl FnOnce(&mut Interest)) {
+        change(self.interest.lock().get_or_insert_default());
+    }
+
+    /// Whether an event of the client has a listener; built-in events only count for `onAny` and their own name.
+    pub fn is_heard(&self, event: &str) -> bool {
+        self.interest
+            .lock()
+            .as_ref()
+            .is_some_and(|interest| interest.any || interest.names.contains(event))
+    }
+
+    /// Keeps unheard events coming until JavaScript has had a chance to add listeners.
+    pub fn unsettle(&self) {
+        self.settled.store(false, Ordering::Release);
+    }
+
+    /// JavaScript has heard of the connection.
+    pub fn settle(&self) {
+        self.settled.store(true, Ordering::Release);
+    }
+
+    /// Whether JavaScript has heard of the connection.
+    pub fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
+    }
+
+    /// Notes that JavaScript holds objects of this connection. Returns whether it did before.
+    pub fn touch(&self) -> bool {
+        self.touched.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether JavaScript holds objects of this connection.
+    pub fn is_touched(&self) -> bool {
+        self.touched.load(Ordering::Acquire)
+    }
+
+    /// Waits for the acknowledgement of an event. False when too many are awaited already.
+    pub fn await_ack(&self, id: u64) -> bool {
+        let mut pending = self.pending_acks.lock();
+        pending.len() < MAX_PENDING_ACKS && pending.insert(id)
+    }
+
+    /// Takes an awaited acknowledgement; false for one nobody waits for.
+    pub fn take_ack(&self, id: u64) -> bool {
+        self.pending_acks.lock().remove(&id)
+    }
+}

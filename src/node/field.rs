@@ -1,0 +1,151 @@
+//! Values on their way to JavaScript, in flat arrays: cheaper to make than nested objects.
+
+use napi::bindgen_prelude::{Buffer, Either4, Null};
+
+use crate::{
+    event::ServiceEvent,
+    hub::{StoredMessage, User},
+    packet::{Packet, PacketKind},
+};
+
+/// A string, a number (booleans are 0 and 1), bytes or null.
+pub(super) type Field = Either4<String, f64, Buffer, Null>;
+
+/// Appends values to a flat array.
+#[derive(Default)]
+pub(super) struct Fields(Vec<Field>);
+
+impl Fields {
+    pub(super) fn text(&mut self, text: impl Into<String>) -> &mut Self {
+        self.0.push(Either4::A(text.into()));
+        self
+    }
+
+    pub(super) fn number(&mut self, number: impl Into<f64>) -> &mut Self {
+        self.0.push(Either4::B(number.into()));
+        self
+    }
+
+    /// An integer; those of JavaScript are exact to 2^53, which times, ids and positions never reach.
+    pub(super) fn integer(&mut self, number: u64) -> &mut Self {
+        self.number(number as f64)
+    }
+
+    pub(super) fn flag(&mut self, flag: bool) -> &mut Self {
+        self.number(u8::from(flag))
+    }
+
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.push(Either4::C(bytes.to_vec().into()));
+        self
+    }
+
+    pub(super) fn optional(&mut self, text: Option<&str>) -> &mut Self {
+        match text {
+            Some(text) => self.text(text),
+            None => {
+                self.0.push(Either4::D(Null));
+                self
+            }
+        }
+    }
+
+    /// How many attachments, then each.
+    pub(super) fn attachments(&mut self, attachments: &[bytes::Bytes]) -> &mut Self {
+        self.integer(attachments.len() as u64);
+        for attachment in attachments {
+            self.bytes(attachment);
+        }
+        self
+    }
+
+    /// Position, JSON and attachments of a message.
+    pub(super) fn message(&mut self, message: &StoredMessage) -> &mut Self {
+        self.integer(message.seq)
+            .text(message.json())
+            .attachments(message.packet.attachments())
+    }
+
+    /// Socket id, user id, name, handshake and connection time: what JavaScript makes a user of.
+    pub(super) fn record(&mut self, user: &User) -> &mut Self {
+        user.touch();
+        let identity = user.identity();
+        self.text(user.id())
+            .text(&*identity.user_id)
+            .optional(identity.username.as_deref())
+            .text(user.handshake())
+            .integer(user.connected_at)
+    }
+
+    /// Socket id, then the rest of the record, or null when JavaScript has it already.
+    fn user(&mut self, user: &User) -> &mut Self {
+        if user.touch() {
+            self.text(user.id()).optional(None)
+        } else {
+            self.record(user)
+        }
+    }
+
+    pub(super) fn into_vec(self) -> Vec<Field> {
+        self.0
+    }
+
+    /// Appends an event: its number, then its parts. `lib/events.js` reads what is written here.
+    pub(super) fn event(&mut self, event: &ServiceEvent) {
+        match event {
+            ServiceEvent::Connection(user) => self.number(1).user(user),
+            ServiceEvent::Disconnect(user, reason) => self.number(2).user(user).text(&**reason),
+            ServiceEvent::Message(room, message) => {
+                let first = room.state().history.first_seq();
+                self.number(3).text(&*room.info.id).integer(first).message(message)
+            }
+            ServiceEvent::RoomJoin(user, room) => self.number(4).user(user).text(&*room.info.id),
+            ServiceEvent::RoomLeave(user, room) => self.number(5).user(user).text(&*room.info.id),
+            ServiceEvent::Typing(user, room, typing) => self.number(6).user(user).text(&*room.info.id).flag(*typing),
+            ServiceEvent::Client {
+                user,
+                args,
+                attachments,
+                ack,
+            } => {
+                self.number(7)
+                    .user(user)
+                    .text(String::from_utf8_lossy(args))
+                    .number(ack.map_or(-1.0, |id| id as f64))
+                    .attachments(attachments)
+            }
+            ServiceEvent::Ack {
+                user,
+                id,
+                args,
+                attachments,
+            } => self
+                .number(8)
+                .text(user.id())
+                .integer(*id)
+                .text(String::from_utf8_lossy(args))
+                .attachments(attachments),
+            ServiceEvent::Abandoned(user) => self.number(16).text(user.id()),
+            ServiceEvent::Admission(user) => {
+                user.touch();
+                self.number(9)
+                    .integer(user.key())
+                    .text(user.id())
+                    .text(user.handshake())
+                    .integer(user.connected_at)
+            }
+            ServiceEvent::Deliver(user, packet) => {
+                let ack = match packet.kind() {
+                    PacketKind::Ack(id) => id as f64,
+                    PacketKind::Event(_) => -1.0,
+                };
+                self.number(10).text(user.id()).number(ack).packet(packet)
+            },
+            ServiceEvent::Fault(code, message) => self.number(11).text(*code).text(message),
+        };
+    }
+
+    fn packet(&mut self, packet: &Packet) -> &mut Self {
+        self.text(packet.args()).attachments(packet.attachments())
+    }
+}

@@ -1,0 +1,227 @@
+//! A Socket.IO packet in the form in which it travels, encoded once and shared by all of its recipients.
+//!
+//! One buffer holds the WebSocket header, the Engine.IO type and the Socket.IO text, so the frame, the text for
+//! long-polling and the JSON kept in history are slices of the same memory. Wire forms: Engine.IO protocol 4
+//! ("message" is `4`), Socket.IO protocol 5 (`2` EVENT, `3` ACK, `5` BINARY_EVENT, `6` BINARY_ACK).
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// Longest header of an unmasked WebSocket frame: two bytes and a 64-bit length.
+const MAX_HEADER: usize = 10;
+const FIN_TEXT: u8 = 0x81;
+const FIN_BINARY: u8 = 0x82;
+
+/// What a packet asks of its receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PacketKind {
+    /// An event, with the id under which an acknowledgement is expected.
+    Event(Option<u64>),
+    /// The acknowledgement of the client's event with this id.
+    Ack(u64),
+}
+
+/// An immutable packet of the default namespace. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Packet(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: PacketKind,
+    /// WebSocket frame of the text: header, `4`, Socket.IO packet.
+    frame: Bytes,
+    /// Where the JSON array of arguments begins in `frame`.
+    args_at: usize,
+    attachments: Vec<Bytes>,
+    binary_v4: OnceLock<Bytes>,
+    binary_v3: OnceLock<Bytes>,
+}
+
+impl Packet {
+    /// Encodes `args`, the text of a JSON array (`["event", …]` for an event), with its binary attachments.
+    pub fn new(kind: PacketKind, args: &str, attachments: Vec<Bytes>) -> Self {
+        Self::build(kind, attachments, args.len(), |buffer| buffer.put_slice(args.as_bytes()))
+    }
+
+    /// As [`Packet::new`]; `write` appends the text of the JSON array, about `size_hint` bytes, to the buffer.
+    pub fn build(
+        kind: PacketKind,
+        attachments: Vec<Bytes>,
+        size_hint: usize,
+        write: impl FnOnce(&mut BytesMut),
+    ) -> Self {
+        let mut buffer = BytesMut::with_capacity(MAX_HEADER + 1 + 24 + size_hint);
+        buffer.put_bytes(0, MAX_HEADER);
+        buffer.put_u8(b'4');
+        put_prefix(&mut buffer, kind, attachments.len());
+        let args_at = buffer.len();
+        write(&mut buffer);
+        let (header, length) = header(FIN_TEXT, buffer.len() - MAX_HEADER);
+        let start = MAX_HEADER - length;
+        for (to, from) in buffer.iter_mut().skip(start).zip(header.iter().take(length)) {
+            *to = *from;
+        }
+        Self(Arc::new(Inner {
+            kind,
+            frame: buffer.freeze().slice(start..),
+            args_at: args_at - start,
+            attachments,
+            binary_v4: OnceLock::new(),
+            binary_v3: OnceLock::new(),
+        }))
+    }
+
+    /// An event with no arguments but `data`, the text of any JSON value.
+    pub fn event(name: &str, data: &str) -> Self {
+        let name = serde_json::Value::from(name).to_string();
+        Self::build(PacketKind::Event(None), Vec::new(), name.len() + data.len() + 3, |buffer| {
+            buffer.put_u8(b'[');
+            buffer.put_slice(name.as_bytes());
+            buffer.put_u8(b',');
+            buffer.put_slice(data.as_bytes());
+            buffer.put_u8(b']');
+        })
+    }
+
+    /// What the packet asks of its receiver.
+    pub fn kind(&self) -> PacketKind {
+        self.0.kind
+    }
+
+    /// The JSON array of arguments.
+    pub fn args(&self) -> &str {
+        self.0.frame.get(self.0.args_at..).map_or("", |bytes| {
+            // Built from `&str` parts only.
+            std::str::from_utf8(bytes).unwrap_or("")
+        })
+    }
+
+    /// The JSON array of arguments, sharing the packet's memory.
+    pub fn args_bytes(&self) -> Bytes {
+        self.0.frame.slice(self.0.args_at..)
+    }
+
+    /// Binary attachments in the order of their placeholders.
+    pub fn attachments(&self) -> &[Bytes] {
+        &self.0.attachments
+    }
+
+    /// Payload bytes, headers left out.
+    pub fn len(&self) -> usize {
+        self.0.frame.len() + self.0.attachments.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// A packet always has bytes.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// The bytes for a WebSocket client of Engine.IO 4: the text frame and one frame for each attachment.
+    pub fn frames_v4(&self) -> Bytes {
+        self.frames(&self.0.binary_v4, None)
+    }
+
+    /// The bytes for a WebSocket client of Engine.IO 3, whose binary frames carry the packet type.
+    pub fn frames_v3(&self) -> Bytes {
+        self.frames(&self.0.binary_v3, Some(4))
+    }
+
+    fn frames(&self, cache: &OnceLock<Bytes>, prefix: Option<u8>) -> Bytes {
+        if self.0.attachments.is_empty() {
+            return self.0.frame.clone();
+        }
+        cache
+            .get_or_init(|| {
+                let mut buffer = BytesMut::with_capacity(self.len() + self.0.attachments.len() * (MAX_HEADER + 1));
+                buffer.put_slice(&self.0.frame);
+                for attachment in &self.0.attachments {
+                    let (header, length) = header(FIN_BINARY, attachment.len() + prefix.map_or(0, |_| 1));
+                    buffer.extend(header.iter().take(length));
+                    buffer.extend(prefix);
+                    buffer.put_slice(attachment);
+                }
+                buffer.freeze()
+            })
+            .clone()
+    }
+}
+
+/// A text frame with this payload, unmasked, as a server sends it.
+pub fn text_frame(payload: &str) -> Bytes {
+    let (header, length) = header(FIN_TEXT, payload.len());
+    let mut buffer = BytesMut::with_capacity(length + payload.len());
+    buffer.extend(header.iter().take(length));
+    buffer.put_slice(payload.as_bytes());
+    buffer.freeze()
+}
+
+/// Number of binary attachments a packet may announce.
+pub const MAX_ATTACHMENTS: usize = 10;
+
+fn put_prefix(buffer: &mut BytesMut, kind: PacketKind, attachments: usize) {
+    let (plain, binary, id) = match kind {
+        PacketKind::Event(id) => (b'2', b'5', id),
+        PacketKind::Ack(id) => (b'3', b'6', Some(id)),
+    };
+    if attachments == 0 {
+        buffer.put_u8(plain);
+    } else {
+        buffer.put_u8(binary);
+        buffer.put_slice(attachments.to_string().as_bytes());
+        buffer.put_u8(b'-');
+    }
+    if let Some(id) = id {
+        buffer.put_slice(id.to_string().as_bytes());
+    }
+}
+
+/// Header of an unmasked frame and how many of its bytes are used (RFC 6455, section 5.2).
+fn header(first: u8, length: usize) -> ([u8; MAX_HEADER], usize) {
+    let [a, b, c, d, e, f, g, h] = (length as u64).to_be_bytes();
+    if length < 126 {
+        ([first, h, 0, 0, 0, 0, 0, 0, 0, 0], 2)
+    } else if length <= usize::from(u16::MAX) {
+        ([first, 126, g, h, 0, 0, 0, 0, 0, 0], 4)
+    } else {
+        ([first, 127, a, b, c, d, e, f, g, h], 10)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_event_is_one_text_frame() {
+        let packet = Packet::event("hello", r#"{"a":1}"#);
+        assert_eq!(packet.args(), r#"["hello",{"a":1}]"#);
+        assert_eq!(&packet.frames_v4()[..], b"\x81\x1342[\"hello\",{\"a\":1}]");
+    }
+
+    #[test]
+    fn lengths_take_the_shortest_header() {
+        for (length, expected) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
+            assert_eq!(header(FIN_TEXT, length).1, expected, "{length}");
+        }
+    }
+
+    #[test]
+    fn attachments_follow_their_text_and_are_typed_for_old_clients() {
+        let packet = Packet::new(
+            PacketKind::Event(Some(7)),
+            r#"["b",{"_placeholder":true,"num":0}]"#,
+            vec![Bytes::from_static(b"xyz")],
+        );
+        let frames = packet.frames_v4();
+        assert!(frames[2..].starts_with(b"451-7[\"b\""));
+        assert!(frames.ends_with(b"\x82\x03xyz"));
+        assert!(packet.frames_v3().ends_with(b"\x82\x04\x04xyz"));
+    }
+
+    #[test]
+    fn an_acknowledgement_carries_its_id() {
+        let packet = Packet::new(PacketKind::Ack(12), "[true]", Vec::new());
+        assert_eq!(&packet.frames_v4()[2..], b"4312[true]");
+    }
+}

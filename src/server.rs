@@ -1,0 +1,100 @@
+//! Lifecycle: the runtime, the parts of a service, and their ordered end.
+
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::{config::Config, event::EventSink, service::Service, transport::Transport};
+
+/// How long clients may take to read what is queued for them at shutdown.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// How long connections may take to close after that.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
+static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// The process's runtime; the first service decides how many threads it has.
+///
+/// # Errors
+///
+/// When the system refuses threads.
+pub fn runtime(threads: usize) -> io::Result<Handle> {
+    let _one_at_a_time = STARTING.lock();
+    if let Some(runtime) = RUNTIME.get() {
+        return Ok(runtime.handle().clone());
+    }
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(threads.max(1))
+        .thread_name("websocket")
+        .enable_all()
+        .build()?;
+    Ok(RUNTIME.get_or_init(|| runtime).handle().clone())
+}
+
+/// A service and, once it is initialised, its transport.
+#[derive(Debug)]
+pub struct Server {
+    service: Arc<Service>,
+    transport: OnceLock<Arc<Transport>>,
+    runtime: Handle,
+}
+
+impl Server {
+    /// A service in memory. Events go to `sink`.
+    ///
+    /// # Errors
+    ///
+    /// When the runtime cannot be started.
+    pub fn new(config: Config, sink: Arc<dyn EventSink>) -> io::Result<Self> {
+        let runtime = runtime(config.worker_threads)?;
+        Ok(Self {
+            service: Arc::new(Service::new(config, sink, &runtime)),
+            transport: OnceLock::new(),
+            runtime,
+        })
+    }
+
+    /// The use cases.
+    pub fn service(&self) -> &Arc<Service> {
+        &self.service
+    }
+
+    /// The runtime that everything runs on.
+    pub fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// The network side; built by the first call.
+    pub fn transport(&self) -> &Arc<Transport> {
+        self.transport
+            .get_or_init(|| Transport::new(self.service.clone(), self.runtime.clone()))
+    }
+
+    /// Refuses new clients, says goodbye to the others, delivers what is queued, and closes everything in bounded
+    /// time. A second call waits for the same end.
+    pub async fn shutdown(service: Arc<Service>, transport: Option<Arc<Transport>>) {
+        service.close();
+        for user in service.hub.users() {
+            service.disconnect(&user, "server_shutdown", true);
+        }
+        service.fanout().flushed().await;
+        if let Some(transport) = transport {
+            transport.kill(false);
+            if tokio::time::timeout(FAREWELL, transport.quiet()).await.is_err() {
+                transport.kill(true);
+                let _ = tokio::time::timeout(LAST_CALL, transport.quiet()).await;
+            }
+        }
+    }
+
+    /// The network side, if it was built.
+    pub fn opened_transport(&self) -> Option<Arc<Transport>> {
+        self.transport.get().cloned()
+    }
+}

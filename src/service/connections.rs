@@ -1,0 +1,140 @@
+//! Connections come and go: exactly one `connection` and one `disconnect` each, and nothing stays behind.
+
+use std::sync::Arc;
+
+use super::Service;
+use crate::{
+    clock,
+    error::{Error, Result},
+    event::{EventKind, ServiceEvent},
+    fanout::Except,
+    hub::{Rates, User},
+    packet::Packet,
+};
+
+/// Connections whose round-trip time is asked of the kernel for one reading of the statistics.
+const LATENCY_SAMPLE: usize = 1_000;
+
+/// `getStats()`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ConnectionStats {
+    /// Connections since start.
+    pub total_connections: u64,
+    /// Live connections.
+    pub active_connections: usize,
+    /// Rooms in the registry.
+    pub total_rooms: usize,
+    /// Messages and bytes of the last minute.
+    pub rates: Rates,
+    /// Mean round-trip in milliseconds; 0 with no connection.
+    pub avg_latency_ms: f64,
+}
+
+impl Service {
+    /// Registers a connection and emits `connection`. Its user must be identified.
+    pub fn register(&self, user: &Arc<User>) -> Result<()> {
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        let heard = self.sink.wants(EventKind::Connection);
+        if heard {
+            user.unsettle();
+        }
+        let Some(first) = self.hub.insert_user(user) else {
+            return Err(Error::InvalidArgument(format!("socket.id {:?} is already connected", user.id())));
+        };
+        if heard {
+            self.sink.emit(ServiceEvent::Connection(user.clone()));
+        }
+        if first {
+            self.announce(user, "online");
+        }
+        Ok(())
+    }
+
+    /// Takes a connection out of everything and emits `disconnect`, once. False when it was gone already.
+    pub fn unregister(&self, user: &Arc<User>, reason: &str) -> bool {
+        let Some(rooms) = user.take_rooms() else { return false };
+        for room in rooms {
+            if room.info.registered {
+                self.depart(user, &room);
+            } else {
+                self.hub.leave_plain(user, &room.info.id);
+            }
+        }
+        let Some(last) = self.hub.remove_user(user) else {
+            if user.is_touched() {
+                self.sink.emit(ServiceEvent::Abandoned(user.clone()));
+            }
+            return false;
+        };
+        if last {
+            self.announce(user, "offline");
+        }
+        if self.sink.wants(EventKind::Disconnect) || user.is_touched() {
+            self.sink.emit(ServiceEvent::Disconnect(user.clone(), reason.into()));
+        }
+        true
+    }
+
+    /// Disconnects a socket for a reason of the server; what was sent to it before still arrives.
+    pub fn disconnect(&self, user: &Arc<User>, reason: &str, transport: bool) -> bool {
+        let was_connected = self.unregister(user, reason);
+        self.fanout.close(user, transport);
+        was_connected
+    }
+
+    /// `disconnectUser`: every socket of the user. Returns how many.
+    pub fn disconnect_user(&self, user_id: &str, reason: &str) -> usize {
+        let sockets = self.hub.sockets_of(user_id);
+        sockets.iter().filter(|user| self.disconnect(user, reason, true)).count()
+    }
+
+    /// `cleanup`: sockets that sent no event for `idle_ms`. Returns how many.
+    pub fn cleanup(&self, idle_ms: u64) -> usize {
+        let now = clock::now_ms();
+        let idle = |user: &&Arc<User>| now.saturating_sub(user.last_activity()) >= idle_ms;
+        self.hub
+            .users()
+            .iter()
+            .filter(idle)
+            .filter(|user| self.disconnect(user, "inactive", true))
+            .count()
+    }
+
+    /// `getStats()`.
+    pub fn stats(&self) -> ConnectionStats {
+        let users = self.hub.users();
+        let step = users.len().div_ceil(LATENCY_SAMPLE).max(1);
+        let times: Vec<f64> = users
+            .iter()
+            .step_by(step)
+            .filter_map(|user| user.link().round_trip_us())
+            .map(|micros| f64::from(micros) / 1_000.0)
+            .collect();
+        ConnectionStats {
+            total_connections: self.hub.stats.total_connections(),
+            active_connections: users.len(),
+            total_rooms: self.hub.room_count(),
+            rates: self.hub.stats.rates(clock::now_ms()),
+            avg_latency_ms: if times.is_empty() {
+                0.0
+            } else {
+                times.iter().sum::<f64>() / times.len() as f64
+            },
+        }
+    }
+
+    fn announce(&self, user: &Arc<User>, status: &str) {
+        if !self.config.presence.broadcast {
+            return;
+        }
+        let now = clock::iso(clock::now_ms());
+        let packet = Packet::event(
+            "user:status",
+            &format!("{{{},\"status\":\"{status}\",\"timestamp\":\"{now}\"}}", user.identity().fragment),
+        );
+        let everyone = self.hub.everyone().state();
+        self.fanout.send_many(&everyone.members, &Except::new(), &packet);
+    }
+}

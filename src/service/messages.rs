@@ -1,0 +1,150 @@
+//! Chat messages: stored, delivered and told in one order.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes};
+
+use super::{Service, rooms::json_string};
+use crate::{
+    clock,
+    error::{Error, Result},
+    event::{EventKind, ServiceEvent},
+    fanout::Except,
+    hub::{Room, StoredMessage},
+    packet::{Packet, PacketKind},
+};
+
+/// The four kinds of chat messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MessageType {
+    /// `text`.
+    #[default]
+    Text,
+    /// `image`.
+    Image,
+    /// `file`.
+    File,
+    /// `system`.
+    System,
+}
+
+impl MessageType {
+    /// The type of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "text" => Some(Self::Text),
+            "image" => Some(Self::Image),
+            "file" => Some(Self::File),
+            "system" => Some(Self::System),
+            _ => None,
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Image => "image",
+            Self::File => "file",
+            Self::System => "system",
+        }
+    }
+}
+
+/// A message on its way into a room. JSON parts are text as it came.
+#[derive(Debug)]
+pub struct NewMessage<'a> {
+    /// `"userId":…,"username":…` as JSON.
+    pub author: &'a str,
+    /// A JSON string.
+    pub content: &'a str,
+    /// Its type.
+    pub kind: MessageType,
+    /// A JSON object.
+    pub metadata: Option<&'a str>,
+    /// Attachments of placeholders in the metadata.
+    pub attachments: Vec<Bytes>,
+}
+
+impl Service {
+    /// `sendMessage`.
+    pub fn send_message(&self, room_id: &str, message: NewMessage<'_>) -> Result<Arc<StoredMessage>> {
+        let room = self.hub.room(room_id).ok_or(Error::RoomNotFound)?;
+        self.post(&room, message, None)
+    }
+
+    /// The author fragment for a user id: with the name of the user's first connection, if there is one.
+    pub fn author(&self, user_id: &str) -> String {
+        match self.hub.sockets_of(user_id).first() {
+            Some(user) => user.identity().fragment.to_string(),
+            None => format!("\"userId\":{}", json_string(user_id)),
+        }
+    }
+
+    /// Stores and delivers a message. With `author`, only if that socket is a member.
+    pub(super) fn post(
+        &self,
+        room: &Arc<Room>,
+        message: NewMessage<'_>,
+        author: Option<u64>,
+    ) -> Result<Arc<StoredMessage>> {
+        let now = clock::now_ms();
+        let packet = encode(room, message, now);
+        let mut state = room.state();
+        if state.deleted {
+            return Err(Error::RoomNotFound);
+        }
+        if author.is_some_and(|key| !state.members.contains(key)) {
+            return Err(Error::NotAMember);
+        }
+        let stored = state.history.push(packet, now, &self.config.history);
+        let recipients = self.fanout.send_many(&state.members, &Except::new(), &stored.packet);
+        self.hub
+            .stats
+            .record(now, 1, (stored.packet.len() as u64).saturating_mul(recipients as u64));
+        self.tell(EventKind::Message, || ServiceEvent::Message(room.clone(), stored.clone()));
+        Ok(stored)
+    }
+
+    /// `getRoomMessages`: newest first, after the `offset` newest.
+    pub fn messages(&self, room_id: &str, limit: usize, offset: usize) -> Vec<Arc<StoredMessage>> {
+        self.hub.room(room_id).map_or_else(Vec::new, |room| {
+            let mut state = room.state();
+            state.history.prune(clock::now_ms(), &self.config.history);
+            state.history.page(limit, offset).cloned().collect()
+        })
+    }
+}
+
+fn encode(room: &Room, message: NewMessage<'_>, now: u64) -> Packet {
+    let NewMessage {
+        author,
+        content,
+        kind,
+        metadata,
+        attachments,
+    } = message;
+    let size = content.len() + metadata.map_or(0, str::len) + author.len() + room.info.id.len() + 160;
+    let mut id = uuid::Uuid::encode_buffer();
+    let id: &str = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut id);
+    Packet::build(PacketKind::Event(None), attachments, size, |buffer| {
+        buffer.put_slice(b"[\"message\",{\"id\":\"");
+        buffer.put_slice(id.as_bytes());
+        buffer.put_slice(b"\",\"roomId\":");
+        buffer.put_slice(json_string(&room.info.id).as_bytes());
+        buffer.put_u8(b',');
+        buffer.put_slice(author.as_bytes());
+        buffer.put_slice(b",\"content\":");
+        buffer.put_slice(content.as_bytes());
+        buffer.put_slice(b",\"type\":\"");
+        buffer.put_slice(kind.name().as_bytes());
+        buffer.put_u8(b'"');
+        if let Some(metadata) = metadata {
+            buffer.put_slice(b",\"metadata\":");
+            buffer.put_slice(metadata.as_bytes());
+        }
+        buffer.put_slice(b",\"timestamp\":\"");
+        buffer.put_slice(clock::iso(now).as_bytes());
+        buffer.put_slice(b"\"}]");
+    })
+}

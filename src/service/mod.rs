@@ -1,0 +1,99 @@
+//! The use cases: one function per verb of the API. Synchronous; nothing here waits for a client or for JavaScript.
+
+mod admission;
+mod broadcast;
+mod client;
+mod connections;
+mod messages;
+mod payload;
+mod rooms;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use dashmap::DashMap;
+use tokio::sync::oneshot;
+
+use crate::{
+    config::Config,
+    event::{EventKind, EventSink, ServiceEvent},
+    fanout::Fanout,
+    hub::Hub,
+};
+
+pub use connections::ConnectionStats;
+pub use rooms::RoomStats;
+pub use admission::{Admitted, Refusal};
+pub use broadcast::Filter;
+pub use client::ClientPacket;
+pub use messages::{MessageType, NewMessage};
+
+/// A service: its state, its deliveries and what it tells JavaScript.
+pub struct Service {
+    /// The options it runs with.
+    pub config: Config,
+    /// Users, rooms and counters.
+    pub hub: Hub,
+    fanout: Fanout,
+    sink: Arc<dyn EventSink>,
+    next_key: AtomicU64,
+    admissions: DashMap<u64, oneshot::Sender<Result<Admitted, Refusal>>>,
+    admits: AtomicBool,
+    closed: AtomicBool,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Service").field("hub", &self.hub).finish_non_exhaustive()
+    }
+}
+
+impl Service {
+    /// A service without transports: everything works on memory.
+    pub fn new(config: Config, sink: Arc<dyn EventSink>, runtime: &tokio::runtime::Handle) -> Self {
+        let parts = config.worker_threads.max(1);
+        Self {
+            hub: Hub::new(parts),
+            fanout: Fanout::start(parts, runtime),
+            config,
+            sink,
+            next_key: AtomicU64::new(0),
+            admissions: DashMap::new(),
+            admits: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// The way to the connections.
+    pub fn fanout(&self) -> &Fanout {
+        &self.fanout
+    }
+
+    /// Where events go.
+    pub fn sink(&self) -> &Arc<dyn EventSink> {
+        &self.sink
+    }
+
+    /// A number for a new connection.
+    pub fn next_key(&self) -> u64 {
+        self.next_key.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether `shutdown` has begun.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Refuses connections from now on. False when it did before.
+    pub fn close(&self) -> bool {
+        !self.closed.swap(true, Ordering::AcqRel)
+    }
+
+    fn tell(&self, kind: EventKind, event: impl FnOnce() -> ServiceEvent) {
+        if self.sink.wants(kind) {
+            self.sink.emit(event());
+        }
+    }
+}

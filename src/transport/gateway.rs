@@ -1,0 +1,511 @@
+//! HTTP requests and upgrades from Node.js: Engine.IO's checks and answers, in front of socketioxide.
+
+use std::{
+    borrow::Cow,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use engineioxide_core::{Packet as EnginePacket, ProtocolVersion, payload};
+use futures_util::StreamExt as _;
+use http::{HeaderValue, Method, Request};
+use http_body_util::Full;
+use serde_json::json;
+use tungstenite::handshake::derive_accept_key;
+
+use super::{
+    connection::{Carrier, SessionId},
+    engine::Transport,
+    session::{Outgoing, Session, Verdict},
+    stream::Bytestream,
+};
+
+/// Separates the packets of a payload (Engine.IO protocol 4).
+const SEPARATOR: char = '\u{1e}';
+/// How long a poll may wait while its client moves to WebSocket.
+const PROBED_POLL: Duration = Duration::from_millis(100);
+const TEXT: &str = "text/plain; charset=UTF-8";
+const BINARY: &str = "application/octet-stream";
+
+/// The head of a request: what Engine.IO's checks and the handshake object need.
+#[derive(Debug, Clone)]
+pub struct Head {
+    url: Box<str>,
+    shared: Arc<str>,
+}
+
+impl Head {
+    /// `url` as in the request line, `headers` a JSON object as Node.js gives it, `address` the client's.
+    pub fn new(url: &str, headers: &str, address: &str, secure: bool) -> Self {
+        let shared = format!(
+            "\"headers\":{headers},\"url\":{},\"address\":{},\"secure\":{secure}",
+            json!(url),
+            json!(address)
+        );
+        Self {
+            url: url.into(),
+            shared: shared.into(),
+        }
+    }
+
+    /// The handshake as a JSON object; JavaScript derives `query`, `time` and `xdomain`.
+    pub(super) fn handshake_json(&self, auth: &str, now: u64) -> String {
+        let auth = if auth.is_empty() { "{}" } else { auth };
+        format!("{{\"auth\":{auth},\"issued\":{now},{}}}", self.shared)
+    }
+
+    /// A parameter of the query; of repeated ones the first.
+    pub(super) fn query<'a>(&'a self, name: &'a str) -> Option<Cow<'a, str>> {
+        self.values(name).next()
+    }
+
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Cow<'a, str>> {
+        let query = self.url.split_once('?').map_or("", |(_, query)| query);
+        form_urlencoded::parse(query.as_bytes())
+            .filter(move |(key, _)| key == name)
+            .map(|(_, value)| value)
+    }
+
+    /// A parameter that is given exactly once.
+    fn single<'a>(&'a self, name: &'a str) -> Result<Option<Cow<'a, str>>, ()> {
+        let mut values = self.values(name);
+        match (values.next(), values.next()) {
+            (_, Some(_)) => Err(()),
+            (value, None) => Ok(value),
+        }
+    }
+}
+
+/// An HTTP response.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// Status code.
+    pub status: u16,
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// Body.
+    pub body: Bytes,
+    /// The new session's id, for the cookie of a handshake.
+    pub sid: Option<String>,
+}
+
+impl Reply {
+    fn new(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        Self {
+            status,
+            content_type,
+            body: body.into(),
+            sid: None,
+        }
+    }
+
+    /// One of Engine.IO's errors, by its code.
+    pub fn error(code: u8) -> Self {
+        let (status, message) = match code {
+            0 => (400, "Transport unknown"),
+            1 => (400, "Session ID unknown"),
+            2 => (400, "Bad handshake method"),
+            4 => (403, "Forbidden"),
+            5 => (400, "Unsupported protocol version"),
+            _ => (400, "Bad request"),
+        };
+        let body = json!({ "code": code, "message": message }).to_string();
+        Self::new(status, "application/json", body)
+    }
+}
+
+/// What a request is for, once it has passed the checks.
+#[derive(Debug)]
+enum Target {
+    Handshake { eio3: bool },
+    Session(Arc<Session>),
+}
+
+/// An upgrade that has passed the checks.
+#[derive(Debug)]
+pub struct Upgrade {
+    target: Target,
+    response: String,
+}
+
+impl Upgrade {
+    /// Whether it opens a session, as against moving one from polling.
+    pub fn is_handshake(&self) -> bool {
+        matches!(self.target, Target::Handshake { .. })
+    }
+}
+
+impl Transport {
+    /// Engine.IO's checks of a request. True for a handshake, false for a request of a session.
+    pub fn check(&self, method: &str, head: &Head, upgrade: bool) -> Result<bool, Reply> {
+        self.target(method, head, upgrade)
+            .map(|target| matches!(target, Target::Handshake { .. }))
+            .map_err(Reply::error)
+    }
+
+    fn target(&self, method: &str, head: &Head, upgrade: bool) -> Result<Target, u8> {
+        let config = &self.service.config;
+        let websocket = match head.single("transport").map_err(|()| 0)?.as_deref() {
+            Some("polling") if config.polling => false,
+            Some("websocket") if config.websocket => true,
+            _ => return Err(0),
+        };
+        if let Some(sid) = head.single("sid").map_err(|()| 1)?.filter(|sid| !sid.is_empty()) {
+            let session = sid.parse().ok().and_then(|sid: SessionId| self.polling.get(&sid)?.value().upgrade());
+            let session = session.ok_or(1)?;
+            if !upgrade && websocket != session.on_websocket.load(Ordering::Acquire) {
+                return Err(3);
+            }
+            return Ok(Target::Session(session));
+        }
+        if method != "GET" {
+            return Err(2);
+        }
+        if websocket != upgrade {
+            return Err(3);
+        }
+        let eio3 = head.single("EIO").ok().flatten().as_deref() != Some("4");
+        if eio3 && !config.allow_eio3 {
+            return Err(5);
+        }
+        Ok(Target::Handshake { eio3 })
+    }
+
+    /// Answers a long-polling request. Dropping the future, when the client goes away, lets go of the session.
+    pub async fn respond(
+        self: Arc<Self>,
+        method: &str,
+        head: Head,
+        content_type: Option<String>,
+        body: Bytes,
+    ) -> Reply {
+        match self.target(method, &head, false) {
+            Err(code) => Reply::error(code),
+            Ok(_) if self.service.is_closed() => Reply::new(503, TEXT, "Server is shutting down"),
+            Ok(Target::Handshake { eio3 }) => self.open(head, eio3).await,
+            Ok(Target::Session(session)) => match method {
+                "GET" => self.poll(session).await,
+                "POST" => self.receive(session, content_type, body).await,
+                _ => Reply::new(500, TEXT, ""),
+            },
+        }
+    }
+
+    async fn open(self: Arc<Self>, head: Head, eio3: bool) -> Reply {
+        let protocol = if eio3 { 3 } else { 4 };
+        let b64 = head.query("b64").map_or("", |_| "&b64=1");
+        let uri = format!("{}/?EIO={protocol}&transport=polling{b64}", self.service.config.path);
+        let session = Session::new(&self, head, eio3, false);
+        let Ok(request) = Request::builder().uri(uri).extension(session.clone()).body(Full::default()) else {
+            return Reply::error(3);
+        };
+        let response = self.call(request).await;
+        let text = String::from_utf8_lossy(response.body()).into_owned();
+        if let Some(at) = text.find("0{") {
+            session.outgoing(text.get(at..).unwrap_or_default(), false);
+        }
+        let Some(sid) = session.sid() else { return Reply::error(3) };
+        self.polling.insert(sid, Arc::downgrade(&session));
+        let text = if self.service.config.allow_upgrades && self.service.config.websocket {
+            text
+        } else {
+            without_upgrades(&text)
+        };
+        Reply {
+            sid: Some(sid.as_str().to_owned()),
+            ..Reply::new(200, TEXT, text)
+        }
+    }
+
+    async fn poll(self: Arc<Self>, session: Arc<Session>) -> Reply {
+        loop {
+            let Some(request) = self.poll_request(Method::GET, &session, Bytes::new(), None) else {
+                return Reply::error(1);
+            };
+            let released = session.release_poll.notified();
+            let response = tokio::select! {
+                biased;
+                response = self.call(request) => response,
+                () = released => return Reply::new(200, TEXT, noop(&session)),
+                () = tokio::time::sleep(PROBED_POLL), if session.probed.load(Ordering::Acquire) => {
+                    return Reply::new(200, TEXT, noop(&session));
+                }
+            };
+            if response.status() != http::StatusCode::OK {
+                return Reply::error(1);
+            }
+            let binary = response
+                .headers()
+                .get(http::header::CONTENT_TYPE)
+                .is_some_and(|value| value.as_bytes() == BINARY.as_bytes());
+            let body = response.into_body();
+            if session.is_leaving() {
+                session.close_engine();
+            }
+            if session.is_eio3() {
+                session.connection().polled(body.len());
+                return eio3_reply(&session, body, binary);
+            }
+            let text = String::from_utf8_lossy(&body);
+            let packets = self.pass_out(&session, &text).await;
+            if !packets.is_empty() || text.is_empty() {
+                return Reply::new(200, TEXT, packets);
+            }
+        }
+    }
+
+    /// Puts right what socketioxide tells a polling client.
+    async fn pass_out(&self, session: &Arc<Session>, payload: &str) -> String {
+        let mut packets = String::with_capacity(payload.len());
+        let mut polled = 0;
+        for packet in payload.split(SEPARATOR) {
+            if packet.starts_with(['4', 'b']) {
+                polled += packet.len();
+            }
+            let packet = match session.outgoing(packet, false) {
+                Outgoing::Pass(packet) => Cow::Borrowed(packet),
+                Outgoing::Replace(packet) => Cow::Owned(packet),
+                Outgoing::Connected(packet) => {
+                    session.connection().connect_passed(false);
+                    Cow::Owned(packet)
+                }
+                Outgoing::Answer(answer) => {
+                    self.post(session, answer).await;
+                    continue;
+                }
+                Outgoing::Drained => {
+                    session.connection().drained();
+                    continue;
+                }
+                Outgoing::Nothing => continue,
+            };
+            if !packets.is_empty() {
+                packets.push(SEPARATOR);
+            }
+            packets.push_str(&packet);
+        }
+        session.connection().polled(polled);
+        packets
+    }
+
+    async fn receive(self: Arc<Self>, session: Arc<Session>, content_type: Option<String>, body: Bytes) -> Reply {
+        if session.posting.swap(true, Ordering::AcqRel) {
+            session.close("transport error");
+            return Reply::new(500, TEXT, "");
+        }
+        let reply = self.read_payload(&session, content_type, body).await;
+        session.posting.store(false, Ordering::Release);
+        reply
+    }
+
+    async fn read_payload(&self, session: &Arc<Session>, content_type: Option<String>, body: Bytes) -> Reply {
+        let limit = self.service.config.max_http_buffer_size;
+        if body.len() > limit {
+            session.close("transport error");
+            return Reply::new(413, TEXT, "");
+        }
+        if !session.is_eio3() && content_type.as_deref() == Some(BINARY) {
+            session.close("transport error");
+            return Reply::error(3);
+        }
+        let protocol = if session.is_eio3() { ProtocolVersion::V3 } else { ProtocolVersion::V4 };
+        let content_type = content_type.and_then(|value| HeaderValue::from_str(&value).ok());
+        let mut packets =
+            std::pin::pin!(payload::decoder(Full::new(body), content_type.as_ref(), protocol, limit as u64));
+        while let Some(packet) = packets.next().await {
+            let verdict = match packet {
+                Ok(EnginePacket::Binary(data)) => session.on_binary(&data),
+                Ok(EnginePacket::BinaryV3(data)) => session.on_binary(&[&[4], &data[..]].concat()),
+                Ok(packet) => {
+                    let text = String::from(packet);
+                    let verdict = session.on_text(&text);
+                    if verdict == Verdict::Pass {
+                        self.post(session, &text).await;
+                    }
+                    verdict
+                }
+                Err(_) => Verdict::Close("parse error"),
+            };
+            if let Verdict::Close(reason) = verdict {
+                session.close(reason);
+                break;
+            }
+        }
+        Reply::new(200, "text/html", "ok")
+    }
+
+    /// Ends the session of a request whose body is larger than allowed and was not read.
+    pub fn refuse_oversized(&self, method: &str, head: &Head) {
+        if let Ok(Target::Session(session)) = self.target(method, head, false) {
+            session.close("transport error");
+        }
+    }
+
+    /// Checks a WebSocket upgrade: `key` and `version` are the headers of the WebSocket handshake, `protocols` the
+    /// subprotocols that the client offers.
+    pub fn upgrade(
+        &self,
+        method: &str,
+        head: &Head,
+        key: Option<&str>,
+        version: Option<&str>,
+        protocols: Option<&str>,
+    ) -> Result<Upgrade, Reply> {
+        let target = self.target(method, head, true).map_err(Reply::error)?;
+        let plain = |text: &'static str| Reply::new(400, TEXT, text);
+        let key = key.filter(|key| is_websocket_key(key)).ok_or_else(|| plain("Missing or invalid Sec-WebSocket-Key header"))?;
+        if !matches!(version, Some("13" | "8")) {
+            return Err(plain("Missing or invalid Sec-WebSocket-Version header"));
+        }
+        if self.service.is_closed() {
+            return Err(Reply::new(503, TEXT, "Server is shutting down"));
+        }
+        let accept = derive_accept_key(key.as_bytes());
+        let protocol = protocols
+            .and_then(|offered| offered.split(',').next())
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+            .map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n"))
+            .unwrap_or_default();
+        let response = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {accept}\r\n{protocol}\r\n"
+        );
+        Ok(Upgrade { target, response })
+    }
+
+    /// Takes over the stream of an upgrade; `received` was read from it already. Must be called in the runtime.
+    pub fn attach(
+        self: &Arc<Self>,
+        upgrade: Upgrade,
+        head: Head,
+        carrier: Carrier,
+        source: super::stream::Source,
+        received: &[u8],
+    ) -> Arc<super::Connection> {
+        match upgrade.target {
+            Target::Handshake { eio3 } => {
+                let session = Session::new(self, head, eio3, true);
+                let connection = session.connection().clone();
+                connection.carry(carrier);
+                connection.write_raw(upgrade.response.into());
+                let stream = Bytestream::new(session.clone(), source, received);
+                self.serve(session, stream, None);
+                connection
+            }
+            Target::Session(session) => {
+                let connection = session.connection().clone();
+                if session.probing.swap(true, Ordering::AcqRel) || session.on_websocket.load(Ordering::Acquire) {
+                    // One upgrade at a time: the stream is dropped, which closes it.
+                    return connection;
+                }
+                connection.carry(carrier);
+                connection.write_raw(upgrade.response.into());
+                let stream = Bytestream::probing(session.clone(), source, received);
+                let transport = self.clone();
+                self.runtime.spawn(async move { transport.probe(session, stream).await });
+                connection
+            }
+        }
+    }
+
+    /// Waits for the client to complete its upgrade; if it does not, the session goes on polling.
+    async fn probe(self: Arc<Self>, session: Arc<Session>, mut stream: Bytestream) {
+        let patience = self.service.config.upgrade_timeout;
+        let upgraded = tokio::time::timeout(patience, stream.probed()).await;
+        if matches!(upgraded, Ok(Ok(()))) && !session.on_websocket.swap(true, Ordering::AcqRel) {
+            let sid = session.sid();
+            session.probing.store(false, Ordering::Release);
+            session.connection().upgraded();
+            self.serve(session, stream, sid);
+        } else {
+            session.connection().drop_carrier();
+            session.probed.store(false, Ordering::Release);
+            session.probing.store(false, Ordering::Release);
+        }
+    }
+
+    /// Gives a stream to socketioxide.
+    fn serve(&self, session: Arc<Session>, stream: Bytestream, sid: Option<SessionId>) {
+        let mut uri = format!(
+            "{}/?EIO={}&transport=websocket",
+            self.service.config.path,
+            session.protocol_number()
+        );
+        if let Some(sid) = sid {
+            uri.push_str("&sid=");
+            uri.push_str(sid.as_str());
+        }
+        if let Ok(request) = Request::builder().uri(uri).extension(session).body(()) {
+            let _ = hyper::service::Service::call(&self.io, (stream, request)).into_inner();
+        }
+    }
+}
+
+fn noop(session: &Session) -> &'static str {
+    if session.is_eio3() { "1:6" } else { "6" }
+}
+
+/// An Engine.IO 3 payload with the refusal's data put in; everything else stays as it is.
+fn eio3_reply(session: &Arc<Session>, body: Bytes, binary: bool) -> Reply {
+    if binary {
+        session.connection().connect_passed(false);
+        return Reply::new(200, BINARY, body);
+    }
+    let text = String::from_utf8_lossy(&body);
+    let mut packets = String::with_capacity(text.len());
+    let mut rest: &str = &text;
+    while let Some((length, after)) = rest.split_once(':') {
+        let units = length.parse().unwrap_or(0);
+        let end = utf16_prefix(after, units);
+        let (packet, next) = after.split_at_checked(end).unwrap_or((after, ""));
+        rest = next;
+        let packet = match session.outgoing(packet, false) {
+            Outgoing::Replace(packet) => packet,
+            Outgoing::Connected(packet) => {
+                session.connection().connect_passed(false);
+                packet
+            }
+            Outgoing::Pass(packet) => packet.to_owned(),
+            Outgoing::Drained => {
+                session.connection().drained();
+                continue;
+            }
+            Outgoing::Answer(_) | Outgoing::Nothing => continue,
+        };
+        packets.push_str(&format!("{}:{packet}", packet.encode_utf16().count()));
+    }
+    Reply::new(200, TEXT, packets)
+}
+
+/// Bytes that the first `units` UTF-16 code units of a text take.
+fn utf16_prefix(text: &str, units: usize) -> usize {
+    let mut left = units;
+    for (at, character) in text.char_indices() {
+        if left == 0 {
+            return at;
+        }
+        left = left.saturating_sub(character.len_utf16());
+    }
+    text.len()
+}
+
+/// The open packet with an empty list of upgrades.
+fn without_upgrades(payload: &str) -> String {
+    let packet = payload.replace("\"upgrades\":[\"websocket\"]", "\"upgrades\":[]");
+    match packet.split_once(':') {
+        // Engine.IO 3 counts the packet's length.
+        Some((length, rest)) if length.bytes().all(|byte| byte.is_ascii_digit()) => {
+            format!("{}:{rest}", rest.encode_utf16().count())
+        }
+        _ => packet,
+    }
+}
+
+/// 16 bytes in base64, as RFC 6455 asks.
+fn is_websocket_key(key: &str) -> bool {
+    key.len() == 24
+        && key.ends_with("==")
+        && key.bytes().take(22).all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
+}

@@ -1,0 +1,538 @@
+//! One Engine.IO session and the Socket.IO socket on it: what the client sends, in order, and what becomes of it.
+
+use std::{
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::{
+    connection::{ClientLink, Connection, SessionId},
+    engine::{PollQueue, Transport},
+    gateway::Head,
+};
+use crate::{
+    clock,
+    hub::{Identity, SocketId, User},
+    packet::MAX_ATTACHMENTS,
+    service::{ClientPacket, Refusal, Service},
+};
+
+/// Events that may arrive before the CONNECT answer has left.
+const MAX_EARLY: usize = 128;
+/// How long a polling client may take to fetch its farewell.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Where the session stands with the default namespace.
+#[derive(Debug)]
+pub(super) enum SessionState {
+    /// No CONNECT yet.
+    Opened,
+    /// CONNECT is being decided; what comes early waits.
+    Connecting(Vec<Early>),
+    /// The socket is registered.
+    Connected,
+    /// The socket has left, or was refused.
+    Left,
+}
+
+/// A packet that came before the CONNECT answer.
+#[derive(Debug)]
+pub(super) struct Early {
+    text: String,
+    attachments: Vec<Bytes>,
+}
+
+/// A binary packet whose attachments have not all arrived.
+#[derive(Debug)]
+struct Partial {
+    text: String,
+    expected: usize,
+    size: usize,
+    attachments: Vec<Bytes>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: SessionState,
+    user: Option<Arc<User>>,
+    partial: Option<Partial>,
+    refusal: Option<Refusal>,
+    ping_sent: Option<Instant>,
+}
+
+/// What is to be done with a packet of the client.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It was handled, or is to be ignored.
+    Taken,
+    /// socketioxide is to see it.
+    Pass,
+    /// The session is to end for this reason.
+    Close(&'static str),
+}
+
+const FRESH: u8 = 0;
+const SWALLOWED: u8 = 1;
+
+/// An Engine.IO session.
+pub(super) struct Session {
+    number: u64,
+    finished: AtomicBool,
+    transport: Arc<Transport>,
+    connection: Arc<Connection>,
+    head: Head,
+    eio3: bool,
+    opened: Instant,
+    sid: OnceLock<SessionId>,
+    inner: Mutex<Inner>,
+    reason: OnceLock<&'static str>,
+    first_ping: AtomicU8,
+    /// The client is trying to move to WebSocket.
+    pub(super) probing: AtomicBool,
+    /// It has sent its probe and waits for its poll to end.
+    pub(super) probed: AtomicBool,
+    /// The client has moved to WebSocket, or began there.
+    pub(super) on_websocket: AtomicBool,
+    /// A POST of the client is being read.
+    pub(super) posting: AtomicBool,
+    farewell: AtomicBool,
+    /// Wakes a waiting poll when the client probes.
+    pub(super) release_poll: Notify,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Session").finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// A session for a handshake.
+    pub(super) fn new(transport: &Arc<Transport>, head: Head, eio3: bool, on_websocket: bool) -> Arc<Self> {
+        transport.live.enter();
+        let number = transport.service.next_key();
+        let session = Arc::new_cyclic(|session: &Weak<Self>| {
+            let queue = PollQueue::new(transport, session.clone());
+            let limit = transport.service.config.limits.max_queued_bytes;
+            Self {
+                number,
+                finished: AtomicBool::new(false),
+                transport: transport.clone(),
+                connection: Arc::new(Connection::new(queue, eio3, limit, transport.runtime.clone())),
+                head,
+                eio3,
+                opened: Instant::now(),
+                sid: OnceLock::new(),
+                inner: Mutex::new(Inner {
+                    state: SessionState::Opened,
+                    user: None,
+                    partial: None,
+                    refusal: None,
+                    ping_sent: None,
+                }),
+                reason: OnceLock::new(),
+                first_ping: AtomicU8::new(FRESH),
+                probing: AtomicBool::new(false),
+                probed: AtomicBool::new(false),
+                on_websocket: AtomicBool::new(on_websocket),
+                posting: AtomicBool::new(false),
+                farewell: AtomicBool::new(false),
+                release_poll: Notify::new(),
+            }
+        });
+        transport.sessions.insert(number, Arc::downgrade(&session));
+        session
+    }
+
+    /// The outgoing half.
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// The network side it belongs to.
+    pub(super) fn transport(&self) -> &Arc<Transport> {
+        &self.transport
+    }
+
+    /// The secret id, once it is known.
+    pub(super) fn sid(&self) -> Option<SessionId> {
+        self.sid.get().copied()
+    }
+
+    /// Learns the secret id.
+    pub(super) fn identify(&self, sid: SessionId) {
+        let _ = self.sid.set(sid);
+    }
+
+    /// Whether the client speaks Engine.IO 3.
+    pub(super) fn is_eio3(&self) -> bool {
+        self.eio3
+    }
+
+    /// The `EIO` parameter.
+    pub(super) fn protocol_number(&self) -> u8 {
+        if self.eio3 { 3 } else { 4 }
+    }
+
+    /// Decides about the client's CONNECT.
+    pub(super) async fn connect(self: &Arc<Self>, service: &Arc<Service>, auth: &str) -> Result<(), Refusal> {
+        let user = self.new_user(service, auth)?;
+        {
+            let mut inner = self.inner.lock();
+            if !matches!(inner.state, SessionState::Connecting(_)) {
+                inner.state = SessionState::Connecting(Vec::new());
+            }
+            inner.user = Some(user.clone());
+            inner.refusal = None;
+        }
+        let patience = service.config.connect_timeout.saturating_sub(self.opened.elapsed());
+        match service.admit(&user, patience).await {
+            Ok(admitted) => {
+                user.identify(admitted.identity.unwrap_or_else(|| self.identity_of(&user)));
+                Ok(())
+            }
+            Err(refusal) => {
+                service.unregister(&user, "server namespace disconnect");
+                let mut inner = self.inner.lock();
+                inner.state = SessionState::Left;
+                inner.user = None;
+                inner.refusal = Some(refusal.clone());
+                Err(refusal)
+            }
+        }
+    }
+
+    /// The CONNECT answer is on its way: registers the socket and handles what came early.
+    pub(super) fn connected(self: &Arc<Self>, polling: bool) {
+        let service = &self.transport.service;
+        let mut inner = self.inner.lock();
+        let SessionState::Connecting(early) = &mut inner.state else { return };
+        let early = std::mem::take(early);
+        let Some(user) = inner.user.clone() else { return };
+        // An overridden `handleConnection` has registered it already.
+        if service.hub.user(user.id()).is_none() && service.register(&user).is_err() {
+            drop(inner);
+            return self.close("server shutting down");
+        }
+        inner.state = SessionState::Connected;
+        self.connection.connected(polling);
+        // Under the lock, so that later packets do not overtake early ones.
+        for packet in early {
+            if dispatch(service, &user, &packet.text, packet.attachments).is_err() {
+                drop(inner);
+                return self.close("parse error");
+            }
+        }
+    }
+
+    /// The socket has left its namespace, or the transport has ended.
+    pub(super) fn departed(&self, reason: &'static str) {
+        if reason != "client namespace disconnect" && !self.is_leaving() && !self.on_websocket.load(Ordering::Acquire) {
+            self.finish();
+        }
+        let reason = self.reason.get().copied().unwrap_or(reason);
+        let reason = if self.connection.has_overflowed() { "transport error" } else { reason };
+        let user = {
+            let mut inner = self.inner.lock();
+            inner.state = SessionState::Left;
+            inner.partial = None;
+            inner.user.take()
+        };
+        if let Some(user) = user {
+            self.transport.service.unregister(&user, reason);
+        }
+    }
+
+    /// Takes a text packet of Engine.IO: its type, then its data.
+    pub(super) fn on_text(&self, text: &str) -> Verdict {
+        match text.as_bytes() {
+            [b'4', b'2' | b'3' | b'5' | b'6', ..] => self.on_packet(text.get(1..).unwrap_or_default()),
+            [b'4', b'0', ..] => {
+                self.on_connect(text.get(2..).unwrap_or_default());
+                Verdict::Pass
+            }
+            [b'3'] => {
+                self.on_pong();
+                Verdict::Pass
+            }
+            // Upgrade and noop outside an upgrade mean nothing.
+            [b'5' | b'6', ..] => Verdict::Taken,
+            _ => Verdict::Pass,
+        }
+    }
+
+    /// Takes a binary packet: an attachment of the packet before.
+    pub(super) fn on_binary(&self, data: &[u8]) -> Verdict {
+        let data = if self.eio3 { data.get(1..).unwrap_or_default() } else { data };
+        let mut inner = self.inner.lock();
+        let Some(partial) = &mut inner.partial else { return Verdict::Close("parse error") };
+        partial.size += data.len();
+        if partial.size > self.transport.service.config.max_http_buffer_size {
+            return Verdict::Close("transport error");
+        }
+        partial.attachments.push(Bytes::copy_from_slice(data));
+        if partial.attachments.len() < partial.expected {
+            return Verdict::Taken;
+        }
+        match inner.partial.take() {
+            Some(whole) => self.receive(&mut inner, whole.text, whole.attachments),
+            None => Verdict::Taken,
+        }
+    }
+
+    fn on_packet(&self, packet: &str) -> Verdict {
+        let mut inner = self.inner.lock();
+        if inner.partial.is_some() {
+            return Verdict::Close("parse error");
+        }
+        if packet.starts_with(['5', '6']) {
+            let Some((expected, text)) = split_attachments(packet) else { return Verdict::Close("parse error") };
+            if expected > 0 {
+                inner.partial = Some(Partial {
+                    size: text.len(),
+                    text,
+                    expected,
+                    attachments: Vec::new(),
+                });
+                return Verdict::Taken;
+            }
+            return self.receive(&mut inner, text, Vec::new());
+        }
+        match (&inner.state, &inner.user) {
+            (SessionState::Connected, Some(user)) => {
+                let user = user.clone();
+                drop(inner);
+                match dispatch(&self.transport.service, &user, packet, Vec::new()) {
+                    Ok(()) => Verdict::Taken,
+                    Err(reason) => Verdict::Close(reason),
+                }
+            }
+            _ => self.receive(&mut inner, packet.to_owned(), Vec::new()),
+        }
+    }
+
+    fn receive(&self, inner: &mut Inner, text: String, attachments: Vec<Bytes>) -> Verdict {
+        match (&mut inner.state, &inner.user) {
+            (SessionState::Connecting(early), _) if early.len() < MAX_EARLY => {
+                early.push(Early { text, attachments });
+                Verdict::Taken
+            }
+            (SessionState::Connected, Some(user)) => {
+                match dispatch(&self.transport.service, user, &text, attachments) {
+                    Ok(()) => Verdict::Taken,
+                    Err(reason) => Verdict::Close(reason),
+                }
+            }
+            // What was on its way when the server said goodbye.
+            (SessionState::Left | SessionState::Connected, _) => Verdict::Taken,
+            (SessionState::Opened | SessionState::Connecting(_), _) => Verdict::Close("forced server close"),
+        }
+    }
+
+    /// A CONNECT to the default namespace: what follows it waits for the answer.
+    fn on_connect(&self, rest: &str) {
+        if rest.starts_with('/') && !rest.starts_with("/,") {
+            return;
+        }
+        let mut inner = self.inner.lock();
+        if matches!(inner.state, SessionState::Left) {
+            // A socket that left may come back on the same transport; its CONNECT answer goes first again.
+            self.connection.hold();
+        }
+        if matches!(inner.state, SessionState::Opened | SessionState::Left) {
+            inner.state = SessionState::Connecting(Vec::new());
+        }
+    }
+
+    fn on_pong(&self) {
+        if let Some(sent) = self.inner.lock().ping_sent.take() {
+            self.connection.heartbeat(sent.elapsed());
+        }
+    }
+
+    /// A text packet of socketioxide on its way to the client: what to send instead, or `None` for nothing.
+    /// The second value is what the client would answer, when the packet is withheld.
+    pub(super) fn outgoing<'a>(&self, text: &'a str, over_websocket: bool) -> Outgoing<'a> {
+        match text.as_bytes() {
+            // The library's first heartbeat is immediate; Engine.IO's comes after an interval.
+            b"2" if self.first_ping.swap(SWALLOWED, Ordering::AcqRel) == FRESH => Outgoing::Answer("3"),
+            b"2" => {
+                self.inner.lock().ping_sent = Some(Instant::now());
+                Outgoing::Pass(text)
+            }
+            b"3probe" if over_websocket => Outgoing::Nothing,
+            [b'0', ..] => {
+                if let Some(sid) = sid_in(text).and_then(|sid| sid.parse().ok()) {
+                    self.identify(sid);
+                }
+                Outgoing::Pass(text)
+            }
+            [b'4', b'0', b'/', ..] => Outgoing::Pass(text),
+            [b'4', b'0', ..] => Outgoing::Connected(self.connect_answer(text)),
+            [b'4', b'4', b'{' | b'"', ..] => Outgoing::Replace(self.connect_error(text)),
+            [b'4', b'2', b'[', b'"', 0, ..] => Outgoing::Drained,
+            _ => Outgoing::Pass(text),
+        }
+    }
+
+    fn connect_answer(&self, text: &str) -> String {
+        let inner = self.inner.lock();
+        match &inner.user {
+            Some(user) if !self.eio3 => format!("40{{\"sid\":{}}}", serde_json::Value::from(user.id())),
+            _ => text.to_owned(),
+        }
+    }
+
+    fn connect_error(&self, text: &str) -> String {
+        let inner = self.inner.lock();
+        let Some(refusal) = &inner.refusal else { return text.to_owned() };
+        let message = serde_json::Value::from(refusal.message.as_str());
+        match &refusal.data {
+            Some(data) if self.eio3 => format!("44{data}"),
+            None if self.eio3 => format!("44{message}"),
+            Some(data) => format!("44{{\"message\":{message},\"data\":{data}}}"),
+            None => format!("44{{\"message\":{message}}}"),
+        }
+    }
+
+    /// Ends the session for a reason of ours.
+    pub(super) fn close(self: &Arc<Self>, reason: &'static str) {
+        let _ = self.reason.set(reason);
+        self.connection.kill();
+        self.close_engine();
+    }
+
+    /// Makes socketioxide forget the session.
+    pub(super) fn close_engine(self: &Arc<Self>) {
+        if self.on_websocket.load(Ordering::Acquire) {
+            // The end of its stream tells it.
+            return;
+        }
+        let session = self.clone();
+        self.transport.runtime.spawn(async move {
+            session.transport.post(&session, "1").await;
+            session.finish();
+        });
+    }
+
+    /// Nothing more comes from or goes to the client: shutdown need not wait for it.
+    pub(super) fn finish(&self) {
+        if !self.finished.swap(true, Ordering::AcqRel) {
+            self.transport.sessions.remove(&self.number);
+            self.transport.live.leave();
+        }
+    }
+
+    /// Ends the session once its client has fetched what is queued, or after a while.
+    pub(super) fn close_after_farewell(self: &Arc<Self>) {
+        self.farewell.store(true, Ordering::Release);
+        let session = Arc::downgrade(self);
+        self.transport.runtime.spawn(async move {
+            tokio::time::sleep(FAREWELL).await;
+            if let Some(session) = session.upgrade() {
+                session.connection.kill();
+                session.close_engine();
+            }
+        });
+    }
+
+    /// Whether the server has said goodbye, or is about to.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.farewell.load(Ordering::Acquire) || self.connection.is_closing()
+    }
+
+    fn new_user(&self, service: &Arc<Service>, auth: &str) -> Result<Arc<User>, Refusal> {
+        let id = match (self.eio3, self.sid.get()) {
+            // Old clients take the session id for the socket's.
+            (true, Some(sid)) => sid.as_str().to_owned(),
+            _ => SocketId::random().map(|id| id.as_str().to_owned()).ok_or_else(|| Refusal {
+                message: "No random bytes".to_owned(),
+                data: None,
+            })?,
+        };
+        let now = clock::now_ms();
+        let link = Arc::new(ClientLink(self.connection.clone()));
+        let handshake = self.head.handshake_json(auth, now);
+        Ok(Arc::new(User::new(service.next_key(), &id, link, handshake.into(), now)))
+    }
+
+    /// The identity that the handshake's query gives.
+    fn identity_of(&self, user: &User) -> Identity {
+        Identity::new(user.id(), self.head.query("username").as_deref())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(sid) = self.sid() {
+            self.transport.polling.remove(&sid);
+        }
+        // A client that went away while it was being admitted leaves no other trace.
+        self.departed("transport close");
+        self.finish();
+    }
+}
+
+/// What becomes of a packet of socketioxide's.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outgoing<'a> {
+    /// It goes out as it is.
+    Pass(&'a str),
+    /// This goes out instead.
+    Replace(String),
+    /// This goes out instead, and packets may follow it.
+    Connected(String),
+    /// It is withheld, and answered in the client's place.
+    Answer(&'static str),
+    /// It is withheld.
+    Nothing,
+    /// It is withheld: the queue has drained.
+    Drained,
+}
+
+/// Splits a complete packet of type 2, 3, 5 or 6 (attachments cut out) and has it handled.
+fn dispatch(service: &Service, user: &Arc<User>, packet: &str, attachments: Vec<Bytes>) -> Result<(), &'static str> {
+    let is_ack = packet.starts_with(['3', '6']);
+    let mut rest = packet.get(1..).unwrap_or_default();
+    if rest.starts_with('/') {
+        let (namespace, after) = rest.split_once(',').unwrap_or((rest, ""));
+        if namespace != "/" {
+            // As Socket.IO does with a packet for a namespace that the client is not in.
+            return Err("forced server close");
+        }
+        rest = after;
+    }
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let (id, args) = rest.split_at_checked(digits).unwrap_or((rest, ""));
+    let id = if id.is_empty() { None } else { Some(id.parse().map_err(|_| "parse error")?) };
+    let packet = ClientPacket { args, attachments, id };
+    let handled = if is_ack {
+        service.client_ack(user, packet)
+    } else {
+        service.client_event(user, packet)
+    };
+    handled.map_err(|_| "parse error")
+}
+
+/// The announced number of attachments, and the packet without it.
+fn split_attachments(packet: &str) -> Option<(usize, String)> {
+    let (kind, rest) = packet.split_at_checked(1)?;
+    let (count, rest) = rest.split_once('-')?;
+    if count.is_empty() || !count.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let count: usize = count.parse().ok().filter(|count| *count <= MAX_ATTACHMENTS)?;
+    Some((count, format!("{kind}{rest}")))
+}
+
+/// The session id in an open packet.
+fn sid_in(open: &str) -> Option<&str> {
+    open.split_once("\"sid\":\"")?.1.split_once('"').map(|(sid, _)| sid)
+}
