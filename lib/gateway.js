@@ -26,6 +26,11 @@ class Gateway {
     this.#cors = corsMiddleware(config.cors);
   }
 
+  /** Whether upgrades are handled; otherwise they are requests like others. */
+  get upgrades() {
+    return this.#config.transports.includes('websocket');
+  }
+
   get path() {
     return this.#config.path;
   }

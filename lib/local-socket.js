@@ -16,7 +16,7 @@ function assertSocket(socket) {
 /** The handshake of such a socket in the native side's form. */
 function handshakeText({ handshake = {} }) {
   const { auth = {}, headers = {}, address = '', secure = false, issued = Date.now(), query = {} } = handshake;
-  const url = handshake.url ?? `/?${new URLSearchParams(query)}`;
+  const url = `/?${new URLSearchParams(query)}`;
   return JSON.stringify({ auth, headers, address, secure, issued, url });
 }
 

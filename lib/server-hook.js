@@ -18,6 +18,7 @@ function hook(server, handler) {
     throw new TypeError(`path ${JSON.stringify(handler.path)} is served by another service on this server`);
   }
   entry.handlers.push(handler);
+  if (handler.upgrades) entry.expectUpgrades();
   return () => {
     entry.handlers.splice(entry.handlers.indexOf(handler), 1);
     if (entry.handlers.length === 0) entry.remove();
@@ -31,7 +32,7 @@ function install(server) {
   const hooked = function (event, ...args) {
     if (event === 'upgrade') {
       const handler = find(args[0]);
-      if (handler) return handler.onUpgrade(...args), true;
+      if (handler?.upgrades) return handler.onUpgrade(...args), true;
     } else if (REQUESTS.has(event)) {
       const handler = find(args[0]);
       if (handler) return handler.onRequest(args[0], args[1]), true;
@@ -46,9 +47,11 @@ function install(server) {
       if (socket.writable && socket.bytesWritten <= 0) socket.end();
     }, UNHANDLED_UPGRADE_MS).unref();
   };
-  server.on('upgrade', ignored);
   const entry = {
     handlers,
+    expectUpgrades() {
+      if (!server.listeners('upgrade').includes(ignored)) server.on('upgrade', ignored);
+    },
     remove() {
       server.off('upgrade', ignored);
       if (server.emit === hooked) server.emit = emit;

@@ -156,7 +156,7 @@ class WebSocketService extends EventEmitter {
 
   getUser(socketId) {
     assertString('socketId', socketId);
-    return this.#users.get(socketId);
+    return this.#departing.get(socketId)?.user ?? this.#users.get(socketId);
   }
 
   getConnectedUsers() {
@@ -360,6 +360,13 @@ class WebSocketService extends EventEmitter {
     return closedSockets;
   }
 
+  /** As Node.js, but an `error` that nobody listens to is logged instead of thrown. */
+  emit(event, ...args) {
+    if (event !== 'error' || this.listenerCount('error') > 0) return super.emit(event, ...args);
+    this.#config.logger.error(...args);
+    return false;
+  }
+
   // --- listeners: what nobody listens to never crosses -----------------------------------------------------------------
 
   on(event, listener) {
@@ -462,7 +469,8 @@ class WebSocketService extends EventEmitter {
       case 2: {
         const id = fields.socketId(users);
         const reason = fields.next();
-        return () => this.#disconnected(id, reason);
+        const rooms = Array.from({ length: fields.next() }, () => fields.next());
+        return () => this.#disconnected(id, reason, rooms);
       }
       case 3: {
         const roomId = fields.next();
@@ -537,10 +545,10 @@ class WebSocketService extends EventEmitter {
     this.#native.settle(socketId);
   }
 
-  #disconnected(socketId, reason) {
+  #disconnected(socketId, reason, rooms) {
     const user = this.#users.of(socketId);
     const socket = this.#sockets.get(socketId);
-    if (socket instanceof NativeSocket) socket.disconnected(reason, report);
+    if (socket instanceof NativeSocket) socket.disconnected(reason, rooms, report);
     this.#forget(socketId);
     if (this.#overrides('handleDisconnection') && !this.#disconnecting.delete(socketId)) {
       this.#departing.set(socketId, { user });
@@ -601,7 +609,7 @@ class WebSocketService extends EventEmitter {
 
   #fault(error) {
     if (this.listenerCount('error') > 0) this.#announce('error', error);
-    else this.#config.logger.error(error.message, error);
+    else this.emit('error', error);
   }
 
   #assertOpen() {

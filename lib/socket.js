@@ -20,7 +20,8 @@ class NativeSocket {
   #nextAck = 0;
   #handshakeText;
   #handshake;
-  #connected = true;
+  /** The rooms of a socket that is just leaving. */
+  #lastRooms = [];
 
   constructor(native, id, handshakeText) {
     this.#native = native;
@@ -37,11 +38,12 @@ class NativeSocket {
   }
 
   get connected() {
-    return this.#connected;
+    return this.#native.isConnected(this.id);
   }
 
   get rooms() {
-    return new Set(this.#native.socketRooms(this.id));
+    const rooms = this.#native.socketRooms(this.id);
+    return new Set(rooms.length > 0 ? rooms : this.#lastRooms);
   }
 
   get volatile() {
@@ -65,12 +67,12 @@ class NativeSocket {
   }
 
   to(room) {
-    const rooms = [room].flat();
+    const rooms = [room].flat().map(String);
     return {
       emit: (event, ...args) => {
         assertEventName(event);
         const { text, attachments } = encodeArgs([event, ...args]);
-        for (const name of rooms) this.#native.emitToRoom(this.id, String(name), text, attachments);
+        this.#native.emitToRooms(this.id, rooms, text, attachments);
         return true;
       },
     };
@@ -124,7 +126,7 @@ class NativeSocket {
     const id = typeof last === 'function' ? this.#awaitAck(args.pop(), timeout) : undefined;
     const { text, attachments } = encodeArgs([event, ...args]);
     const sent = this.#native.emit(this.id, text, attachments, id, volatile);
-    if (!sent && id !== undefined && this.#connected) this.#acks.get(id)?.fail(new Error('too many acknowledgements are awaited'));
+    if (!sent && id !== undefined) this.#acks.get(id)?.fail(new Error('too many acknowledgements are awaited'));
     return true;
   }
 
@@ -168,12 +170,13 @@ class NativeSocket {
   }
 
   /** The client is gone. Called once by the service. */
-  disconnected(reason, report) {
-    this.#connected = false;
+  disconnected(reason, rooms, report) {
+    this.#lastRooms = [this.id, ...rooms];
     for (const event of ['disconnecting', 'disconnect']) {
       for (const listener of this.#listeners.rawListeners(event)) {
         attempt(report, () => listener.call(this, reason));
       }
+      this.#lastRooms = [];
     }
     for (const waiting of [...this.#acks.values()]) {
       attempt(report, () => waiting.fail(new Error('socket has been disconnected')));

@@ -33,8 +33,9 @@ pub enum EventKind {
 pub enum ServiceEvent {
     /// `connection(user)`.
     Connection(Arc<User>),
-    /// `disconnect(user, reason)`. Also sent, unheard, for a user that JavaScript holds objects of.
-    Disconnect(Arc<User>, Arc<str>),
+    /// `disconnect(user, reason)`, with the rooms the socket was in. Also sent, unheard, for a user that JavaScript
+    /// holds objects of.
+    Disconnect(Arc<User>, Arc<str>, Vec<Arc<Room>>),
     /// `message(message)`.
     Message(Arc<Room>, Arc<StoredMessage>),
     /// `room:join({ user, room })`.

@@ -33,6 +33,8 @@ struct Inner {
     frame: Bytes,
     /// Where the JSON array of arguments begins in `frame`.
     args_at: usize,
+    /// Length of `4` and the Socket.IO packet.
+    text_len: usize,
     attachments: Vec<Bytes>,
     binary_v4: OnceLock<Bytes>,
     binary_v3: OnceLock<Bytes>,
@@ -57,7 +59,8 @@ impl Packet {
         put_prefix(&mut buffer, kind, attachments.len());
         let args_at = buffer.len();
         write(&mut buffer);
-        let (header, length) = header(FIN_TEXT, buffer.len() - MAX_HEADER);
+        let text_len = buffer.len() - MAX_HEADER;
+        let (header, length) = header(FIN_TEXT, text_len);
         let start = MAX_HEADER - length;
         for (to, from) in buffer.iter_mut().skip(start).zip(header.iter().take(length)) {
             *to = *from;
@@ -66,6 +69,7 @@ impl Packet {
             kind,
             frame: buffer.freeze().slice(start..),
             args_at: args_at - start,
+            text_len,
             attachments,
             binary_v4: OnceLock::new(),
             binary_v3: OnceLock::new(),
@@ -110,6 +114,12 @@ impl Packet {
     /// Payload bytes, headers left out.
     pub fn len(&self) -> usize {
         self.0.frame.len() + self.0.attachments.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// Bytes that the packet takes in a long-polling payload, where attachments are in base64.
+    pub fn polling_len(&self) -> usize {
+        let base64 = |bytes: &Bytes| 1 + bytes.len().div_ceil(3) * 4;
+        self.0.text_len + self.0.attachments.iter().map(base64).sum::<usize>()
     }
 
     /// A packet always has bytes.

@@ -129,6 +129,10 @@ describe('handleDisconnection', () => {
 });
 
 describe('bad arguments', () => {
+  beforeEach(async () => {
+    running = await start();
+  });
+
   const invalid = { name: 'TypeError', code: 'ERR_INVALID_ARGUMENT' };
   test.each([
     ['joinRoom', [5, 'room']],

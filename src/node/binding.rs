@@ -413,7 +413,7 @@ impl NativeService {
     #[napi]
     pub fn settle(&self, socket_id: String) {
         if let Some(user) = self.socket(&socket_id) {
-            user.settle();
+            self.server.service().introduced(&user);
         }
     }
 
@@ -665,11 +665,11 @@ impl NativeService {
         }
     }
 
-    /// Sends an event of one socket to the others of a room.
+    /// Sends an event of one socket to the others of some rooms, once to each.
     #[napi]
-    pub fn emit_to_room(&self, socket_id: String, room: String, args: String, attachments: Vec<Buffer>) {
+    pub fn emit_to_rooms(&self, socket_id: String, rooms: Vec<String>, args: String, attachments: Vec<Buffer>) {
         if let Some(user) = self.socket(&socket_id) {
-            self.server.service().emit_to_room(&user, &room, &event(&args, attachments));
+            self.server.service().emit_to_rooms(&user, &rooms, &event(&args, attachments));
         }
     }
 

@@ -94,7 +94,13 @@ impl Fields {
     pub(super) fn event(&mut self, event: &ServiceEvent) {
         match event {
             ServiceEvent::Connection(user) => self.number(1).user(user),
-            ServiceEvent::Disconnect(user, reason) => self.number(2).user(user).text(&**reason),
+            ServiceEvent::Disconnect(user, reason, rooms) => {
+                self.number(2).user(user).text(&**reason).integer(rooms.len() as u64);
+                for room in rooms {
+                    self.text(&*room.info.id);
+                }
+                self
+            }
             ServiceEvent::Message(room, message) => {
                 let first = room.state().history.first_seq();
                 self.number(3).text(&*room.info.id).integer(first).message(message)

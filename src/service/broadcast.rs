@@ -57,12 +57,22 @@ impl Service {
         }
     }
 
-    /// `socket.to(room)`: a registered room, a plain room or the room of a socket's own id, without the sender.
-    pub fn emit_to_room(&self, sender: &Arc<User>, name: &str, packet: &Packet) {
-        if let Some(room) = self.hub.room(name).or_else(|| self.hub.plain_room(name)) {
-            self.send_to_others(&room.state(), sender, packet);
-        } else if let Some(user) = self.hub.user(name).filter(|user| !Arc::ptr_eq(user, sender)) {
-            self.send_to(&user, packet.clone(), false);
+    /// `socket.to(rooms)`: registered rooms, plain rooms and the rooms of sockets' own ids, each member once, without
+    /// the sender.
+    pub fn emit_to_rooms(&self, sender: &Arc<User>, names: &[String], packet: &Packet) {
+        let mut except = Except::from_slice(&[sender.key()]);
+        for name in names {
+            if let Some(room) = self.hub.room(name).or_else(|| self.hub.plain_room(name)) {
+                let state = room.state();
+                let sent = self.fanout.send_many(&state.members, &except, packet);
+                self.count_sent(packet, sent);
+                if names.len() > 1 {
+                    except.extend(state.members.in_order().iter().map(|user| user.key()));
+                }
+            } else if let Some(user) = self.hub.user(name).filter(|user| !except.contains(&user.key())) {
+                self.send_to(&user, packet.clone(), false);
+                except.push(user.key());
+            }
         }
     }
 

@@ -1,6 +1,8 @@
 //! Connections come and go: exactly one `connection` and one `disconnect` each, and nothing stays behind.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::oneshot;
 
 use super::Service;
 use crate::{
@@ -52,12 +54,37 @@ impl Service {
         Ok(())
     }
 
+    /// Registers a connection whose CONNECT answer waits until the listeners of `connection` have run, so that what
+    /// they do comes before anything of the client. Waits for at most `patience`; without listeners not at all.
+    pub async fn introduce(&self, user: &Arc<User>, patience: Duration) -> Result<()> {
+        if !self.sink.wants(EventKind::Connection) || self.hub.user(user.id()).is_some() {
+            return Ok(());
+        }
+        let (heard, introduced) = oneshot::channel();
+        self.introductions.insert(user.key(), heard);
+        let outcome = self.register(user);
+        if outcome.is_ok() {
+            // JavaScript may be busy for longer; the client is not made to wait for ever.
+            let _ = tokio::time::timeout(patience, introduced).await;
+        }
+        self.introductions.remove(&user.key());
+        outcome
+    }
+
+    /// The listeners of `connection` have run.
+    pub fn introduced(&self, user: &User) {
+        user.settle();
+        if let Some((_, heard)) = self.introductions.remove(&user.key()) {
+            let _ = heard.send(());
+        }
+    }
+
     /// Takes a connection out of everything and emits `disconnect`, once. False when it was gone already.
     pub fn unregister(&self, user: &Arc<User>, reason: &str) -> bool {
         let Some(rooms) = user.take_rooms() else { return false };
-        for room in rooms {
+        for room in &rooms {
             if room.info.registered {
-                self.depart(user, &room);
+                self.depart(user, room);
             } else {
                 self.hub.leave_plain(user, &room.info.id);
             }
@@ -72,7 +99,7 @@ impl Service {
             self.announce(user, "offline");
         }
         if self.sink.wants(EventKind::Disconnect) || user.is_touched() {
-            self.sink.emit(ServiceEvent::Disconnect(user.clone(), reason.into()));
+            self.sink.emit(ServiceEvent::Disconnect(user.clone(), reason.into(), rooms));
         }
         true
     }

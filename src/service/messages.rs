@@ -98,11 +98,12 @@ impl Service {
             return Err(Error::NotAMember);
         }
         let stored = state.history.push(packet, now, &self.config.history);
+        // Told first, so that JavaScript has heard of it when a client in the same process receives it.
+        self.tell(EventKind::Message, || ServiceEvent::Message(room.clone(), stored.clone()));
         let recipients = self.fanout.send_many(&state.members, &Except::new(), &stored.packet);
         self.hub
             .stats
             .record(now, 1, (stored.packet.len() as u64).saturating_mul(recipients as u64));
-        self.tell(EventKind::Message, || ServiceEvent::Message(room.clone(), stored.clone()));
         Ok(stored)
     }
 

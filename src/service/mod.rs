@@ -40,6 +40,7 @@ pub struct Service {
     sink: Arc<dyn EventSink>,
     next_key: AtomicU64,
     admissions: DashMap<u64, oneshot::Sender<Result<Admitted, Refusal>>>,
+    introductions: DashMap<u64, oneshot::Sender<()>>,
     admits: AtomicBool,
     closed: AtomicBool,
 }
@@ -61,6 +62,7 @@ impl Service {
             sink,
             next_key: AtomicU64::new(0),
             admissions: DashMap::new(),
+            introductions: DashMap::new(),
             admits: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         }

@@ -53,8 +53,8 @@ impl Service {
             }
             if state.members.insert(user) {
                 rooms.push(room.clone());
-                self.send_to_others(&state, user, &membership_packet("user:joined", user, room));
                 self.tell(EventKind::RoomJoin, || ServiceEvent::RoomJoin(user.clone(), room.clone()));
+                self.send_to_others(&state, user, &membership_packet("user:joined", user, room));
             }
             Ok(())
         })
@@ -84,8 +84,8 @@ impl Service {
         if was_typing {
             self.send_typing(&state, user, room, false);
         }
-        self.send_to_others(&state, user, &membership_packet("user:left", user, room));
         self.tell(EventKind::RoomLeave, || ServiceEvent::RoomLeave(user.clone(), room.clone()));
+        self.send_to_others(&state, user, &membership_packet("user:left", user, room));
         true
     }
 
@@ -133,8 +133,8 @@ impl Service {
                 clock::iso(clock::now_ms()),
             ),
         );
-        self.send_to_others(state, user, &packet);
         self.tell(EventKind::Typing, || ServiceEvent::Typing(user.clone(), room.clone(), is_typing));
+        self.send_to_others(state, user, &packet);
     }
 
     pub(super) fn count_sent(&self, packet: &Packet, recipients: usize) {

@@ -169,6 +169,7 @@ impl Connection {
         }
         if polling {
             outbox.route = Route::Queue;
+            outbox.queued_bytes = 0;
             for packet in std::mem::take(&mut outbox.held) {
                 self.enqueue(&mut outbox, &packet);
             }
@@ -275,7 +276,7 @@ impl Connection {
     }
 
     fn enqueue(self: &Arc<Self>, outbox: &mut Outbox, packet: &Packet) {
-        outbox.queued_bytes += packet.len();
+        outbox.queued_bytes += packet.polling_len();
         if outbox.queued_bytes > self.limit || !self.queue.push(packet) {
             self.overflow(outbox);
         }
@@ -452,7 +453,7 @@ impl Link for ClientLink {
             }
             Route::Held | Route::Draining => {
                 outbox.held.push(packet.clone());
-                outbox.queued_bytes += packet.len();
+                outbox.queued_bytes += packet.polling_len();
                 if outbox.queued_bytes > self.0.limit {
                     self.0.overflow(&mut outbox);
                 }

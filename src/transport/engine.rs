@@ -54,8 +54,8 @@ pub struct Transport {
     pub(super) io: Io,
     pub(super) local: OnceLock<Arc<CoreLocalAdapter<Emitter>>>,
     pub(super) runtime: tokio::runtime::Handle,
-    /// Sessions that began with long-polling, by their secret id.
-    pub(super) polling: DashMap<SessionId, Weak<Session>>,
+    /// Sessions by their secret id.
+    pub(super) by_sid: DashMap<SessionId, Weak<Session>>,
     /// All sessions, by their number.
     pub(super) sessions: DashMap<u64, Weak<Session>>,
     pub(super) live: Live,
@@ -130,7 +130,7 @@ impl Transport {
             io,
             local: slot.0.get().cloned().map_or_else(OnceLock::new, OnceLock::from),
             runtime,
-            polling: DashMap::new(),
+            by_sid: DashMap::new(),
             sessions: DashMap::new(),
             live: Live::default(),
             _handle: handle,

@@ -152,8 +152,8 @@ impl Transport {
             _ => return Err(0),
         };
         if let Some(sid) = head.single("sid").map_err(|()| 1)?.filter(|sid| !sid.is_empty()) {
-            let session = sid.parse().ok().and_then(|sid: SessionId| self.polling.get(&sid)?.value().upgrade());
-            let session = session.ok_or(1)?;
+            let session = sid.parse().ok().and_then(|sid: SessionId| self.by_sid.get(&sid)?.value().upgrade());
+            let session = session.filter(|session| !session.is_finished()).ok_or(1)?;
             if !upgrade && websocket != session.on_websocket.load(Ordering::Acquire) {
                 return Err(3);
             }
@@ -182,7 +182,7 @@ impl Transport {
     ) -> Reply {
         match self.target(method, &head, false) {
             Err(code) => Reply::error(code),
-            Ok(_) if self.service.is_closed() => Reply::new(503, TEXT, "Server is shutting down"),
+            Ok(Target::Handshake { .. }) if self.service.is_closed() => Reply::new(503, TEXT, "Server is shutting down"),
             Ok(Target::Handshake { eio3 }) => self.open(head, eio3).await,
             Ok(Target::Session(session)) => match method {
                 "GET" => self.poll(session).await,
@@ -194,7 +194,8 @@ impl Transport {
 
     async fn open(self: Arc<Self>, head: Head, eio3: bool) -> Reply {
         let protocol = if eio3 { 3 } else { 4 };
-        let b64 = head.query("b64").map_or("", |_| "&b64=1");
+        // socketioxide types binary packets wrongly for Engine.IO 3; in base64 that can be put right.
+        let b64 = if eio3 { "&b64=1" } else { "" };
         let uri = format!("{}/?EIO={protocol}&transport=polling{b64}", self.service.config.path);
         let session = Session::new(&self, head, eio3, false);
         let Ok(request) = Request::builder().uri(uri).extension(session.clone()).body(Full::default()) else {
@@ -206,7 +207,6 @@ impl Transport {
             session.outgoing(text.get(at..).unwrap_or_default(), false);
         }
         let Some(sid) = session.sid() else { return Reply::error(3) };
-        self.polling.insert(sid, Arc::downgrade(&session));
         let text = if self.service.config.allow_upgrades && self.service.config.websocket {
             text
         } else {
@@ -235,17 +235,13 @@ impl Transport {
             if response.status() != http::StatusCode::OK {
                 return Reply::error(1);
             }
-            let binary = response
-                .headers()
-                .get(http::header::CONTENT_TYPE)
-                .is_some_and(|value| value.as_bytes() == BINARY.as_bytes());
             let body = response.into_body();
             if session.is_leaving() {
                 session.close_engine();
             }
             if session.is_eio3() {
                 session.connection().polled(body.len());
-                return eio3_reply(&session, body, binary);
+                return eio3_reply(&session, &body);
             }
             let text = String::from_utf8_lossy(&body);
             let packets = self.pass_out(&session, &text).await;
@@ -322,6 +318,9 @@ impl Transport {
                     let verdict = session.on_text(&text);
                     if verdict == Verdict::Pass {
                         self.post(session, &text).await;
+                        if text == "1" {
+                            session.finish();
+                        }
                     }
                     verdict
                 }
@@ -358,7 +357,7 @@ impl Transport {
         if !matches!(version, Some("13" | "8")) {
             return Err(plain("Missing or invalid Sec-WebSocket-Version header"));
         }
-        if self.service.is_closed() {
+        if self.service.is_closed() && matches!(target, Target::Handshake { .. }) {
             return Err(Reply::new(503, TEXT, "Server is shutting down"));
         }
         let accept = derive_accept_key(key.as_bytes());
@@ -447,13 +446,9 @@ fn noop(session: &Session) -> &'static str {
     if session.is_eio3() { "1:6" } else { "6" }
 }
 
-/// An Engine.IO 3 payload with the refusal's data put in; everything else stays as it is.
-fn eio3_reply(session: &Arc<Session>, body: Bytes, binary: bool) -> Reply {
-    if binary {
-        session.connection().connect_passed(false);
-        return Reply::new(200, BINARY, body);
-    }
-    let text = String::from_utf8_lossy(&body);
+/// What socketioxide tells an Engine.IO 3 client, put right.
+fn eio3_reply(session: &Arc<Session>, body: &[u8]) -> Reply {
+    let text = String::from_utf8_lossy(body);
     let mut packets = String::with_capacity(text.len());
     let mut rest: &str = &text;
     while let Some((length, after)) = rest.split_once(':') {
@@ -467,7 +462,11 @@ fn eio3_reply(session: &Arc<Session>, body: Bytes, binary: bool) -> Reply {
                 session.connection().connect_passed(false);
                 packet
             }
-            Outgoing::Pass(packet) => packet.to_owned(),
+            // In Engine.IO 3, the type "message" follows the mark of base64.
+            Outgoing::Pass(packet) => match packet.strip_prefix('b') {
+                Some(data) => format!("b4{data}"),
+                None => packet.to_owned(),
+            },
             Outgoing::Drained => {
                 session.connection().drained();
                 continue;

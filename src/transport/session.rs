@@ -167,8 +167,10 @@ impl Session {
     }
 
     /// Learns the secret id.
-    pub(super) fn identify(&self, sid: SessionId) {
-        let _ = self.sid.set(sid);
+    pub(super) fn identify(self: &Arc<Self>, sid: SessionId) {
+        if self.sid.set(sid).is_ok() {
+            self.transport.by_sid.insert(sid, Arc::downgrade(self));
+        }
     }
 
     /// Whether the client speaks Engine.IO 3.
@@ -196,6 +198,9 @@ impl Session {
         match service.admit(&user, patience).await {
             Ok(admitted) => {
                 user.identify(admitted.identity.unwrap_or_else(|| self.identity_of(&user)));
+                let patience = service.config.connect_timeout.saturating_sub(self.opened.elapsed());
+                // Refused only at shutdown, which `connected` sees as well.
+                let _ = service.introduce(&user, patience).await;
                 Ok(())
             }
             Err(refusal) => {
@@ -359,7 +364,7 @@ impl Session {
 
     /// A text packet of socketioxide on its way to the client: what to send instead, or `None` for nothing.
     /// The second value is what the client would answer, when the packet is withheld.
-    pub(super) fn outgoing<'a>(&self, text: &'a str, over_websocket: bool) -> Outgoing<'a> {
+    pub(super) fn outgoing<'a>(self: &Arc<Self>, text: &'a str, over_websocket: bool) -> Outgoing<'a> {
         match text.as_bytes() {
             // The library's first heartbeat is immediate; Engine.IO's comes after an interval.
             b"2" if self.first_ping.swap(SWALLOWED, Ordering::AcqRel) == FRESH => Outgoing::Answer("3"),
@@ -422,6 +427,11 @@ impl Session {
         });
     }
 
+    /// Whether the session has ended.
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
+    }
+
     /// Nothing more comes from or goes to the client: shutdown need not wait for it.
     pub(super) fn finish(&self) {
         if !self.finished.swap(true, Ordering::AcqRel) {
@@ -472,7 +482,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if let Some(sid) = self.sid() {
-            self.transport.polling.remove(&sid);
+            self.transport.by_sid.remove(&sid);
         }
         // A client that went away while it was being admitted leaves no other trace.
         self.departed("transport close");

@@ -29,10 +29,11 @@ function enter(name) {
     $('me').textContent = username;
     $('welcome').hidden = true;
     $('app').hidden = false;
-    showLobby(await ask('lobby'));
-    // After a lost connection the server has taken us out of the room.
+    const lobby = await ask('lobby');
+    showLobby(lobby);
+    // After a lost connection we are no longer in the room; after a restart of the server it has another id.
     if (current) {
-      join(current);
+      join(lobby.rooms?.find((room) => room.name === current.name) ?? current);
     }
   });
   socket.on('connect_error', (error) => {
@@ -95,6 +96,8 @@ async function join(room) {
     return; // another room was chosen meanwhile
   }
   if (opened.error) {
+    current = undefined;
+    showRoomHead();
     showNotice(`The room could not be joined: ${opened.error.message ?? opened.error}`);
     return;
   }
