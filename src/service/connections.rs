@@ -42,7 +42,9 @@ impl Service {
         if heard {
             user.unsettle();
         }
-        let Some(first) = self.hub.insert_user(user) else {
+        // Together with the look at whether it is gone, so that a socket cannot be registered after its end.
+        let inserted = user.with_rooms(|_| self.hub.insert_user(user)).ok_or(Error::UserNotFound)?;
+        let Some(first) = inserted else {
             return Err(Error::InvalidArgument(format!("socket.id {:?} is already connected", user.id())));
         };
         if heard {

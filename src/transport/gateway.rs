@@ -23,6 +23,8 @@ use super::{
 
 /// Separates the packets of a payload (Engine.IO protocol 4).
 const SEPARATOR: char = '\u{1e}';
+/// Socket.IO's DISCONNECT in an Engine.IO message.
+const FAREWELL: &str = "41";
 /// How long a poll may wait while its client moves to WebSocket.
 const PROBED_POLL: Duration = Duration::from_millis(100);
 const TEXT: &str = "text/plain; charset=UTF-8";
@@ -236,9 +238,6 @@ impl Transport {
                 return Reply::error(1);
             }
             let body = response.into_body();
-            if session.is_leaving() {
-                session.close_engine();
-            }
             if session.is_eio3() {
                 session.connection().polled(body.len());
                 return eio3_reply(&session, &body);
@@ -255,7 +254,9 @@ impl Transport {
     async fn pass_out(&self, session: &Arc<Session>, payload: &str) -> String {
         let mut packets = String::with_capacity(payload.len());
         let mut polled = 0;
+        let mut farewell = false;
         for packet in payload.split(SEPARATOR) {
+            farewell |= packet == FAREWELL;
             if packet.starts_with(['4', 'b']) {
                 polled += packet.len();
             }
@@ -282,6 +283,9 @@ impl Transport {
             packets.push_str(&packet);
         }
         session.connection().polled(polled);
+        if farewell {
+            session.farewell_passed();
+        }
         packets
     }
 
@@ -319,7 +323,7 @@ impl Transport {
                     if verdict == Verdict::Pass {
                         self.post(session, &text).await;
                         if text == "1" {
-                            session.finish();
+                            session.ended();
                         }
                     }
                     verdict
@@ -456,6 +460,9 @@ fn eio3_reply(session: &Arc<Session>, body: &[u8]) -> Reply {
         let end = utf16_prefix(after, units);
         let (packet, next) = after.split_at_checked(end).unwrap_or((after, ""));
         rest = next;
+        if packet == FAREWELL {
+            session.farewell_passed();
+        }
         let packet = match session.outgoing(packet, false) {
             Outgoing::Replace(packet) => packet,
             Outgoing::Connected(packet) => {

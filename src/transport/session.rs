@@ -239,9 +239,6 @@ impl Session {
 
     /// The socket has left its namespace, or the transport has ended.
     pub(super) fn departed(&self, reason: &'static str) {
-        if reason != "client namespace disconnect" && !self.is_leaving() && !self.on_websocket.load(Ordering::Acquire) {
-            self.finish();
-        }
         let reason = self.reason.get().copied().unwrap_or(reason);
         let reason = if self.connection.has_overflowed() { "transport error" } else { reason };
         let user = {
@@ -253,6 +250,14 @@ impl Session {
         if let Some(user) = user {
             self.transport.service.unregister(&user, reason);
         }
+    }
+
+    /// The transport has ended. A socket that was still being admitted is not told of otherwise.
+    pub(super) fn ended(&self) {
+        if matches!(self.inner.lock().state, SessionState::Connecting(_)) {
+            self.departed("transport close");
+        }
+        self.finish();
     }
 
     /// Takes a text packet of Engine.IO: its type, then its data.
@@ -453,9 +458,16 @@ impl Session {
         });
     }
 
-    /// Whether the server has said goodbye, or is about to.
+    /// Whether the server is saying goodbye.
     pub(super) fn is_leaving(&self) -> bool {
         self.farewell.load(Ordering::Acquire) || self.connection.is_closing()
+    }
+
+    /// A polling client has been handed its farewell: the session ends.
+    pub(super) fn farewell_passed(self: &Arc<Self>) {
+        if self.farewell.load(Ordering::Acquire) {
+            self.close_engine();
+        }
     }
 
     fn new_user(&self, service: &Arc<Service>, auth: &str) -> Result<Arc<User>, Refusal> {

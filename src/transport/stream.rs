@@ -280,7 +280,7 @@ impl Drop for Bytestream {
         // A failed upgrade leaves the session where it was.
         if self.probe == Probe::None {
             self.session.connection().reader_gone();
-            self.session.finish();
+            self.session.ended();
         }
     }
 }
