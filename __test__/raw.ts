@@ -49,6 +49,8 @@ export const upgradeHeaders = {
 export async function startReference(options: Partial<ServerOptions> = {}): Promise<{ io: Server; port: number; url: string }> {
   const server = createServer((_req, res) => void res.writeHead(404).end());
   const io = new Server(server, options);
+  // A polling session that ends without a poll would keep the process for half a minute.
+  io.engine.on('connection', ({ transport }: any) => (transport.closeTimeout = 0));
   afterTest(() => io.close());
   const port = await listen(server);
   return { io, port, url: `http://127.0.0.1:${port}` };

@@ -8,6 +8,7 @@ const { serialize } = require('cookie');
 const { bundleOf, serveBundle } = require('./client-bundle.js');
 
 const FORBIDDEN = 4;
+const CLOSING = 'Server is shutting down';
 
 class Gateway {
   #native;
@@ -36,6 +37,7 @@ class Gateway {
   }
 
   onRequest(req, res) {
+    if (this.#closed) return unavailable(res);
     this.#cors(req, res, (error) => {
       if (error) return answer(res, 400, 'application/json', errorBody(3, 'Bad request'));
       const bundle = this.#config.serveClient ? bundleOf(req.url, this.path) : undefined;
@@ -48,6 +50,7 @@ class Gateway {
   onUpgrade(req, socket, head) {
     const ignore = () => {};
     socket.on('error', ignore);
+    if (this.#closed) return abort(socket, CLOSING);
     const received = [head];
     this.#originAllowed(req, (allowed) => {
       if (!allowed) return abort(socket, 'Forbidden');
@@ -84,7 +87,7 @@ class Gateway {
     this.#closed = true;
     for (const [id, res] of this.#responses) {
       this.#native.cancel(id);
-      answer(res, 503, 'text/plain; charset=UTF-8', 'Server is shutting down');
+      unavailable(res);
     }
     this.#responses.clear();
     for (const socket of this.#bridges.values()) socket.destroy();
@@ -115,7 +118,6 @@ class Gateway {
   }
 
   #read(req, res) {
-    if (this.#closed) return answer(res, 503, 'text/plain; charset=UTF-8', 'Server is shutting down');
     if (req.method !== 'POST') return this.#respond(req, res);
     const limit = this.#config.maxHttpBufferSize;
     const chunks = [];
@@ -223,6 +225,11 @@ function answer(res, status, contentType, body) {
   if (status === 200) res.setHeader('Cache-Control', 'no-store');
   res.writeHead(status);
   res.end(body);
+}
+
+function unavailable(res) {
+  res.setHeader('Connection', 'close');
+  answer(res, 503, 'text/plain; charset=UTF-8', CLOSING);
 }
 
 function errorBody(code, message) {

@@ -90,8 +90,8 @@ class WebSocketService extends EventEmitter {
     await this.#operation((id) => this.#native.shutdown(id));
     this.#hear();
     this.#gateway.close();
-    this.#unhook();
     if (this.#httpServer?.listening) await closeServer(this.#httpServer);
+    this.#unhook();
     this.#hear();
   }
 

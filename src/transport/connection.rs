@@ -130,7 +130,16 @@ impl Connection {
 
     /// Gives the connection the stream that it writes to: at a WebSocket handshake, or when an upgrade begins.
     pub(super) fn carry(&self, carrier: Carrier) {
-        self.outbox.lock().carrier = Some(carrier);
+        let mut outbox = self.outbox.lock();
+        outbox.carrier = Some(carrier);
+        if outbox.closed {
+            outbox.kill();
+        }
+    }
+
+    /// Keeps bytes for the next write.
+    pub(super) fn stage_raw(&self, bytes: Bytes) {
+        self.outbox.lock().stage(bytes);
     }
 
     /// Closes the stream of an upgrade that failed; the client goes on polling.

@@ -392,7 +392,8 @@ impl Transport {
                 let session = Session::new(self, head, eio3, true);
                 let connection = session.connection().clone();
                 connection.carry(carrier);
-                connection.write_raw(upgrade.response.into());
+                // Leaves together with the open packet: a client that got one without the other would wait for ever.
+                connection.stage_raw(upgrade.response.into());
                 let stream = Bytestream::new(session.clone(), source, received);
                 self.serve(session, stream, None);
                 connection
