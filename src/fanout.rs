@@ -75,7 +75,10 @@ impl Fanout {
                 let part = part.clone();
                 runtime.spawn(async move {
                     // A panic must not end the deliveries of every connection of the part.
-                    while tokio::spawn(work(part.clone())).await.is_err_and(|error| error.is_panic()) {
+                    while tokio::spawn(work(part.clone()))
+                        .await
+                        .is_err_and(|error| error.is_panic())
+                    {
                         tracing::error!("a delivery panicked; its batch was lost");
                     }
                 })
@@ -138,7 +141,9 @@ impl Fanout {
 
     /// Whether callers should wait before they hand in more.
     pub fn is_congested(&self) -> bool {
-        self.parts.iter().any(|part| part.queue.lock().entries.len() >= HIGH_WATER)
+        self.parts
+            .iter()
+            .any(|part| part.queue.lock().entries.len() >= HIGH_WATER)
     }
 
     /// Ready while the queues are short; otherwise the reader is woken when they are.
@@ -195,7 +200,7 @@ async fn work(part: Arc<Part>) {
 async fn deliver(entries: VecDeque<Entry>) {
     let alone = entries.len() == 1;
     let mut staged: Vec<Arc<User>> = Vec::new();
-    let mut turn = 0;
+    let mut turn = 0_usize;
     for entry in entries {
         match entry {
             Entry::Many {
@@ -206,16 +211,12 @@ async fn deliver(entries: VecDeque<Entry>) {
                 for user in members.iter().filter(|user| !except.contains(&user.key())) {
                     send(user, &packet, alone, &mut staged);
                     turn += 1;
-                    if turn % DELIVERIES_PER_TURN == 0 {
+                    if turn.is_multiple_of(DELIVERIES_PER_TURN) {
                         tokio::task::yield_now().await;
                     }
                 }
             }
-            Entry::One {
-                user,
-                packet,
-                volatile,
-            } => {
+            Entry::One { user, packet, volatile } => {
                 if !(volatile && user.link().is_busy()) {
                     send(&user, &packet, alone, &mut staged);
                 }
@@ -243,7 +244,7 @@ async fn flush(staged: &mut Vec<Arc<User>>, turn: &mut usize) {
     for user in staged.drain(..) {
         user.link().flush();
         *turn += 1;
-        if *turn % DELIVERIES_PER_TURN == 0 {
+        if turn.is_multiple_of(DELIVERIES_PER_TURN) {
             tokio::task::yield_now().await;
         }
     }

@@ -43,7 +43,9 @@ struct Inner {
 impl Packet {
     /// Encodes `args`, the text of a JSON array (`["event", …]` for an event), with its binary attachments.
     pub fn new(kind: PacketKind, args: &str, attachments: Vec<Bytes>) -> Self {
-        Self::build(kind, attachments, args.len(), |buffer| buffer.put_slice(args.as_bytes()))
+        Self::build(kind, attachments, args.len(), |buffer| {
+            buffer.put_slice(args.as_bytes())
+        })
     }
 
     /// As [`Packet::new`]; `write` appends the text of the JSON array, about `size_hint` bytes, to the buffer.
@@ -79,13 +81,18 @@ impl Packet {
     /// An event with no arguments but `data`, the text of any JSON value.
     pub fn event(name: &str, data: &str) -> Self {
         let name = serde_json::Value::from(name).to_string();
-        Self::build(PacketKind::Event(None), Vec::new(), name.len() + data.len() + 3, |buffer| {
-            buffer.put_u8(b'[');
-            buffer.put_slice(name.as_bytes());
-            buffer.put_u8(b',');
-            buffer.put_slice(data.as_bytes());
-            buffer.put_u8(b']');
-        })
+        Self::build(
+            PacketKind::Event(None),
+            Vec::new(),
+            name.len() + data.len() + 3,
+            |buffer| {
+                buffer.put_u8(b'[');
+                buffer.put_slice(name.as_bytes());
+                buffer.put_u8(b',');
+                buffer.put_slice(data.as_bytes());
+                buffer.put_u8(b']');
+            },
+        )
     }
 
     /// What the packet asks of its receiver.

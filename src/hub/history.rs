@@ -60,7 +60,11 @@ impl History {
             }
         }
         if let Some(age) = keep.max_age_ms {
-            while self.messages.front().is_some_and(|message| now.saturating_sub(message.timestamp) > age) {
+            while self
+                .messages
+                .front()
+                .is_some_and(|message| now.saturating_sub(message.timestamp) > age)
+            {
                 self.messages.pop_front();
             }
         }

@@ -63,7 +63,9 @@ impl Members {
     /// Adds a member; false when it was one already.
     pub fn insert(&mut self, user: &Arc<User>) -> bool {
         let shard = user.shard(self.parts.len());
-        let Some(part) = self.parts.get_mut(shard) else { return false };
+        let Some(part) = self.parts.get_mut(shard) else {
+            return false;
+        };
         let std::collections::hash_map::Entry::Vacant(slot) = self.slots.entry(user.key()) else {
             return false;
         };
@@ -96,7 +98,9 @@ impl Members {
 
     /// Notes whether a member is typing and returns what was noted before; `None` when it is no member.
     pub fn set_typing(&mut self, key: u64, typing: bool) -> Option<bool> {
-        self.slots.get_mut(&key).map(|slot| std::mem::replace(&mut slot.typing, typing))
+        self.slots
+            .get_mut(&key)
+            .map(|slot| std::mem::replace(&mut slot.typing, typing))
     }
 
     /// The members of each part, as they are now.

@@ -104,7 +104,10 @@ impl Hub {
 
     /// The connections of a user, in the order in which they came.
     pub fn sockets_of(&self, user_id: &str) -> Vec<Arc<User>> {
-        self.by_user.get(user_id).map(|entry| entry.value().clone()).unwrap_or_default()
+        self.by_user
+            .get(user_id)
+            .map(|entry| entry.value().clone())
+            .unwrap_or_default()
     }
 
     /// Whether a user has a connection.

@@ -70,10 +70,13 @@ impl Stats {
             let stamp = slot.stamp.load(Ordering::Acquire);
             stamp <= second && second - stamp < SECONDS as u64
         };
-        self.window.iter().filter(recent).fold(Rates::default(), |sum, slot| Rates {
-            messages: sum.messages + slot.messages.load(Ordering::Relaxed),
-            bytes: sum.bytes + slot.bytes.load(Ordering::Relaxed),
-        })
+        self.window
+            .iter()
+            .filter(recent)
+            .fold(Rates::default(), |sum, slot| Rates {
+                messages: sum.messages + slot.messages.load(Ordering::Relaxed),
+                bytes: sum.bytes + slot.bytes.load(Ordering::Relaxed),
+            })
     }
 }
 

@@ -1,10 +1,8 @@
 //! The class that `lib/` drives. Each method converts, calls the service and converts back.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
@@ -120,7 +118,10 @@ fn event(args: &str, attachments: Vec<Buffer>) -> Packet {
 }
 
 fn bytes_of(buffers: Vec<Buffer>) -> Vec<Bytes> {
-    buffers.into_iter().map(|buffer| Bytes::copy_from_slice(&buffer)).collect()
+    buffers
+        .into_iter()
+        .map(|buffer| Bytes::copy_from_slice(&buffer))
+        .collect()
 }
 
 fn index(number: f64) -> u64 {
@@ -279,7 +280,9 @@ impl NativeService {
     /// Bytes that a bridged stream received. False when it should pause for a moment.
     #[napi]
     pub fn bridge_data(&self, id: f64, bytes: Buffer) -> bool {
-        let Some(bridge) = self.bridges.get(&index(id)) else { return true };
+        let Some(bridge) = self.bridges.get(&index(id)) else {
+            return true;
+        };
         if bridge.incoming.try_send(Bytes::copy_from_slice(&bytes)).is_err() {
             drop(bridge);
             self.bridges.remove(&index(id));
@@ -336,7 +339,13 @@ impl NativeService {
     /// Ids of all sockets, in the order in which they came.
     #[napi]
     pub fn users(&self) -> Vec<String> {
-        self.server.service().hub.users().iter().map(|user| user.id().to_owned()).collect()
+        self.server
+            .service()
+            .hub
+            .users()
+            .iter()
+            .map(|user| user.id().to_owned())
+            .collect()
     }
 
     /// Whether a user has a socket.
@@ -370,7 +379,12 @@ impl NativeService {
     /// Registers a socket that is being admitted, before its answer is sent. False when it is gone.
     #[napi]
     pub fn register(&self, socket_id: String, user_id: String, username: Option<String>) -> bool {
-        let Some(user) = self.queue.admissions.get(&*socket_id).map(|entry| entry.value().clone()) else {
+        let Some(user) = self
+            .queue
+            .admissions
+            .get(&*socket_id)
+            .map(|entry| entry.value().clone())
+        else {
             return false;
         };
         user.identify(Identity::new(&user_id, username.as_deref()));
@@ -388,7 +402,13 @@ impl NativeService {
     ) -> bool {
         let link = Arc::new(JsSocket::new(self.queue.clone()));
         let service = self.server.service();
-        let user = User::new(service.next_key(), &socket_id, link.clone(), handshake.into(), clock::now_ms());
+        let user = User::new(
+            service.next_key(),
+            &socket_id,
+            link.clone(),
+            handshake.into(),
+            clock::now_ms(),
+        );
         let user = Arc::new(user);
         link.belongs_to(&user);
         user.identify(Identity::new(&user_id, username.as_deref()));
@@ -509,7 +529,9 @@ impl NativeService {
     /// Changes of a room's members since the last call: `+id` joined, `-id` left; after `*`, all members anew.
     #[napi]
     pub fn member_changes(&self, room_id: String) -> Vec<String> {
-        let Some(room) = self.server.service().hub.room(&room_id) else { return vec!["*".to_owned()] };
+        let Some(room) = self.server.service().hub.room(&room_id) else {
+            return vec!["*".to_owned()];
+        };
         let (anew, changes) = room.state().members.take_changes();
         let changes = changes.iter().map(|change| match change {
             Change::Joined(user) => format!("+{}", user.id()),
@@ -536,7 +558,8 @@ impl NativeService {
     #[napi]
     pub fn socket_join(&self, socket_id: String, room: String) -> bool {
         let service = self.server.service();
-        self.socket(&socket_id).is_some_and(|user| service.socket_join(&user, &room).is_ok())
+        self.socket(&socket_id)
+            .is_some_and(|user| service.socket_join(&user, &room).is_ok())
     }
 
     /// A socket leaves a registered or plain room.
@@ -588,7 +611,10 @@ impl NativeService {
         let service = self.server.service();
         let size = |number: f64| usize::try_from(index(number)).unwrap_or(usize::MAX);
         let page = service.messages(&room_id, size(limit), size(offset));
-        let first = service.hub.room(&room_id).map_or(0, |room| room.state().history.first_seq());
+        let first = service
+            .hub
+            .room(&room_id)
+            .map_or(0, |room| room.state().history.first_seq());
         let mut fields = Fields::default();
         fields.integer(first);
         for message in page {
@@ -610,21 +636,29 @@ impl NativeService {
     ) -> Result<bool> {
         let filter = filter(options.as_deref())?;
         let packet = event(&args, attachments);
-        Ok(self.server.service().broadcast_to_room(&room_id, &packet, &filter).is_ok())
+        Ok(self
+            .server
+            .service()
+            .broadcast_to_room(&room_id, &packet, &filter)
+            .is_ok())
     }
 
     /// Sends an event to every socket of some users.
     #[napi]
     pub fn broadcast_to_users(&self, user_ids: Vec<String>, args: String, attachments: Vec<Buffer>) {
         let users = user_ids.iter().map(String::as_str);
-        self.server.service().broadcast_to_users(users, &event(&args, attachments));
+        self.server
+            .service()
+            .broadcast_to_users(users, &event(&args, attachments));
     }
 
     /// Sends an event to everyone.
     #[napi]
     pub fn broadcast_to_all(&self, args: String, attachments: Vec<Buffer>, options: Option<String>) -> Result<()> {
         let filter = filter(options.as_deref())?;
-        self.server.service().broadcast_to_all(&event(&args, attachments), &filter);
+        self.server
+            .service()
+            .broadcast_to_all(&event(&args, attachments), &filter);
         Ok(())
     }
 
@@ -638,7 +672,9 @@ impl NativeService {
         ack: Option<f64>,
         volatile: bool,
     ) -> bool {
-        let Some(user) = self.socket(&socket_id) else { return false };
+        let Some(user) = self.socket(&socket_id) else {
+            return false;
+        };
         let ack = ack.map(index);
         if ack.is_some_and(|id| !user.await_ack(id)) {
             return false;
@@ -669,7 +705,9 @@ impl NativeService {
     #[napi]
     pub fn emit_to_rooms(&self, socket_id: String, rooms: Vec<String>, args: String, attachments: Vec<Buffer>) {
         if let Some(user) = self.socket(&socket_id) {
-            self.server.service().emit_to_rooms(&user, &rooms, &event(&args, attachments));
+            self.server
+                .service()
+                .emit_to_rooms(&user, &rooms, &event(&args, attachments));
         }
     }
 

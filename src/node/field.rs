@@ -113,13 +113,12 @@ impl Fields {
                 args,
                 attachments,
                 ack,
-            } => {
-                self.number(7)
-                    .user(user)
-                    .text(String::from_utf8_lossy(args))
-                    .number(ack.map_or(-1.0, |id| id as f64))
-                    .attachments(attachments)
-            }
+            } => self
+                .number(7)
+                .user(user)
+                .text(String::from_utf8_lossy(args))
+                .number(ack.map_or(-1.0, |id| id as f64))
+                .attachments(attachments),
             ServiceEvent::Ack {
                 user,
                 id,
@@ -146,7 +145,7 @@ impl Fields {
                     PacketKind::Event(_) => -1.0,
                 };
                 self.number(10).text(user.id()).number(ack).packet(packet)
-            },
+            }
             ServiceEvent::Fault(code, message) => self.number(11).text(*code).text(message),
         };
     }

@@ -37,7 +37,8 @@ impl JsSocket {
 impl Link for JsSocket {
     fn send(&self, packet: &Packet, _: bool) -> bool {
         if let Some(user) = self.user.get().and_then(Weak::upgrade) {
-            self.queue.push(Item::Event(ServiceEvent::Deliver(user, packet.clone())));
+            self.queue
+                .push(Item::Event(ServiceEvent::Deliver(user, packet.clone())));
         }
         false
     }

@@ -72,7 +72,9 @@ impl Queue {
 
     pub(super) fn push(&self, item: Item) {
         let mut items = self.items.lock();
-        if items.len() >= MOST_EVENTS && matches!(item, Item::Event(ServiceEvent::Message(..) | ServiceEvent::Typing(..))) {
+        if items.len() >= MOST_EVENTS
+            && matches!(item, Item::Event(ServiceEvent::Message(..) | ServiceEvent::Typing(..)))
+        {
             drop(items);
             if self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
                 tracing::warn!("JavaScript does not keep up: chat events are dropped");

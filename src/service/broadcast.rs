@@ -120,7 +120,12 @@ impl Service {
         let keys = |users: Vec<Arc<User>>| users.into_iter().map(|user| user.key()).collect::<HashSet<_>>();
         let mut sets = Vec::new();
         if let Some(user_ids) = &filter.users {
-            sets.push(user_ids.iter().flat_map(|user_id| keys(self.hub.sockets_of(user_id))).collect());
+            sets.push(
+                user_ids
+                    .iter()
+                    .flat_map(|user_id| keys(self.hub.sockets_of(user_id)))
+                    .collect(),
+            );
         }
         if let Some(name) = &filter.room {
             let room = self.hub.room(name).or_else(|| self.hub.plain_room(name));
@@ -128,7 +133,12 @@ impl Service {
         }
         if let Some(label) = &filter.label {
             let rooms = self.hub.rooms(Some(label));
-            sets.push(rooms.iter().flat_map(|room| keys(room.state().members.in_order())).collect());
+            sets.push(
+                rooms
+                    .iter()
+                    .flat_map(|room| keys(room.state().members.in_order()))
+                    .collect(),
+            );
         }
         sets.into_iter()
             .reduce(|one, other: HashSet<u64>| one.intersection(&other).copied().collect())

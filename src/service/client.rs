@@ -121,7 +121,11 @@ impl Service {
             rest: args.get(2..).unwrap_or(&[]),
             attachments: &packet.attachments,
         };
-        let room_id = call.data.as_ref().and_then(|data| data.string("roomId")).map(Cow::into_owned);
+        let room_id = call
+            .data
+            .as_ref()
+            .and_then(|data| data.string("roomId"))
+            .map(Cow::into_owned);
         let outcome = handle(self, user, &call);
         Some((room_id, outcome))
     }
@@ -223,12 +227,16 @@ struct Call<'a> {
 
 impl Call<'_> {
     fn data(&self) -> Result<&Object<'_>> {
-        self.data.as_ref().ok_or_else(|| invalid("the payload must be an object"))
+        self.data
+            .as_ref()
+            .ok_or_else(|| invalid("the payload must be an object"))
     }
 
     fn room_id(&self) -> Result<String> {
         let room_id = self.data()?.string("roomId");
-        room_id.map(Cow::into_owned).ok_or_else(|| invalid("roomId must be a string"))
+        room_id
+            .map(Cow::into_owned)
+            .ok_or_else(|| invalid("roomId must be a string"))
     }
 
     /// The event as the other members get it: the sender is whom the server knows, not whom the client names.
@@ -271,7 +279,9 @@ fn failure(event: &str, room_id: Option<&str>, error: &Error) -> Packet {
         ("typing", _) => "Failed to send typing indicator".to_owned(),
         (other, _) => format!("Failed to relay {other}"),
     };
-    let room_id = room_id.map(|id| format!(",\"roomId\":{}", json_string(id))).unwrap_or_default();
+    let room_id = room_id
+        .map(|id| format!(",\"roomId\":{}", json_string(id)))
+        .unwrap_or_default();
     Packet::event(
         "error",
         &format!(

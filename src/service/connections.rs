@@ -43,9 +43,14 @@ impl Service {
             user.unsettle();
         }
         // Together with the look at whether it is gone, so that a socket cannot be registered after its end.
-        let inserted = user.with_rooms(|_| self.hub.insert_user(user)).ok_or(Error::UserNotFound)?;
+        let inserted = user
+            .with_rooms(|_| self.hub.insert_user(user))
+            .ok_or(Error::UserNotFound)?;
         let Some(first) = inserted else {
-            return Err(Error::InvalidArgument(format!("socket.id {:?} is already connected", user.id())));
+            return Err(Error::InvalidArgument(format!(
+                "socket.id {:?} is already connected",
+                user.id()
+            )));
         };
         if heard {
             self.sink.emit(ServiceEvent::Connection(user.clone()));
@@ -101,7 +106,8 @@ impl Service {
             self.announce(user, "offline");
         }
         if self.sink.wants(EventKind::Disconnect) || user.is_touched() {
-            self.sink.emit(ServiceEvent::Disconnect(user.clone(), reason.into(), rooms));
+            self.sink
+                .emit(ServiceEvent::Disconnect(user.clone(), reason.into(), rooms));
         }
         true
     }
@@ -116,7 +122,10 @@ impl Service {
     /// `disconnectUser`: every socket of the user. Returns how many.
     pub fn disconnect_user(&self, user_id: &str, reason: &str) -> usize {
         let sockets = self.hub.sockets_of(user_id);
-        sockets.iter().filter(|user| self.disconnect(user, reason, true)).count()
+        sockets
+            .iter()
+            .filter(|user| self.disconnect(user, reason, true))
+            .count()
     }
 
     /// `cleanup`: sockets that sent no event for `idle_ms`. Returns how many.
@@ -161,7 +170,10 @@ impl Service {
         let now = clock::iso(clock::now_ms());
         let packet = Packet::event(
             "user:status",
-            &format!("{{{},\"status\":\"{status}\",\"timestamp\":\"{now}\"}}", user.identity().fragment),
+            &format!(
+                "{{{},\"status\":\"{status}\",\"timestamp\":\"{now}\"}}",
+                user.identity().fragment
+            ),
         );
         let everyone = self.hub.everyone().state();
         self.fanout.send_many(&everyone.members, &Except::new(), &packet);

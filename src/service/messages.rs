@@ -99,7 +99,9 @@ impl Service {
         }
         let stored = state.history.push(packet, now, &self.config.history);
         // Told first, so that JavaScript has heard of it when a client in the same process receives it.
-        self.tell(EventKind::Message, || ServiceEvent::Message(room.clone(), stored.clone()));
+        self.tell(EventKind::Message, || {
+            ServiceEvent::Message(room.clone(), stored.clone())
+        });
         let recipients = self.fanout.send_many(&state.members, &Except::new(), &stored.packet);
         self.hub
             .stats

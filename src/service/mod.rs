@@ -23,12 +23,12 @@ use crate::{
     hub::Hub,
 };
 
-pub use connections::ConnectionStats;
-pub use rooms::RoomStats;
 pub use admission::{Admitted, Refusal};
 pub use broadcast::Filter;
 pub use client::ClientPacket;
+pub use connections::ConnectionStats;
 pub use messages::{MessageType, NewMessage};
+pub use rooms::RoomStats;
 
 /// A service: its state, its deliveries and what it tells JavaScript.
 pub struct Service {
@@ -47,7 +47,10 @@ pub struct Service {
 
 impl std::fmt::Debug for Service {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Service").field("hub", &self.hub).finish_non_exhaustive()
+        formatter
+            .debug_struct("Service")
+            .field("hub", &self.hub)
+            .finish_non_exhaustive()
     }
 }
 

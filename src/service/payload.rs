@@ -102,7 +102,10 @@ pub(super) fn placeholders_fit(args: &str, attachments: usize) -> bool {
             serde_json::Value::Array(items) => items.iter().all(|item| fits(item, attachments)),
             serde_json::Value::Object(object) => {
                 if object.get("_placeholder") == Some(&serde_json::Value::Bool(true)) {
-                    return object.get("num").and_then(serde_json::Value::as_u64).is_some_and(|num| num < attachments);
+                    return object
+                        .get("num")
+                        .and_then(serde_json::Value::as_u64)
+                        .is_some_and(|num| num < attachments);
                 }
                 object.values().all(|item| fits(item, attachments))
             }
@@ -132,7 +135,11 @@ mod tests {
 
     #[test]
     fn deep_nesting_is_skipped_without_recursion() {
-        let deep = format!("{{\"x\":{}{},\"roomId\":\"r\"}}", "[".repeat(200_000), "]".repeat(200_000));
+        let deep = format!(
+            "{{\"x\":{}{},\"roomId\":\"r\"}}",
+            "[".repeat(200_000),
+            "]".repeat(200_000)
+        );
         let value = raw(&deep);
         assert_eq!(Object::parse(&value).unwrap().string("roomId").as_deref(), Some("r"));
     }
@@ -140,7 +147,11 @@ mod tests {
     #[test]
     fn placeholders_must_name_an_attachment() {
         assert!(placeholders_fit(r#"["e",{"_placeholder":true,"num":0}]"#, 1));
-        for bad in [r#"{"_placeholder":true,"num":1}"#, r#"{"_placeholder":true,"num":-1}"#, r#"{"_placeholder":true}"#] {
+        for bad in [
+            r#"{"_placeholder":true,"num":1}"#,
+            r#"{"_placeholder":true,"num":-1}"#,
+            r#"{"_placeholder":true}"#,
+        ] {
             assert!(!placeholders_fit(&format!("[\"e\",{{\"deep\":[{bad}]}}]"), 1), "{bad}");
         }
     }

@@ -53,7 +53,9 @@ impl Service {
             }
             if state.members.insert(user) {
                 rooms.push(room.clone());
-                self.tell(EventKind::RoomJoin, || ServiceEvent::RoomJoin(user.clone(), room.clone()));
+                self.tell(EventKind::RoomJoin, || {
+                    ServiceEvent::RoomJoin(user.clone(), room.clone())
+                });
                 self.send_to_others(&state, user, &membership_packet("user:joined", user, room));
             }
             Ok(())
@@ -80,11 +82,15 @@ impl Service {
     /// Takes a member out of the room and tells the others. False when it was none.
     pub(super) fn depart(&self, user: &Arc<User>, room: &Arc<Room>) -> bool {
         let mut state = room.state();
-        let Some(was_typing) = state.members.remove(user.key()) else { return false };
+        let Some(was_typing) = state.members.remove(user.key()) else {
+            return false;
+        };
         if was_typing {
             self.send_typing(&state, user, room, false);
         }
-        self.tell(EventKind::RoomLeave, || ServiceEvent::RoomLeave(user.clone(), room.clone()));
+        self.tell(EventKind::RoomLeave, || {
+            ServiceEvent::RoomLeave(user.clone(), room.clone())
+        });
         self.send_to_others(&state, user, &membership_packet("user:left", user, room));
         true
     }
@@ -118,7 +124,9 @@ impl Service {
     }
 
     pub(super) fn send_to_others(&self, state: &RoomState, user: &Arc<User>, packet: &Packet) -> usize {
-        let sent = self.fanout.send_many(&state.members, &Except::from_slice(&[user.key()]), packet);
+        let sent = self
+            .fanout
+            .send_many(&state.members, &Except::from_slice(&[user.key()]), packet);
         self.count_sent(packet, sent);
         sent
     }
@@ -133,14 +141,18 @@ impl Service {
                 clock::iso(clock::now_ms()),
             ),
         );
-        self.tell(EventKind::Typing, || ServiceEvent::Typing(user.clone(), room.clone(), is_typing));
+        self.tell(EventKind::Typing, || {
+            ServiceEvent::Typing(user.clone(), room.clone(), is_typing)
+        });
         self.send_to_others(state, user, &packet);
     }
 
     pub(super) fn count_sent(&self, packet: &Packet, recipients: usize) {
-        self.hub
-            .stats
-            .record(clock::now_ms(), 0, (packet.len() as u64).saturating_mul(recipients as u64));
+        self.hub.stats.record(
+            clock::now_ms(),
+            0,
+            (packet.len() as u64).saturating_mul(recipients as u64),
+        );
     }
 }
 

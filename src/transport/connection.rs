@@ -293,13 +293,20 @@ impl Connection {
 
     fn overflow(self: &Arc<Self>, outbox: &mut Outbox) {
         self.overflowed.store(true, Ordering::Release);
-        tracing::warn!(waiting = outbox.pending_bytes + outbox.queued_bytes, "a client reads too slowly: closed");
+        tracing::warn!(
+            waiting = outbox.pending_bytes + outbox.queued_bytes,
+            "a client reads too slowly: closed"
+        );
         outbox.kill();
         self.queue.close();
     }
 
     fn frames(&self, packet: &Packet) -> Bytes {
-        if self.eio3 { packet.frames_v3() } else { packet.frames_v4() }
+        if self.eio3 {
+            packet.frames_v3()
+        } else {
+            packet.frames_v4()
+        }
     }
 
     /// Writes what the kernel takes and leaves the rest to a task that waits for the client.
@@ -428,8 +435,11 @@ fn write_vectored(stream: &tokio::net::TcpStream, pending: &VecDeque<Bytes>) -> 
     match pending.front() {
         Some(only) if pending.len() == 1 => socket.send_with_flags(only, libc::MSG_NOSIGNAL),
         _ => {
-            let buffers: smallvec::SmallVec<[io::IoSlice<'_>; BUFFERS_PER_WRITE]> =
-                pending.iter().take(BUFFERS_PER_WRITE).map(|bytes| io::IoSlice::new(bytes)).collect();
+            let buffers: smallvec::SmallVec<[io::IoSlice<'_>; BUFFERS_PER_WRITE]> = pending
+                .iter()
+                .take(BUFFERS_PER_WRITE)
+                .map(|bytes| io::IoSlice::new(bytes))
+                .collect();
             socket.send_vectored_with_flags(&buffers, libc::MSG_NOSIGNAL)
         }
     }

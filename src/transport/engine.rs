@@ -28,10 +28,7 @@ use socketioxide_core::{
 use tokio::sync::Notify;
 use tower_service::Service as _;
 
-use super::{
-    connection::SessionId,
-    session::Session,
-};
+use super::{connection::SessionId, session::Session};
 use crate::{
     packet::{MAX_ATTACHMENTS, Packet, PacketKind},
     service::Service,
@@ -64,7 +61,10 @@ pub struct Transport {
 
 impl std::fmt::Debug for Transport {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Transport").field("service", &self.service).finish_non_exhaustive()
+        formatter
+            .debug_struct("Transport")
+            .field("service", &self.service)
+            .finish_non_exhaustive()
     }
 }
 
@@ -123,7 +123,9 @@ impl Transport {
         }
         // A polling session may only come to WebSocket by its upgrade, which the gateway decides about.
         let (io, handle) = builder.with_adapter::<LocalRooms>(slot.clone()).build_svc();
-        let accept = Accept { service: service.clone() };
+        let accept = Accept {
+            service: service.clone(),
+        };
         handle.ns("/", accept);
         Arc::new(Self {
             service,
@@ -149,17 +151,18 @@ impl Transport {
 
     /// Closes the sessions without a socket, or all that still live, without ceremony.
     pub fn kill(&self, all: bool) {
-        let sessions: Vec<_> = self.sessions.iter().filter_map(|entry| entry.value().upgrade()).collect();
+        let sessions: Vec<_> = self
+            .sessions
+            .iter()
+            .filter_map(|entry| entry.value().upgrade())
+            .collect();
         for session in sessions.into_iter().filter(|session| all || !session.is_leaving()) {
             session.close("server shutting down");
         }
     }
 
     /// Sends a request to socketioxide, in process.
-    pub(super) fn call(
-        &self,
-        request: Request<Full<Bytes>>,
-    ) -> impl Future<Output = Response<Bytes>> + Send + 'static {
+    pub(super) fn call(&self, request: Request<Full<Bytes>>) -> impl Future<Output = Response<Bytes>> + Send + 'static {
         let response = self.io.clone().call(request);
         async move {
             match response.await {
@@ -295,7 +298,9 @@ impl PollQueue {
 
     /// Says goodbye to the client, through the queue, and closes the session after that if asked.
     pub(super) fn disconnect(&self, transport: bool) {
-        let (Some(owner), Some(session)) = (self.transport.upgrade(), self.session.upgrade()) else { return };
+        let (Some(owner), Some(session)) = (self.transport.upgrade(), self.session.upgrade()) else {
+            return;
+        };
         if let (Some(local), Some(sid)) = (owner.local.get(), session.sid()) {
             let _ = local.disconnect_socket(BroadcastOptions::new(sid));
         }
@@ -312,7 +317,9 @@ impl PollQueue {
     }
 
     fn queue(&self, packet: SocketPacket) -> bool {
-        let (Some(owner), Some(session)) = (self.transport.upgrade(), self.session.upgrade()) else { return false };
+        let (Some(owner), Some(session)) = (self.transport.upgrade(), self.session.upgrade()) else {
+            return false;
+        };
         match (owner.local.get(), session.sid()) {
             (Some(local), Some(sid)) => local.broadcast(packet, BroadcastOptions::new(sid)).is_ok(),
             _ => false,

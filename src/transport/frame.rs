@@ -74,11 +74,7 @@ impl FrameReader {
         Ok(())
     }
 
-    fn consume(
-        &mut self,
-        bytes: &mut [u8],
-        handle: &mut impl FnMut(Message<'_>) -> bool,
-    ) -> Result<usize, FrameError> {
+    fn consume(&mut self, bytes: &mut [u8], handle: &mut impl FnMut(Message<'_>) -> bool) -> Result<usize, FrameError> {
         let mut used = 0;
         loop {
             let mut cursor = Cursor::new(bytes.get(used..).unwrap_or_default());
@@ -92,7 +88,9 @@ impl FrameReader {
                 return Err(FrameError::TooLarge);
             }
             let start = used + header_length;
-            let Some(payload) = bytes.get_mut(start..start + length) else { return Ok(used) };
+            let Some(payload) = bytes.get_mut(start..start + length) else {
+                return Ok(used);
+            };
             let mask = header.mask.ok_or(FrameError::Invalid)?;
             unmask(payload, mask);
             used = start + length;
@@ -146,9 +144,7 @@ fn message(kind: Data, payload: &[u8], handle: &mut impl FnMut(Message<'_>) -> b
 }
 
 fn unmask(payload: &mut [u8], mask: [u8; 4]) {
-    let wide = u64::from_ne_bytes([
-        mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3],
-    ]);
+    let wide = u64::from_ne_bytes([mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3]]);
     let (chunks, rest) = payload.as_chunks_mut::<8>();
     for chunk in chunks {
         *chunk = (u64::from_ne_bytes(*chunk) ^ wide).to_ne_bytes();
@@ -178,8 +174,17 @@ pub(super) fn put_client_text(buffer: &mut Vec<u8>, text: &str) {
     put_client_frame(buffer, OpCode::Data(Data::Text), text.as_bytes());
 }
 
-/// The frames of the server in `bytes`, which holds whole ones only: opcode and payload, or `None` for rubbish.
-pub(super) fn server_frames(bytes: &[u8]) -> Option<Vec<(OpCode, &[u8], &[u8])>> {
+/// A frame that the library wrote.
+#[derive(Debug)]
+pub(super) struct ServerFrame<'a> {
+    pub(super) opcode: OpCode,
+    pub(super) payload: &'a [u8],
+    /// Header and payload.
+    pub(super) whole: &'a [u8],
+}
+
+/// The frames in `bytes`, which holds whole ones only; `None` for rubbish.
+pub(super) fn server_frames(bytes: &[u8]) -> Option<Vec<ServerFrame<'_>>> {
     let mut frames = Vec::new();
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -188,7 +193,11 @@ pub(super) fn server_frames(bytes: &[u8]) -> Option<Vec<(OpCode, &[u8], &[u8])>>
         let start = usize::try_from(cursor.position()).ok()?;
         let end = start.checked_add(usize::try_from(length).ok()?)?;
         let (whole, after) = rest.split_at_checked(end)?;
-        frames.push((header.opcode, whole.get(start..)?, whole));
+        frames.push(ServerFrame {
+            opcode: header.opcode,
+            payload: whole.get(start..)?,
+            whole,
+        });
         rest = after;
     }
     Some(frames)
@@ -229,7 +238,12 @@ mod tests {
         bytes.extend(frame(0x89, b"ping"));
         bytes.extend(frame(0x80, b"ment"));
         bytes.extend(frame(0x82, &[1, 2, 3]));
-        let expected = ["text zwölf Zeichen", "control PING", "text fragment", "binary [1, 2, 3]"];
+        let expected = [
+            "text zwölf Zeichen",
+            "control PING",
+            "text fragment",
+            "binary [1, 2, 3]",
+        ];
         for size in 1..bytes.len() {
             assert_eq!(read_in_pieces(&bytes, size).unwrap(), expected, "pieces of {size}");
         }

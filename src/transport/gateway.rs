@@ -154,7 +154,10 @@ impl Transport {
             _ => return Err(0),
         };
         if let Some(sid) = head.single("sid").map_err(|()| 1)?.filter(|sid| !sid.is_empty()) {
-            let session = sid.parse().ok().and_then(|sid: SessionId| self.by_sid.get(&sid)?.value().upgrade());
+            let session = sid
+                .parse()
+                .ok()
+                .and_then(|sid: SessionId| self.by_sid.get(&sid)?.value().upgrade());
             let session = session.filter(|session| !session.is_finished()).ok_or(1)?;
             if !upgrade && websocket != session.on_websocket.load(Ordering::Acquire) {
                 return Err(3);
@@ -184,7 +187,9 @@ impl Transport {
     ) -> Reply {
         match self.target(method, &head, false) {
             Err(code) => Reply::error(code),
-            Ok(Target::Handshake { .. }) if self.service.is_closed() => Reply::new(503, TEXT, "Server is shutting down"),
+            Ok(Target::Handshake { .. }) if self.service.is_closed() => {
+                Reply::new(503, TEXT, "Server is shutting down")
+            }
             Ok(Target::Handshake { eio3 }) => self.open(head, eio3).await,
             Ok(Target::Session(session)) => match method {
                 "GET" => self.poll(session).await,
@@ -200,7 +205,11 @@ impl Transport {
         let b64 = if eio3 { "&b64=1" } else { "" };
         let uri = format!("{}/?EIO={protocol}&transport=polling{b64}", self.service.config.path);
         let session = Session::new(&self, head, eio3, false);
-        let Ok(request) = Request::builder().uri(uri).extension(session.clone()).body(Full::default()) else {
+        let Ok(request) = Request::builder()
+            .uri(uri)
+            .extension(session.clone())
+            .body(Full::default())
+        else {
             return Reply::error(3);
         };
         let response = self.call(request).await;
@@ -208,7 +217,9 @@ impl Transport {
         if let Some(at) = text.find("0{") {
             session.outgoing(text.get(at..).unwrap_or_default(), false);
         }
-        let Some(sid) = session.sid() else { return Reply::error(3) };
+        let Some(sid) = session.sid() else {
+            return Reply::error(3);
+        };
         let text = if self.service.config.allow_upgrades && self.service.config.websocket {
             text
         } else {
@@ -309,10 +320,18 @@ impl Transport {
             session.close("transport error");
             return Reply::error(3);
         }
-        let protocol = if session.is_eio3() { ProtocolVersion::V3 } else { ProtocolVersion::V4 };
+        let protocol = if session.is_eio3() {
+            ProtocolVersion::V3
+        } else {
+            ProtocolVersion::V4
+        };
         let content_type = content_type.and_then(|value| HeaderValue::from_str(&value).ok());
-        let mut packets =
-            std::pin::pin!(payload::decoder(Full::new(body), content_type.as_ref(), protocol, limit as u64));
+        let mut packets = std::pin::pin!(payload::decoder(
+            Full::new(body),
+            content_type.as_ref(),
+            protocol,
+            limit as u64
+        ));
         while let Some(packet) = packets.next().await {
             let verdict = match packet {
                 Ok(EnginePacket::Binary(data)) => session.on_binary(&data),
@@ -357,7 +376,9 @@ impl Transport {
     ) -> Result<Upgrade, Reply> {
         let target = self.target(method, head, true).map_err(Reply::error)?;
         let plain = |text: &'static str| Reply::new(400, TEXT, text);
-        let key = key.filter(|key| is_websocket_key(key)).ok_or_else(|| plain("Missing or invalid Sec-WebSocket-Key header"))?;
+        let key = key
+            .filter(|key| is_websocket_key(key))
+            .ok_or_else(|| plain("Missing or invalid Sec-WebSocket-Key header"))?;
         if !matches!(version, Some("13" | "8")) {
             return Err(plain("Missing or invalid Sec-WebSocket-Version header"));
         }
@@ -408,7 +429,8 @@ impl Transport {
                 connection.write_raw(upgrade.response.into());
                 let stream = Bytestream::probing(session.clone(), source, received);
                 let transport = self.clone();
-                self.runtime.spawn(async move { transport.probe(session, stream).await });
+                self.runtime
+                    .spawn(async move { transport.probe(session, stream).await });
                 connection
             }
         }
@@ -514,5 +536,8 @@ fn without_upgrades(payload: &str) -> String {
 fn is_websocket_key(key: &str) -> bool {
     key.len() == 24
         && key.ends_with("==")
-        && key.bytes().take(22).all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
+        && key
+            .bytes()
+            .take(22)
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
 }

@@ -218,7 +218,9 @@ impl Session {
     pub(super) fn connected(self: &Arc<Self>, polling: bool) {
         let service = &self.transport.service;
         let mut inner = self.inner.lock();
-        let SessionState::Connecting(early) = &mut inner.state else { return };
+        let SessionState::Connecting(early) = &mut inner.state else {
+            return;
+        };
         let early = std::mem::take(early);
         let Some(user) = inner.user.clone() else { return };
         // An overridden `handleConnection` has registered it already.
@@ -240,7 +242,11 @@ impl Session {
     /// The socket has left its namespace, or the transport has ended.
     pub(super) fn departed(&self, reason: &'static str) {
         let reason = self.reason.get().copied().unwrap_or(reason);
-        let reason = if self.connection.has_overflowed() { "transport error" } else { reason };
+        let reason = if self.connection.has_overflowed() {
+            "transport error"
+        } else {
+            reason
+        };
         let user = {
             let mut inner = self.inner.lock();
             inner.state = SessionState::Left;
@@ -280,9 +286,15 @@ impl Session {
 
     /// Takes a binary packet: an attachment of the packet before.
     pub(super) fn on_binary(&self, data: &[u8]) -> Verdict {
-        let data = if self.eio3 { data.get(1..).unwrap_or_default() } else { data };
+        let data = if self.eio3 {
+            data.get(1..).unwrap_or_default()
+        } else {
+            data
+        };
         let mut inner = self.inner.lock();
-        let Some(partial) = &mut inner.partial else { return Verdict::Close("parse error") };
+        let Some(partial) = &mut inner.partial else {
+            return Verdict::Close("parse error");
+        };
         partial.size += data.len();
         if partial.size > self.transport.service.config.max_http_buffer_size {
             return Verdict::Close("transport error");
@@ -303,7 +315,9 @@ impl Session {
             return Verdict::Close("parse error");
         }
         if packet.starts_with(['5', '6']) {
-            let Some((expected, text)) = split_attachments(packet) else { return Verdict::Close("parse error") };
+            let Some((expected, text)) = split_attachments(packet) else {
+                return Verdict::Close("parse error");
+            };
             if expected > 0 {
                 inner.partial = Some(Partial {
                     size: text.len(),
@@ -402,7 +416,9 @@ impl Session {
 
     fn connect_error(&self, text: &str) -> String {
         let inner = self.inner.lock();
-        let Some(refusal) = &inner.refusal else { return text.to_owned() };
+        let Some(refusal) = &inner.refusal else {
+            return text.to_owned();
+        };
         let message = serde_json::Value::from(refusal.message.as_str());
         match &refusal.data {
             Some(data) if self.eio3 => format!("44{data}"),
@@ -474,15 +490,23 @@ impl Session {
         let id = match (self.eio3, self.sid.get()) {
             // Old clients take the session id for the socket's.
             (true, Some(sid)) => sid.as_str().to_owned(),
-            _ => SocketId::random().map(|id| id.as_str().to_owned()).ok_or_else(|| Refusal {
-                message: "No random bytes".to_owned(),
-                data: None,
-            })?,
+            _ => SocketId::random()
+                .map(|id| id.as_str().to_owned())
+                .ok_or_else(|| Refusal {
+                    message: "No random bytes".to_owned(),
+                    data: None,
+                })?,
         };
         let now = clock::now_ms();
         let link = Arc::new(ClientLink(self.connection.clone()));
         let handshake = self.head.handshake_json(auth, now);
-        Ok(Arc::new(User::new(service.next_key(), &id, link, handshake.into(), now)))
+        Ok(Arc::new(User::new(
+            service.next_key(),
+            &id,
+            link,
+            handshake.into(),
+            now,
+        )))
     }
 
     /// The identity that the handshake's query gives.
@@ -533,7 +557,11 @@ fn dispatch(service: &Service, user: &Arc<User>, packet: &str, attachments: Vec<
     }
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
     let (id, args) = rest.split_at_checked(digits).unwrap_or((rest, ""));
-    let id = if id.is_empty() { None } else { Some(id.parse().map_err(|_| "parse error")?) };
+    let id = if id.is_empty() {
+        None
+    } else {
+        Some(id.parse().map_err(|_| "parse error")?)
+    };
     let packet = ClientPacket { args, attachments, id };
     let handled = if is_ack {
         service.client_ack(user, packet)

@@ -195,13 +195,13 @@ impl Bytestream {
             connection.write_raw(Bytes::copy_from_slice(bytes));
             return;
         };
-        for (opcode, payload, whole) in frames {
-            let text = match opcode {
-                OpCode::Data(Data::Text) => std::str::from_utf8(payload).ok(),
+        for frame in frames {
+            let text = match frame.opcode {
+                OpCode::Data(Data::Text) => std::str::from_utf8(frame.payload).ok(),
                 _ => None,
             };
             match text.map(|text| self.session.outgoing(text, true)) {
-                None | Some(Outgoing::Pass(_)) => connection.write_raw(Bytes::copy_from_slice(whole)),
+                None | Some(Outgoing::Pass(_)) => connection.write_raw(Bytes::copy_from_slice(frame.whole)),
                 Some(Outgoing::Replace(text)) => connection.write_raw(text_frame(&text)),
                 Some(Outgoing::Connected(text)) => {
                     connection.write_raw(text_frame(&text));
@@ -236,7 +236,11 @@ fn advance(probe: Probe, message: &Message<'_>, session: &Session) -> Probe {
 }
 
 impl AsyncRead for Bytestream {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             let waiting = self.inbound.get(self.read..).unwrap_or_default();
             if !waiting.is_empty() {
@@ -252,7 +256,11 @@ impl AsyncRead for Bytestream {
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
-            if self.reader.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
+            if self
+                .reader
+                .as_ref()
+                .is_none_or(|waker| !waker.will_wake(context.waker()))
+            {
                 self.reader = Some(context.waker().clone());
             }
             ready!(self.poll_fill(context))?;
