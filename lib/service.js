@@ -9,11 +9,12 @@ const { NativeService } = require('../binding.js');
 const { refusalOf, runMiddleware } = require('./admission.js');
 const { nativeConfig, resolveConfig } = require('./config.js');
 const { assertEventName, assertString, assertStrings, invalidArgument, WebSocketServiceError } = require('./errors.js');
+const { eventReader } = require('./events.js');
 const { Fields } = require('./fields.js');
 const { Gateway } = require('./gateway.js');
 const localSocket = require('./local-socket.js');
 const { Messages } = require('./messages.js');
-const { decodeArgs, encodeArgs } = require('./payload.js');
+const { encodeArgs } = require('./payload.js');
 const { Rooms } = require('./rooms.js');
 const { hook } = require('./server-hook.js');
 const { attempt, NativeSocket } = require('./socket.js');
@@ -40,6 +41,7 @@ class WebSocketService extends EventEmitter {
   #mock = false;
   #unhook = () => {};
   #httpServer;
+  #readEvent;
   #heard = [];
   #hearing = false;
   /** Number → what to do when an operation of the native side has finished. */
@@ -58,6 +60,7 @@ class WebSocketService extends EventEmitter {
     this.#users = new Users(this.#native);
     this.#rooms = new Rooms(this.#native);
     this.#gateway = new Gateway(this.#native, this.#config);
+    this.#readEvent = eventReader(this.#handlers(), this.#users, this.#rooms, this.#messages);
   }
 
   // --- start and end -------------------------------------------------------------------------------------------------
@@ -426,7 +429,7 @@ class WebSocketService extends EventEmitter {
   /** Hears, in order, everything that has happened; callers that caused something hear of it before they go on. */
   #hear() {
     const fields = new Fields(this.#native.take());
-    while (!fields.done) this.#heard.push(this.#read(fields));
+    while (!fields.done) this.#heard.push(this.#readEvent(fields));
     if (this.#hearing) return;
     this.#hearing = true;
     for (let tell = this.#heard.shift(); tell; tell = this.#heard.shift()) attempt(report, tell);
@@ -458,86 +461,26 @@ class WebSocketService extends EventEmitter {
     return id;
   }
 
-  /** Takes one event off the fields; it is read whole and told later. The numbers are those of `field.rs`. */
-  #read(fields) {
-    const users = this.#users;
-    switch (fields.next()) {
-      case 1: {
-        const id = fields.socketId(users);
-        return () => this.#connected(id);
-      }
-      case 2: {
-        const id = fields.socketId(users);
-        const reason = fields.next();
-        const rooms = Array.from({ length: fields.next() }, () => fields.next());
-        return () => this.#disconnected(id, reason, rooms);
-      }
-      case 3: {
-        const roomId = fields.next();
-        const first = fields.next();
-        const message = this.#messages.read(roomId, fields, first);
-        return () => this.#announce('message', message);
-      }
-      case 4:
-        return this.#roomEvent('room:join', fields);
-      case 5:
-        return this.#roomEvent('room:leave', fields);
-      case 6: {
-        const [user, room] = [users.of(fields.socketId(users)), this.#rooms.get(fields.next())];
-        const isTyping = fields.flag();
-        return () => this.#announce('typing', { user, room, isTyping });
-      }
-      case 7: {
-        const event = [fields.socketId(users), fields.next(), fields.next(), fields.attachments()];
-        return () => this.#clientEvent(...event);
-      }
-      case 8: {
-        const [id, ackId, text] = [fields.next(), fields.next(), fields.next()];
-        const attachments = fields.attachments();
-        return () => this.#sockets.get(id)?.acknowledged?.(ackId, text, attachments, report);
-      }
-      case 9: {
-        const [key, id, handshake, connectedAt] = [fields.next(), fields.next(), fields.next(), fields.next()];
-        return () => void this.#admit(key, { socketId: id, userId: id, handshake, connectedAt });
-      }
-      case 10: {
-        const [id, ackId, text] = [fields.next(), fields.next(), fields.next()];
-        const args = decodeArgs(text, fields.attachments());
-        return () => (ackId < 0 ? this.#localSockets.get(id)?.emit?.(...args) : this.#finish(ackId, args));
-      }
-      case 11: {
-        const [code, message] = [fields.next(), fields.next()];
-        return () => this.#fault(new WebSocketServiceError(code, message));
-      }
-      case 12: {
-        const [id, status, type, body, sid] = Array.from({ length: 5 }, () => fields.next());
-        return () => this.#gateway.reply(id, status, type, body, sid);
-      }
-      case 13: {
-        const [id, bytes] = [fields.next(), fields.next()];
-        return () => this.#gateway.write(id, bytes);
-      }
-      case 14: {
-        const [id, atOnce] = [fields.next(), fields.flag()];
-        return () => this.#gateway.end(id, atOnce);
-      }
-      case 15: {
-        const id = fields.next();
-        return () => this.#finish(id);
-      }
-      case 16: {
-        const id = fields.next();
-        return () => this.#forget(id);
-      }
-      default:
-        throw new Error('the native side speaks another version');
-    }
-  }
-
-  #roomEvent(name, fields) {
-    const user = this.#users.of(fields.socketId(this.#users));
-    const room = this.#rooms.get(fields.next());
-    return () => this.#announce(name, { user, room });
+  /** What each kind of event of the native side leads to. */
+  #handlers() {
+    return {
+      connection: (socketId) => this.#connected(socketId),
+      disconnect: (...event) => this.#disconnected(...event),
+      abandoned: (socketId) => this.#forget(socketId),
+      admission: (key, record) => void this.#admit(key, record),
+      message: (message) => this.#announce('message', message),
+      roomJoin: (user, room) => this.#announce('room:join', { user, room }),
+      roomLeave: (user, room) => this.#announce('room:leave', { user, room }),
+      typing: (user, room, isTyping) => this.#announce('typing', { user, room, isTyping }),
+      client: (...event) => this.#clientEvent(...event),
+      ack: (socketId, ...answer) => this.#sockets.get(socketId)?.acknowledged?.(...answer, report),
+      deliver: (socketId, args) => this.#localSockets.get(socketId)?.emit?.(...args),
+      done: (id, args) => this.#finish(id, args),
+      reply: (...reply) => this.#gateway.reply(...reply),
+      bridgeWrite: (id, bytes) => this.#gateway.write(id, bytes),
+      bridgeEnd: (id, atOnce) => this.#gateway.end(id, atOnce),
+      fault: (code, message) => this.emit('error', new WebSocketServiceError(code, message)),
+    };
   }
 
   #connected(socketId) {
@@ -605,11 +548,6 @@ class WebSocketService extends EventEmitter {
   /** Tells each listener; one that throws stops nobody else. */
   #announce(event, ...args) {
     for (const listener of this.rawListeners(event)) attempt(report, () => listener.apply(this, args));
-  }
-
-  #fault(error) {
-    if (this.listenerCount('error') > 0) this.#announce('error', error);
-    else this.emit('error', error);
   }
 
   #assertOpen() {
