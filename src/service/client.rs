@@ -14,7 +14,7 @@ use crate::{
     clock,
     error::{Error, Result},
     event::ServiceEvent,
-    hub::{Room, User},
+    hub::User,
     packet::{Packet, PacketKind},
 };
 
@@ -291,37 +291,4 @@ fn failure(event: &str, room_id: Option<&str>, error: &Error) -> Packet {
             json_string(event),
         ),
     )
-}
-
-/// A room that the application named: for tests and callers that hold only the id.
-impl Service {
-    /// `socket.join(name)`: a registered room, or else a plain one.
-    pub fn socket_join(&self, user: &Arc<User>, name: &str) -> Result<()> {
-        match self.hub.room(name) {
-            Some(room) => self.join(user, &room),
-            None if self.hub.join_plain(user, name) => Ok(()),
-            None => Err(Error::UserNotFound),
-        }
-    }
-
-    /// `socket.leave(name)`.
-    pub fn socket_leave(&self, user: &Arc<User>, name: &str) {
-        match self.hub.room(name) {
-            Some(room) => {
-                self.leave(user, &room);
-            }
-            None => self.hub.leave_plain(user, name),
-        }
-    }
-
-    /// `socket.rooms`: its own id first, then the rooms it is in.
-    pub fn socket_rooms(&self, user: &Arc<User>) -> Vec<String> {
-        let mut names = vec![user.id().to_owned()];
-        let rooms: Option<Vec<Arc<Room>>> = user.with_rooms(|rooms| rooms.clone());
-        match rooms {
-            Some(rooms) => names.extend(rooms.iter().map(|room| room.info.id.to_string())),
-            None => names.clear(),
-        }
-        names
-    }
 }
