@@ -93,6 +93,14 @@ impl Server {
         }
     }
 
+    /// Closes everything at once: the JavaScript that it served is ending.
+    pub fn abandon(&self) {
+        self.service.close();
+        if let Some(transport) = self.transport.get() {
+            transport.kill(true);
+        }
+    }
+
     /// The network side, if it was built.
     pub fn opened_transport(&self) -> Option<Arc<Transport>> {
         self.transport.get().cloned()

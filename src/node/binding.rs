@@ -7,7 +7,10 @@ use std::sync::{
 
 use bytes::Bytes;
 use dashmap::DashMap;
-use napi::bindgen_prelude::{Buffer, Error, Function, Result, Status};
+use napi::{
+    Env,
+    bindgen_prelude::{Buffer, Error, Function, Result, Status},
+};
 use napi_derive::napi;
 use serde::Deserialize;
 use tokio::{sync::mpsc, task::AbortHandle};
@@ -31,7 +34,7 @@ use crate::{
 /// The native side of one `WebSocketService`.
 #[napi]
 pub struct NativeService {
-    server: Server,
+    server: Arc<Server>,
     queue: Arc<Queue>,
     requests: Arc<DashMap<u64, AbortHandle>>,
     bridges: DashMap<u64, Bridge>,
@@ -132,7 +135,7 @@ fn index(number: f64) -> u64 {
 impl NativeService {
     /// `config`: the checked options as JSON; `wake` is called when there is something to take.
     #[napi(constructor)]
-    pub fn new(config: String, wake: Function<'_, (), ()>) -> Result<Self> {
+    pub fn new(env: Env, config: String, wake: Function<'_, (), ()>) -> Result<Self> {
         let config: Config = serde_json::from_str(&config).map_err(invalid)?;
         let wake = wake
             .build_threadsafe_function()
@@ -140,7 +143,14 @@ impl NativeService {
             .max_queue_size::<1>()
             .build()?;
         let queue = Arc::new(Queue::new(wake));
-        let server = Server::new(config, queue.clone()).map_err(invalid)?;
+        let server = Arc::new(Server::new(config, queue.clone()).map_err(invalid)?);
+        // A worker thread that is terminated, or a process that exits, takes its connections with it.
+        env.add_env_cleanup_hook((Arc::downgrade(&server), queue.clone()), |(server, queue)| {
+            queue.close();
+            if let Some(server) = server.upgrade() {
+                server.abandon();
+            }
+        })?;
         Ok(Self {
             server,
             queue,

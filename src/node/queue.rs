@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -50,6 +50,7 @@ pub(super) struct Queue {
     wake: Wake,
     listening: AtomicU32,
     dropped: AtomicU64,
+    closed: AtomicBool,
     /// Sockets that JavaScript is deciding about; they are not registered yet.
     pub(super) admissions: DashMap<Box<str>, Arc<User>>,
 }
@@ -61,6 +62,7 @@ impl Queue {
             wake,
             listening: AtomicU32::new(0),
             dropped: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
             admissions: DashMap::new(),
         }
     }
@@ -70,7 +72,16 @@ impl Queue {
         self.listening.store(kinds, Ordering::Release);
     }
 
+    /// JavaScript is ending: nothing reaches it any more.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.items.lock().clear();
+    }
+
     pub(super) fn push(&self, item: Item) {
+        if self.closed.load(Ordering::Acquire) {
+            return;
+        }
         let mut items = self.items.lock();
         if items.len() >= MOST_EVENTS
             && matches!(item, Item::Event(ServiceEvent::Message(..) | ServiceEvent::Typing(..)))
