@@ -2,6 +2,11 @@
 
 mod binding;
 mod bridge;
+mod connections;
 mod field;
 mod local;
+mod messages;
+mod packets;
 mod queue;
+mod requests;
+mod rooms;

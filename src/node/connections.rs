@@ -1,0 +1,200 @@
+//! Who is connected, admission, and the end of connections.
+
+use std::sync::Arc;
+
+use napi::bindgen_prelude::Buffer;
+use napi_derive::napi;
+
+use super::{
+    binding::{NativeService, bytes_of, index},
+    field::{Field, Fields},
+    local::JsSocket,
+};
+use crate::{
+    clock,
+    hub::{Identity, User},
+    service::{Admitted, ClientPacket, Refusal},
+};
+
+#[napi]
+impl NativeService {
+    pub(super) fn socket(&self, socket_id: &str) -> Option<Arc<User>> {
+        let admitted = || self.queue.admissions.get(socket_id).map(|entry| entry.value().clone());
+        self.server.service().hub.user(socket_id).or_else(admitted)
+    }
+
+    /// The record of a connected user; empty when there is none.
+    #[napi]
+    pub fn user(&self, socket_id: String) -> Vec<Field> {
+        let mut fields = Fields::default();
+        if let Some(user) = self.server.service().hub.user(&socket_id) {
+            fields.record(&user);
+        }
+        fields.into_vec()
+    }
+
+    /// Whether a socket is registered.
+    #[napi]
+    pub fn is_connected(&self, socket_id: String) -> bool {
+        self.server.service().hub.user(&socket_id).is_some()
+    }
+
+    /// When a socket last sent an event, in milliseconds since the epoch; -1 when it is not registered.
+    #[napi]
+    pub fn last_activity(&self, socket_id: String) -> f64 {
+        let user = self.server.service().hub.user(&socket_id);
+        user.map_or(-1.0, |user| user.last_activity() as f64)
+    }
+
+    /// Ids of all sockets, in the order in which they came.
+    #[napi]
+    pub fn users(&self) -> Vec<String> {
+        self.server
+            .service()
+            .hub
+            .users()
+            .iter()
+            .map(|user| user.id().to_owned())
+            .collect()
+    }
+
+    /// Whether a user has a socket.
+    #[napi]
+    pub fn is_online(&self, user_id: String) -> bool {
+        self.server.service().hub.is_online(&user_id)
+    }
+
+    /// Ids of a user's sockets.
+    #[napi]
+    pub fn sockets_of(&self, user_id: String) -> Vec<String> {
+        let sockets = self.server.service().hub.sockets_of(&user_id);
+        sockets.iter().map(|user| user.id().to_owned()).collect()
+    }
+
+    /// JavaScript lets a connection in, with the identity it gives it.
+    #[napi]
+    pub fn accept(&self, key: f64, socket_id: String, user_id: Option<String>, username: Option<String>) {
+        self.queue.admissions.remove(&*socket_id);
+        let identity = user_id.map(|user_id| Identity::new(&user_id, username.as_deref()));
+        self.server.service().decide(index(key), Ok(Admitted { identity }));
+    }
+
+    /// JavaScript refuses a connection.
+    #[napi]
+    pub fn refuse(&self, key: f64, socket_id: String, message: String, data: Option<String>) {
+        self.queue.admissions.remove(&*socket_id);
+        self.server.service().decide(index(key), Err(Refusal { message, data }));
+    }
+
+    /// Registers a socket that is being admitted, before its answer is sent. False when it is gone.
+    #[napi]
+    pub fn register(&self, socket_id: String, user_id: String, username: Option<String>) -> bool {
+        let Some(user) = self
+            .queue
+            .admissions
+            .get(&*socket_id)
+            .map(|entry| entry.value().clone())
+        else {
+            return false;
+        };
+        user.identify(Identity::new(&user_id, username.as_deref()));
+        self.server.service().register(&user).is_ok()
+    }
+
+    /// Registers a socket object of JavaScript's own. False when its id is taken.
+    #[napi]
+    pub fn register_local(
+        &self,
+        socket_id: String,
+        user_id: String,
+        username: Option<String>,
+        handshake: String,
+    ) -> bool {
+        let link = Arc::new(JsSocket::new(self.queue.clone()));
+        let service = self.server.service();
+        let user = User::new(
+            service.next_key(),
+            &socket_id,
+            link.clone(),
+            handshake.into(),
+            clock::now_ms(),
+        );
+        let user = Arc::new(user);
+        link.belongs_to(&user);
+        user.identify(Identity::new(&user_id, username.as_deref()));
+        service.register(&user).is_ok()
+    }
+
+    /// A client event of a socket object of JavaScript's own.
+    #[napi]
+    pub fn local_event(&self, socket_id: String, args: String, attachments: Vec<Buffer>, ack: Option<f64>) {
+        if let Some(user) = self.server.service().hub.user(&socket_id) {
+            let packet = ClientPacket {
+                args: &args,
+                attachments: bytes_of(attachments),
+                id: ack.map(index),
+            };
+            // The arguments were encoded by Socket.IO's own parser.
+            let _ = self.server.service().client_event(&user, packet);
+        }
+    }
+
+    /// JavaScript has heard of a connection.
+    #[napi]
+    pub fn settle(&self, socket_id: String) {
+        if let Some(user) = self.socket(&socket_id) {
+            self.server.service().introduced(&user);
+        }
+    }
+
+    /// Adds or removes interest in a client's event; in every event without a name.
+    #[napi]
+    pub fn hear(&self, socket_id: String, event: Option<String>, wanted: bool) {
+        if let Some(user) = self.socket(&socket_id) {
+            user.set_interest(|interest| match event {
+                Some(event) if wanted => {
+                    interest.names.insert(event.into());
+                }
+                Some(event) => {
+                    interest.names.remove(&*event);
+                }
+                None => interest.any = wanted,
+            });
+        }
+    }
+
+    /// Disconnects a socket for this reason. False when it is not registered.
+    #[napi]
+    pub fn disconnect(&self, socket_id: String, reason: String, transport: bool) -> bool {
+        match self.socket(&socket_id) {
+            Some(user) => self.server.service().disconnect(&user, &reason, transport),
+            None => false,
+        }
+    }
+
+    /// Disconnects every socket of a user. Returns how many.
+    #[napi]
+    pub fn disconnect_user(&self, user_id: String, reason: String) -> f64 {
+        self.server.service().disconnect_user(&user_id, &reason) as f64
+    }
+
+    /// Disconnects sockets that have been idle for so many milliseconds. Returns how many.
+    #[napi]
+    pub fn cleanup(&self, idle_ms: f64) -> f64 {
+        self.server.service().cleanup(index(idle_ms)) as f64
+    }
+
+    /// Total and active connections, rooms, messages and bytes of the last minute, mean latency in milliseconds.
+    #[napi]
+    pub fn stats(&self) -> Vec<f64> {
+        let stats = self.server.service().stats();
+        vec![
+            stats.total_connections as f64,
+            stats.active_connections as f64,
+            stats.total_rooms as f64,
+            stats.rates.messages as f64,
+            stats.rates.bytes as f64,
+            stats.avg_latency_ms,
+        ]
+    }
+}

@@ -1,0 +1,158 @@
+//! Packets of the application, and shutdown.
+
+use napi::bindgen_prelude::{Buffer, Result};
+use napi_derive::napi;
+use serde::Deserialize;
+
+use super::{
+    binding::{NativeService, bytes_of, index, invalid},
+    queue::Item,
+};
+use crate::{
+    packet::{Packet, PacketKind},
+    server::Server,
+    service::Filter,
+};
+
+/// `BroadcastOptions`, as JSON.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct FilterJson {
+    except: Vec<String>,
+    users: Option<Vec<String>>,
+    room: Option<String>,
+    namespace: Option<String>,
+}
+
+fn filter(json: Option<&str>) -> Result<Filter> {
+    let json: FilterJson = match json {
+        Some(text) => serde_json::from_str(text).map_err(invalid)?,
+        None => FilterJson::default(),
+    };
+    Ok(Filter {
+        except: json.except,
+        users: json.users,
+        room: json.room,
+        label: json.namespace,
+    })
+}
+
+fn event(args: &str, attachments: Vec<Buffer>) -> Packet {
+    Packet::new(PacketKind::Event(None), args, bytes_of(attachments))
+}
+
+#[napi]
+impl NativeService {
+    /// Sends an event to a room. False for an unknown room.
+    #[napi]
+    pub fn broadcast_to_room(
+        &self,
+        room_id: String,
+        args: String,
+        attachments: Vec<Buffer>,
+        options: Option<String>,
+    ) -> Result<bool> {
+        let filter = filter(options.as_deref())?;
+        let packet = event(&args, attachments);
+        Ok(self
+            .server
+            .service()
+            .broadcast_to_room(&room_id, &packet, &filter)
+            .is_ok())
+    }
+
+    /// Sends an event to every socket of some users.
+    #[napi]
+    pub fn broadcast_to_users(&self, user_ids: Vec<String>, args: String, attachments: Vec<Buffer>) {
+        let users = user_ids.iter().map(String::as_str);
+        self.server
+            .service()
+            .broadcast_to_users(users, &event(&args, attachments));
+    }
+
+    /// Sends an event to everyone.
+    #[napi]
+    pub fn broadcast_to_all(&self, args: String, attachments: Vec<Buffer>, options: Option<String>) -> Result<()> {
+        let filter = filter(options.as_deref())?;
+        self.server
+            .service()
+            .broadcast_to_all(&event(&args, attachments), &filter);
+        Ok(())
+    }
+
+    /// Sends an event to one socket; with an id, its acknowledgement is awaited. False when it cannot be sent.
+    #[napi]
+    pub fn emit(
+        &self,
+        socket_id: String,
+        args: String,
+        attachments: Vec<Buffer>,
+        ack: Option<f64>,
+        volatile: bool,
+    ) -> bool {
+        let Some(user) = self.socket(&socket_id) else {
+            return false;
+        };
+        let ack = ack.map(index);
+        if ack.is_some_and(|id| !user.await_ack(id)) {
+            return false;
+        }
+        let packet = Packet::new(PacketKind::Event(ack), &args, bytes_of(attachments));
+        self.server.service().send_to(&user, packet, volatile);
+        true
+    }
+
+    /// Forgets an awaited acknowledgement.
+    #[napi]
+    pub fn forget_ack(&self, socket_id: String, id: f64) {
+        if let Some(user) = self.socket(&socket_id) {
+            user.take_ack(index(id));
+        }
+    }
+
+    /// Acknowledges a client's event.
+    #[napi]
+    pub fn acknowledge(&self, socket_id: String, id: f64, args: String, attachments: Vec<Buffer>) {
+        if let Some(user) = self.socket(&socket_id) {
+            let packet = Packet::new(PacketKind::Ack(index(id)), &args, bytes_of(attachments));
+            self.server.service().send_to(&user, packet, false);
+        }
+    }
+
+    /// Sends an event of one socket to the others of some rooms, once to each.
+    #[napi]
+    pub fn emit_to_rooms(&self, socket_id: String, rooms: Vec<String>, args: String, attachments: Vec<Buffer>) {
+        if let Some(user) = self.socket(&socket_id) {
+            self.server
+                .service()
+                .emit_to_rooms(&user, &rooms, &event(&args, attachments));
+        }
+    }
+
+    /// Whether callers should wait for [`NativeService::flush`] before they send more.
+    #[napi]
+    pub fn is_congested(&self) -> bool {
+        self.server.service().fanout().is_congested()
+    }
+
+    /// Reports under this number when everything sent before has been written.
+    #[napi]
+    pub fn flush(&self, id: f64) {
+        let (service, queue) = (self.server.service().clone(), self.queue.clone());
+        self.server.runtime().spawn(async move {
+            service.fanout().flushed().await;
+            queue.push(Item::Done(id));
+        });
+    }
+
+    /// Shuts down and reports under this number when it is done.
+    #[napi]
+    pub fn shutdown(&self, id: f64) {
+        let (service, queue) = (self.server.service().clone(), self.queue.clone());
+        let transport = self.server.opened_transport();
+        self.server.runtime().spawn(async move {
+            Server::shutdown(service, transport).await;
+            queue.push(Item::Done(id));
+        });
+    }
+}

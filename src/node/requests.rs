@@ -1,0 +1,202 @@
+//! HTTP requests, upgrades and bridged streams.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use bytes::Bytes;
+use napi::bindgen_prelude::{Buffer, Result};
+use napi_derive::napi;
+use tokio::sync::mpsc;
+
+use super::{
+    binding::{NativeService, index, invalid},
+    bridge::{Bridge, CHUNKS, JsStream},
+    queue::Item,
+};
+use crate::transport::{Carrier, Head, Reply, Source, Upgrade};
+
+/// A request line and what belongs to it.
+#[napi(object)]
+pub struct RequestHead {
+    /// HTTP method.
+    pub method: String,
+    /// As in the request line.
+    pub url: String,
+    /// `JSON.stringify(req.headers)`.
+    pub headers: String,
+    /// The client's address.
+    pub address: String,
+    /// Whether the connection is encrypted.
+    pub secure: bool,
+    /// `Sec-WebSocket-Key`.
+    pub key: Option<String>,
+    /// `Sec-WebSocket-Version`.
+    pub version: Option<String>,
+    /// `Sec-WebSocket-Protocol`.
+    pub protocols: Option<String>,
+}
+
+impl RequestHead {
+    fn head(&self) -> Head {
+        Head::new(&self.url, &self.headers, &self.address, self.secure)
+    }
+}
+
+/// An HTTP response.
+#[napi(object)]
+pub struct ErrorReply {
+    /// Status code.
+    pub status: u32,
+    /// `Content-Type`.
+    pub content_type: String,
+    /// Body.
+    pub body: String,
+}
+
+impl From<Reply> for ErrorReply {
+    fn from(reply: Reply) -> Self {
+        Self {
+            status: reply.status.into(),
+            content_type: reply.content_type.to_owned(),
+            body: String::from_utf8_lossy(&reply.body).into_owned(),
+        }
+    }
+}
+
+#[napi]
+impl NativeService {
+    /// Engine.IO's checks: true for a handshake, false for a request of a session, or the error to answer with.
+    #[napi]
+    pub fn check(&self, head: RequestHead, upgrade: bool) -> napi::Either<bool, ErrorReply> {
+        match self.server.transport().check(&head.method, &head.head(), upgrade) {
+            Ok(handshake) => napi::Either::A(handshake),
+            Err(reply) => napi::Either::B(reply.into()),
+        }
+    }
+
+    /// Answers a long-polling request under this number, unless it is cancelled.
+    #[napi]
+    pub fn respond(&self, id: f64, head: RequestHead, content_type: Option<String>, body: Option<Buffer>) {
+        let transport = self.server.transport().clone();
+        let body = body.map_or_else(Bytes::new, |body| Bytes::copy_from_slice(&body));
+        let (queue, requests) = (self.queue.clone(), self.requests.clone());
+        let number = index(id);
+        let task = self.server.runtime().spawn(async move {
+            let reply = transport.respond(&head.method, head.head(), content_type, body).await;
+            requests.remove(&number);
+            queue.push(Item::Reply(id, reply));
+        });
+        self.requests.insert(number, task.abort_handle());
+        if task.is_finished() {
+            self.requests.remove(&number);
+        }
+    }
+
+    /// The client of a request went away.
+    #[napi]
+    pub fn cancel(&self, id: f64) {
+        if let Some((_, task)) = self.requests.remove(&index(id)) {
+            task.abort();
+        }
+    }
+
+    /// A request's body is larger than allowed: its session ends.
+    #[napi]
+    pub fn refuse_oversized(&self, head: RequestHead) {
+        self.server.transport().refuse_oversized(&head.method, &head.head());
+    }
+
+    fn checked_upgrade(&self, head: &RequestHead) -> std::result::Result<Upgrade, ErrorReply> {
+        self.server
+            .transport()
+            .upgrade(
+                &head.method,
+                &head.head(),
+                head.key.as_deref(),
+                head.version.as_deref(),
+                head.protocols.as_deref(),
+            )
+            .map_err(ErrorReply::from)
+    }
+
+    /// Takes over the connection behind a descriptor, or says what to answer. `received`: bytes read from it already.
+    #[napi]
+    pub fn take_over(&self, head: RequestHead, fd: i32, received: Buffer) -> Result<Option<ErrorReply>> {
+        #[cfg(unix)]
+        {
+            let upgrade = match self.checked_upgrade(&head) {
+                Ok(upgrade) => upgrade,
+                Err(reply) => return Ok(Some(reply)),
+            };
+            let _runtime = self.server.runtime().enter();
+            let stream = Arc::new(crate::transport::handover::duplicate(fd).map_err(invalid)?);
+            self.server.transport().attach(
+                upgrade,
+                head.head(),
+                Carrier::Tcp(stream.clone()),
+                Source::Tcp(stream),
+                &received,
+            );
+            Ok(None)
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = (head, fd, received);
+            Err(invalid("connections are handed over on Unix only"))
+        }
+    }
+
+    /// Serves a stream that JavaScript reads and writes: its number, or what to answer.
+    #[napi]
+    pub fn bridge(&self, head: RequestHead, received: Buffer) -> napi::Either<f64, ErrorReply> {
+        let upgrade = match self.checked_upgrade(&head) {
+            Ok(upgrade) => upgrade,
+            Err(reply) => return napi::Either::B(reply),
+        };
+        let _runtime = self.server.runtime().enter();
+        let number = self.next_bridge.fetch_add(1, Ordering::Relaxed);
+        let id = number as f64;
+        let sink = Arc::new(JsStream {
+            id,
+            queue: self.queue.clone(),
+        });
+        let (incoming, chunks) = mpsc::channel(CHUNKS * 4);
+        let connection = self.server.transport().attach(
+            upgrade,
+            head.head(),
+            Carrier::Bridge(sink),
+            Source::Bridge(chunks),
+            &received,
+        );
+        self.bridges.insert(number, Bridge { incoming, connection });
+        napi::Either::A(id)
+    }
+
+    /// Bytes that a bridged stream received. False when it should pause for a moment.
+    #[napi]
+    pub fn bridge_data(&self, id: f64, bytes: Buffer) -> bool {
+        let Some(bridge) = self.bridges.get(&index(id)) else {
+            return true;
+        };
+        if bridge.incoming.try_send(Bytes::copy_from_slice(&bytes)).is_err() {
+            drop(bridge);
+            self.bridges.remove(&index(id));
+            self.queue.push(Item::BridgeEnd(id, true));
+            return true;
+        }
+        bridge.incoming.capacity() > CHUNKS
+    }
+
+    /// A bridged stream has ended.
+    #[napi]
+    pub fn bridge_closed(&self, id: f64) {
+        self.bridges.remove(&index(id));
+    }
+
+    /// A bridged stream has written bytes.
+    #[napi]
+    pub fn bridge_written(&self, id: f64, bytes: f64) {
+        if let Some(bridge) = self.bridges.get(&index(id)) {
+            bridge.connection.written(usize::try_from(index(bytes)).unwrap_or(0));
+        }
+    }
+}

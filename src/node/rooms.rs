@@ -1,0 +1,99 @@
+//! Rooms and their members.
+
+use napi_derive::napi;
+
+use super::{
+    binding::NativeService,
+    field::{Field, Fields},
+};
+use crate::hub::Change;
+
+#[napi]
+impl NativeService {
+    /// Creates a room: its id and creation time.
+    #[napi]
+    pub fn create_room(&self, name: String, label: String) -> Vec<Field> {
+        let room = self.server.service().create_room(&name, &label);
+        let mut fields = Fields::default();
+        fields.text(&*room.info.id).integer(room.info.created_at);
+        fields.into_vec()
+    }
+
+    /// Joins a room; returns an error's message when there is no such socket or room.
+    #[napi]
+    pub fn join_room(&self, socket_id: String, room_id: String) -> Option<String> {
+        let outcome = self.server.service().join_room(&socket_id, &room_id);
+        outcome.err().map(|error| error.to_string())
+    }
+
+    /// Leaves a room.
+    #[napi]
+    pub fn leave_room(&self, socket_id: String, room_id: String) {
+        self.server.service().leave_room(&socket_id, &room_id);
+    }
+
+    /// Deletes a room. False when there was none.
+    #[napi]
+    pub fn delete_room(&self, room_id: String) -> bool {
+        self.server.service().delete_room(&room_id).is_some()
+    }
+
+    /// Ids of a room's members, in the order in which they joined.
+    #[napi]
+    pub fn room_members(&self, room_id: String) -> Vec<String> {
+        let room = self.server.service().hub.room(&room_id);
+        let members = room.map_or_else(Vec::new, |room| room.state().members.in_order());
+        members.iter().map(|user| user.id().to_owned()).collect()
+    }
+
+    /// Changes of a room's members since the last call: `+id` joined, `-id` left; after `*`, all members anew.
+    #[napi]
+    pub fn member_changes(&self, room_id: String) -> Vec<String> {
+        let Some(room) = self.server.service().hub.room(&room_id) else {
+            return vec!["*".to_owned()];
+        };
+        let (anew, changes) = room.state().members.take_changes();
+        let changes = changes.iter().map(|change| match change {
+            Change::Joined(user) => format!("+{}", user.id()),
+            Change::Left(user) => format!("-{}", user.id()),
+        });
+        anew.then(|| "*".to_owned()).into_iter().chain(changes).collect()
+    }
+
+    /// Members, messages, creation and last activity; empty for an unknown room.
+    #[napi]
+    pub fn room_stats(&self, room_id: String) -> Vec<f64> {
+        let stats = self.server.service().room_stats(&room_id);
+        stats.map_or_else(Vec::new, |stats| {
+            vec![
+                stats.members as f64,
+                stats.messages as f64,
+                stats.created_at as f64,
+                stats.last_activity as f64,
+            ]
+        })
+    }
+
+    /// A socket joins a registered or plain room.
+    #[napi]
+    pub fn socket_join(&self, socket_id: String, room: String) -> bool {
+        let service = self.server.service();
+        self.socket(&socket_id)
+            .is_some_and(|user| service.socket_join(&user, &room).is_ok())
+    }
+
+    /// A socket leaves a registered or plain room.
+    #[napi]
+    pub fn socket_leave(&self, socket_id: String, room: String) {
+        if let Some(user) = self.socket(&socket_id) {
+            self.server.service().socket_leave(&user, &room);
+        }
+    }
+
+    /// The rooms of a socket, its own id among them.
+    #[napi]
+    pub fn socket_rooms(&self, socket_id: String) -> Vec<String> {
+        let user = self.socket(&socket_id);
+        user.map_or_else(Vec::new, |user| self.server.service().socket_rooms(&user))
+    }
+}
