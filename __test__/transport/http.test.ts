@@ -133,7 +133,7 @@ describe('the client bundle', () => {
         const [actual, expected] = [await raw(running.port, path), await raw(reference.port, path)];
         expect(actual.status).toBe(expected.status);
         expect(actual.body === expected.body).toBe(true);
-        for (const name of ['content-type', 'cache-control']) {
+        for (const name of ['content-type', 'etag', 'cache-control']) {
           expect(actual.headers[name]).toBe(expected.headers[name]);
         }
       }
