@@ -23,7 +23,16 @@ async function runMiddleware(middleware, socket) {
 /** A refusal as the client's `connect_error` tells it: message, and `data` as JSON if there is any. */
 function refusalOf(error) {
   const message = error instanceof Error || typeof error?.message === 'string' ? error.message : String(error);
-  return { message, data: error?.data === undefined ? undefined : JSON.stringify(error.data) };
+  return { message, data: jsonOf(error?.data) };
+}
+
+/** JSON of a value; undefined for what has none. */
+function jsonOf(value) {
+  try {
+    return JSON.stringify(value);
+  } catch {
+    return undefined;
+  }
 }
 
 module.exports = { runMiddleware, refusalOf };

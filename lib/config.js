@@ -26,13 +26,14 @@ const strings = (item) => ({
 
 const isOrigin = (value) =>
   typeof value === 'string' || typeof value === 'boolean' || typeof value === 'function' || value instanceof RegExp;
+const isListedOrigin = (value) => typeof value === 'string' || value instanceof RegExp;
 const isNames = (value) =>
   typeof value === 'string' || (Array.isArray(value) && value.every((name) => typeof name === 'string'));
 const names = { test: isNames, allowed: 'a string or an array of strings' };
 
 const CORS = {
   origin: {
-    test: (value) => isOrigin(value) || (Array.isArray(value) && value.every(isOrigin)),
+    test: (value) => isOrigin(value) || (Array.isArray(value) && value.every(isListedOrigin)),
     allowed: 'a string, a RegExp, an array of those, a boolean or a function (origin, callback)',
   },
   credentials: boolean,

@@ -45,6 +45,7 @@ function eventReader(handlers, users, rooms, messages) {
     14: ['bridgeEnd', (fields) => [fields.next(), fields.flag()]],
     15: ['done', (fields) => [fields.next()]],
     16: ['abandoned', (fields) => [fields.next()]],
+    17: ['warning', (fields) => [fields.next()]],
   };
 
   /** A packet for a socket object in JavaScript: an event, or the acknowledgement of one of its own. */

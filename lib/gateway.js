@@ -11,7 +11,10 @@ const FORBIDDEN = 4;
 const CLOSING = 'Server is shutting down';
 
 class Gateway {
+  /** Keeps the service alive for as long as an HTTP server uses the gateway. */
+  owner;
   #native;
+  #operations;
   #config;
   #cors;
   #nextRequest = 0;
@@ -21,8 +24,9 @@ class Gateway {
   #bridges = new Map();
   #closed = false;
 
-  constructor(native, config) {
+  constructor(native, config, operations) {
     this.#native = native;
+    this.#operations = operations;
     this.#config = config;
     this.#cors = corsMiddleware(config.cors);
   }
@@ -123,7 +127,8 @@ class Gateway {
     const chunks = [];
     let size = 0;
     const refuse = () => {
-      req.removeAllListeners('data').removeAllListeners('end').resume();
+      for (const event of ['data', 'end', 'close']) req.removeAllListeners(event);
+      req.resume();
       this.#native.refuseOversized(headOf(req));
       res.setHeader('Connection', 'close');
       answer(res, 413, 'text/plain; charset=UTF-8', '');
@@ -135,14 +140,21 @@ class Gateway {
       if (size > limit) refuse();
       else chunks.push(chunk);
     });
-    req.on('end', () => this.#respond(req, res, Buffer.concat(chunks)));
+    const abandoned = () => this.#native.abandon(headOf(req));
+    req.on('close', abandoned);
+    req.on('end', () => {
+      req.off('close', abandoned);
+      this.#respond(req, res, Buffer.concat(chunks));
+    });
   }
 
   #respond(req, res, body) {
     const id = this.#nextRequest++;
     this.#responses.set(id, res);
     res.on('close', () => {
-      if (this.#responses.delete(id)) this.#native.cancel(id);
+      if (!this.#responses.delete(id)) return;
+      this.#native.cancel(id);
+      this.#native.abandon(headOf(req));
     });
     this.#native.respond(id, headOf(req), req.headers['content-type'], body);
   }
@@ -177,9 +189,9 @@ class Gateway {
     socket.setTimeout?.(0);
     socket.setNoDelay?.(true);
     socket.on('data', (chunk) => {
-      if (this.#native.bridgeData(bridged, chunk)) return;
-      socket.pause();
-      setImmediate(() => socket.resume());
+      const operation = this.#operations.expect(() => socket.resume());
+      if (this.#native.bridgeData(bridged, chunk, operation)) this.#operations.drop(operation);
+      else socket.pause();
     });
     const gone = () => {
       this.#bridges.delete(bridged);

@@ -3,12 +3,19 @@
 'use strict';
 
 const { Decoder, Encoder, PacketType } = require('socket.io-parser');
+const { invalidArgument } = require('./errors.js');
+
+/** Clients close a connection that brings more in one packet. */
+const MAX_ATTACHMENTS = 10;
 
 const encoder = new Encoder();
 
 /** Arguments as the text of a JSON array, and their binary attachments. */
 function encodeArgs(args) {
   const [head, ...attachments] = encoder.encode({ type: PacketType.EVENT, nsp: '/', data: args });
+  if (attachments.length > MAX_ATTACHMENTS) {
+    throw invalidArgument('data', `${attachments.length} buffers`, `a value with at most ${MAX_ATTACHMENTS} buffers`);
+  }
   // What precedes the array, "2" or "5<count>-", the native side writes itself.
   return { text: head.slice(head.indexOf('[')), attachments: attachments.map(toBuffer) };
 }

@@ -18,6 +18,7 @@ function hook(server, handler) {
     throw new TypeError(`path ${JSON.stringify(handler.path)} is served by another service on this server`);
   }
   entry.handlers.push(handler);
+  entry.handlers.sort((one, other) => other.path.length - one.path.length);
   if (handler.upgrades) entry.expectUpgrades();
   return () => {
     entry.handlers.splice(entry.handlers.indexOf(handler), 1);
@@ -27,6 +28,7 @@ function hook(server, handler) {
 
 function install(server) {
   const handlers = [];
+  // Longest path first, so that a service may live below another.
   const find = (req) => handlers.find(({ path }) => req.url.startsWith(`${path}/`));
   const { emit } = server;
   const hooked = function (event, ...args) {

@@ -14,6 +14,7 @@ const { Fields } = require('./fields.js');
 const { Gateway } = require('./gateway.js');
 const localSocket = require('./local-socket.js');
 const { Messages } = require('./messages.js');
+const { Operations } = require('./operations.js');
 const { encodeArgs } = require('./payload.js');
 const { Rooms } = require('./rooms.js');
 const { hook } = require('./server-hook.js');
@@ -25,6 +26,14 @@ const CROSSING = { connection: 1, disconnect: 2, message: 4, 'room:join': 8, 'ro
 const MESSAGE_TYPES = ['text', 'image', 'file', 'system'];
 /** How long requests of others may keep the HTTP server open at shutdown. */
 const HTTP_CLOSE_MS = 2000;
+/** How often a process whose HTTP server is closed looks whether its clients are gone. */
+const LINGER_CHECK_MS = 250;
+/** Events that are taken from the native side at once. */
+const BATCH = 1024;
+/** Events that are told between two looks at the clock. */
+const EVENTS_PER_LOOK = 64;
+/** How long events may be told before timers and sockets have their turn. */
+const TURN_MS = 10;
 
 class WebSocketService extends EventEmitter {
   #config;
@@ -42,11 +51,13 @@ class WebSocketService extends EventEmitter {
   #unhook = () => {};
   #httpServer;
   #readEvent;
+  /** Events that were taken from the native side, and how many of them have been told. */
   #heard = [];
+  #told = 0;
   #hearing = false;
-  /** Number → what to do when an operation of the native side has finished. */
-  #operations = new Map();
-  #nextOperation = 0;
+  #behind = false;
+  #isScheduled = false;
+  #operations = new Operations();
   #shutdown;
   /** Sockets that left while `handleDisconnection` is overridden: it still has to be told. */
   #departing = new Map();
@@ -56,10 +67,12 @@ class WebSocketService extends EventEmitter {
   constructor(config) {
     super();
     this.#config = resolveConfig(config);
-    this.#native = new NativeService(nativeConfig(this.#config), () => this.#hear());
+    // Weak, so that a service that nobody uses any more can be collected.
+    const self = new WeakRef(this);
+    this.#native = new NativeService(nativeConfig(this.#config), () => self.deref()?.#hear());
     this.#users = new Users(this.#native);
     this.#rooms = new Rooms(this.#native);
-    this.#gateway = new Gateway(this.#native, this.#config);
+    this.#gateway = new Gateway(this.#native, this.#config, this.#operations);
     this.#readEvent = eventReader(this.#handlers(), this.#users, this.#rooms, this.#messages);
   }
 
@@ -77,7 +90,9 @@ class WebSocketService extends EventEmitter {
     if (!(httpServer instanceof http.Server || httpServer instanceof https.Server)) {
       throw invalidArgument('httpServer', httpServer, 'an http.Server or https.Server (HTTP/2 alone cannot carry WebSocket here)');
     }
+    this.#gateway.owner = this;
     this.#unhook = hook(httpServer, this.#gateway);
+    httpServer.once('close', () => this.#stayWhileConnected());
     this.#initialized = true;
     this.#httpServer = httpServer;
     this.#refreshAdmission();
@@ -89,8 +104,15 @@ class WebSocketService extends EventEmitter {
     return this.#shutdown;
   }
 
+  /** An HTTP server that the application closed waits for its clients, as far as the process goes. */
+  #stayWhileConnected() {
+    const timer = setInterval(() => {
+      if (this.#shutdown || this.#native.users().length === 0) clearInterval(timer);
+    }, LINGER_CHECK_MS);
+  }
+
   async #end() {
-    await this.#operation((id) => this.#native.shutdown(id));
+    await this.#operations.run((id) => this.#native.shutdown(id));
     this.#hear();
     this.#gateway.close();
     if (this.#httpServer?.listening) await closeServer(this.#httpServer);
@@ -137,7 +159,7 @@ class WebSocketService extends EventEmitter {
     this.#sockets.set(socket.id, socket);
     this.#native.hear(socket.id, undefined, false);
     const events = ['room:join', 'room:leave', 'message', 'typing', ...this.#config.relayEvents];
-    localSocket.listen(socket, events, this.#native, (answer) => this.#expect(answer));
+    localSocket.listen(socket, events, this.#native, (answer) => this.#operations.expect(answer));
     socket.on?.('disconnect', (reason) => void this.handleDisconnection(socket.id, reason));
   }
 
@@ -270,7 +292,10 @@ class WebSocketService extends EventEmitter {
       this.#native.sendMessage(roomId, userId, JSON.stringify(content), type, text?.slice(1, -1), attachments),
     );
     if (stored.done) throw new WebSocketServiceError('ERR_NOT_FOUND', 'Room not found');
-    const message = this.#messages.read(roomId, stored);
+    const first = stored.next();
+    const message = this.#messages.read(roomId, stored, first);
+    // The caller's own object, as it would be without a wire in between.
+    if (metadata) message.metadata = metadata;
     this.#log('message', roomId);
     await this.#happened();
     return message;
@@ -426,39 +451,54 @@ class WebSocketService extends EventEmitter {
 
   // --- what happened on the native side --------------------------------------------------------------------------------
 
-  /** Hears, in order, everything that has happened; callers that caused something hear of it before they go on. */
+  /**
+   * Hears, in order, what has happened; callers that caused something hear of it before they go on. When there is very
+   * much, the rest is left for later turns of the event loop.
+   */
   #hear() {
-    const fields = new Fields(this.#native.take());
-    while (!fields.done) this.#heard.push(this.#readEvent(fields));
     if (this.#hearing) return;
     this.#hearing = true;
-    for (let tell = this.#heard.shift(); tell; tell = this.#heard.shift()) attempt(report, tell);
+    const end = performance.now() + TURN_MS;
+    while (this.#tellNext() && performance.now() < end);
     this.#hearing = false;
+    if (this.#behind) this.#hearLater();
+  }
+
+  /** Tells the events of one batch, or a part of it. False when there is nothing more. */
+  #tellNext() {
+    if (this.#told === this.#heard.length) {
+      this.#heard = [];
+      this.#told = 0;
+      const fields = new Fields(this.#native.take(BATCH));
+      while (!fields.done) this.#heard.push(this.#readEvent(fields));
+    }
+    const turn = Math.min(this.#heard.length, this.#told + EVENTS_PER_LOOK);
+    while (this.#told < turn) attempt(report, this.#heard[this.#told++]);
+    this.#behind = this.#heard.length > 0;
+    return this.#behind;
+  }
+
+  #hearLater() {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    setImmediate(() => {
+      this.#isScheduled = false;
+      this.#hear();
+    });
   }
 
   /** Hears what a call has caused, deliveries to socket objects in JavaScript included. */
   async #happened() {
     this.#hear();
+    if (this.#behind) await this.#operations.run((id) => this.#native.mark(id));
     await this.#delivered();
   }
 
   /** Waits for deliveries where they are seen at once, and where too many are on their way. */
   async #delivered() {
     if (this.#localSockets.size === 0 && !this.#native.isCongested()) return;
-    await this.#operation((id) => this.#native.flush(id));
+    await this.#operations.run((id) => this.#native.flush(id));
     this.#hear();
-  }
-
-  #operation(start) {
-    return new Promise((resolve) => {
-      start(this.#expect(resolve));
-    });
-  }
-
-  #expect(done) {
-    const id = this.#nextOperation++;
-    this.#operations.set(id, done);
-    return id;
   }
 
   /** What each kind of event of the native side leads to. */
@@ -475,15 +515,17 @@ class WebSocketService extends EventEmitter {
       client: (...event) => this.#clientEvent(...event),
       ack: (socketId, ...answer) => this.#sockets.get(socketId)?.acknowledged?.(...answer, report),
       deliver: (socketId, args) => this.#localSockets.get(socketId)?.emit?.(...args),
-      done: (id, args) => this.#finish(id, args),
+      done: (id, args) => this.#operations.finish(id, args),
       reply: (...reply) => this.#gateway.reply(...reply),
       bridgeWrite: (id, bytes) => this.#gateway.write(id, bytes),
       bridgeEnd: (id, atOnce) => this.#gateway.end(id, atOnce),
+      warning: (text) => this.#config.logger.warn(text),
       fault: (code, message) => this.emit('error', new WebSocketServiceError(code, message)),
     };
   }
 
   #connected(socketId) {
+    this.#native.publish(socketId);
     this.#announce('connection', this.#users.of(socketId));
     this.#native.settle(socketId);
   }
@@ -537,12 +579,6 @@ class WebSocketService extends EventEmitter {
       const { message, data } = refusalOf(error);
       this.#native.refuse(key, socketId, message, data);
     }
-  }
-
-  #finish(id, args = []) {
-    const done = this.#operations.get(id);
-    this.#operations.delete(id);
-    done?.(...args);
   }
 
   /** Tells each listener; one that throws stops nobody else. */

@@ -54,6 +54,12 @@ class NativeSocket {
     return this.#emit(event, args, {});
   }
 
+  emitWithAck(event, ...args) {
+    return new Promise((resolve) => {
+      this.emit(event, ...args, resolve);
+    });
+  }
+
   timeout(ms) {
     if (!Number.isFinite(ms) || ms < 0 || ms > MAX_MS) throw invalidArgument('ms', ms, `a number from 0 to ${MAX_MS}`);
     const send = (event, ...args) => this.#emit(event, args, { timeout: ms });
@@ -126,7 +132,7 @@ class NativeSocket {
     const id = typeof last === 'function' ? this.#awaitAck(args.pop(), timeout) : undefined;
     const { text, attachments } = encodeArgs([event, ...args]);
     const sent = this.#native.emit(this.id, text, attachments, id, volatile);
-    if (!sent && id !== undefined) this.#acks.get(id)?.fail(new Error('too many acknowledgements are awaited'));
+    if (!sent && id !== undefined && this.connected) this.#acks.get(id)?.fail(new Error('too many acknowledgements are awaited'));
     return true;
   }
 

@@ -1,7 +1,10 @@
 //! What the service tells the outside, and the two ports it speaks through: [`EventSink`] towards JavaScript and
 //! [`Link`] towards one client.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 
@@ -72,6 +75,8 @@ pub enum ServiceEvent {
     Abandoned(Arc<User>),
     /// A packet for a socket that lives in JavaScript.
     Deliver(Arc<User>, Packet),
+    /// Something degraded, for the application's logger; without payloads.
+    Warning(String),
     /// A fault worth an `error` event: a stable code and a text without payloads.
     Fault(&'static str, String),
 }
@@ -82,6 +87,8 @@ pub trait EventSink: Send + Sync {
     fn wants(&self, kind: EventKind) -> bool;
     /// Takes an event; never blocks.
     fn emit(&self, event: ServiceEvent);
+    /// Ready while what waits is within bounds; otherwise the reader of a client is woken when it is.
+    fn poll_ready(&self, context: &Context<'_>) -> Poll<()>;
 }
 
 /// The way to one client. Implemented by network connections and by sockets that live in JavaScript.

@@ -6,10 +6,12 @@
 
 use std::{
     collections::VecDeque,
+    panic::AssertUnwindSafe,
     sync::Arc,
     task::{Context, Poll, Waker},
 };
 
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::sync::{Notify, oneshot};
@@ -75,10 +77,7 @@ impl Fanout {
                 let part = part.clone();
                 runtime.spawn(async move {
                     // A panic must not end the deliveries of every connection of the part.
-                    while tokio::spawn(work(part.clone()))
-                        .await
-                        .is_err_and(|error| error.is_panic())
-                    {
+                    while AssertUnwindSafe(work(part.clone())).catch_unwind().await.is_err() {
                         tracing::error!("a delivery panicked; its batch was lost");
                     }
                 })
@@ -247,5 +246,240 @@ async fn flush(staged: &mut Vec<Arc<User>>, turn: &mut usize) {
         if turn.is_multiple_of(DELIVERIES_PER_TURN) {
             tokio::task::yield_now().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+        task::Wake,
+        time::Duration,
+    };
+
+    use super::*;
+    use crate::event::Link;
+
+    const PARTS: usize = 3;
+
+    /// Notes what is written, and in how many writes.
+    #[derive(Debug, Default)]
+    struct Inbox {
+        staged: Mutex<Vec<String>>,
+        written: Mutex<Vec<String>>,
+        writes: AtomicUsize,
+        busy: AtomicBool,
+    }
+
+    impl Inbox {
+        fn write(&self) {
+            self.writes.fetch_add(1, Ordering::Relaxed);
+            self.written.lock().append(&mut self.staged.lock());
+        }
+    }
+
+    impl Link for Inbox {
+        fn send(&self, packet: &Packet, now: bool) -> bool {
+            let mut staged = self.staged.lock();
+            staged.push(packet.args().to_owned());
+            let first = staged.len() == 1;
+            drop(staged);
+            if now {
+                self.write();
+            }
+            first && !now
+        }
+
+        fn flush(&self) {
+            if !self.staged.lock().is_empty() {
+                self.write();
+            }
+        }
+
+        fn is_busy(&self) -> bool {
+            self.busy.load(Ordering::Relaxed)
+        }
+
+        fn close(&self, _: bool) {
+            assert!(
+                self.staged.lock().is_empty(),
+                "closed before what was sent has been written"
+            );
+            self.written.lock().push("closed".to_owned());
+        }
+
+        fn round_trip_us(&self) -> Option<u32> {
+            None
+        }
+    }
+
+    type Client = (Arc<User>, Arc<Inbox>);
+
+    /// A room of clients in several parts.
+    fn room(size: u64) -> (Members, Vec<Client>) {
+        let mut members = Members::new(PARTS);
+        let clients: Vec<_> = (0..size)
+            .map(|key| {
+                let inbox = Arc::new(Inbox::default());
+                let user = User::new(key, &key.to_string(), inbox.clone(), "{}".into(), 0);
+                (Arc::new(user), inbox)
+            })
+            .collect();
+        for (user, _) in &clients {
+            members.insert(user);
+        }
+        (members, clients)
+    }
+
+    fn packet(number: usize) -> Packet {
+        Packet::event("n", &number.to_string())
+    }
+
+    fn args(numbers: impl IntoIterator<Item = usize>) -> Vec<String> {
+        numbers.into_iter().map(|number| format!("[\"n\",{number}]")).collect()
+    }
+
+    fn fanout() -> Fanout {
+        Fanout::start(PARTS, &tokio::runtime::Handle::current())
+    }
+
+    #[tokio::test]
+    async fn every_client_of_every_part_gets_packets_in_the_order_handed_in() {
+        let fanout = fanout();
+        let (members, clients) = room(10);
+        for number in 0..100 {
+            if number % 10 == 3 {
+                clients
+                    .iter()
+                    .for_each(|(user, _)| fanout.send_one(user, packet(number), false));
+            } else {
+                assert_eq!(fanout.send_many(&members, &Except::new(), &packet(number)), 10);
+            }
+        }
+        fanout.flushed().await;
+        for (_, inbox) in &clients {
+            assert_eq!(*inbox.written.lock(), args(0..100));
+            assert_eq!(
+                inbox.writes.load(Ordering::Relaxed),
+                1,
+                "what waits leaves in one write"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn those_left_out_get_nothing() {
+        let fanout = fanout();
+        let (members, clients) = room(4);
+        // The last one is no member.
+        let except = Except::from_slice(&[1, 3, 77]);
+        assert_eq!(fanout.send_many(&members, &except, &packet(0)), 2);
+        fanout.flushed().await;
+        let received: Vec<_> = clients.iter().map(|(_, inbox)| inbox.written.lock().len()).collect();
+        assert_eq!(received, [1, 0, 1, 0]);
+    }
+
+    #[tokio::test]
+    async fn later_changes_do_not_touch_what_was_handed_in() {
+        let fanout = fanout();
+        let (mut members, clients) = room(4);
+        fanout.send_many(&members, &Except::new(), &packet(0));
+        members.remove(2);
+        fanout.send_many(&members, &Except::new(), &packet(1));
+        fanout.flushed().await;
+        assert_eq!(*clients[2].1.written.lock(), args([0]));
+        assert_eq!(*clients[3].1.written.lock(), args([0, 1]));
+    }
+
+    #[tokio::test]
+    async fn a_volatile_packet_is_dropped_only_for_a_busy_client() {
+        let fanout = fanout();
+        let (_, clients) = room(2);
+        clients[0].1.busy.store(true, Ordering::Relaxed);
+        for (user, _) in &clients {
+            fanout.send_one(user, packet(0), false);
+            fanout.send_one(user, packet(1), true);
+        }
+        fanout.flushed().await;
+        assert_eq!(*clients[0].1.written.lock(), args([0]));
+        assert_eq!(*clients[1].1.written.lock(), args([0, 1]));
+    }
+
+    #[tokio::test]
+    async fn a_client_is_closed_after_what_was_sent_to_it() {
+        let fanout = fanout();
+        let (members, clients) = room(1);
+        fanout.send_many(&members, &Except::new(), &packet(0));
+        fanout.send_one(&clients[0].0, packet(1), false);
+        fanout.close(&clients[0].0, true);
+        fanout.flushed().await;
+        let expected = [args([0, 1]), vec!["closed".to_owned()]].concat();
+        assert_eq!(*clients[0].1.written.lock(), expected);
+    }
+
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_long_queue_holds_readers_back_and_wakes_them() {
+        let fanout = fanout();
+        let (_, clients) = room(1);
+        let woken = Arc::new(Woken(AtomicUsize::new(0)));
+        let waker = Waker::from(woken.clone());
+        let context = Context::from_waker(&waker);
+        // The workers share this thread and run only when the test waits.
+        for number in 0..HIGH_WATER {
+            assert!(fanout.poll_ready(&context).is_ready(), "at {number}");
+            fanout.send_one(&clients[0].0, packet(number), false);
+        }
+        assert!(fanout.is_congested());
+        assert!(fanout.poll_ready(&context).is_pending());
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+        fanout.flushed().await;
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert!(fanout.poll_ready(&context).is_ready());
+        assert!(!fanout.is_congested());
+        assert_eq!(clients[0].1.written.lock().len(), HIGH_WATER);
+    }
+
+    #[derive(Debug)]
+    struct Broken;
+
+    impl Link for Broken {
+        fn send(&self, _: &Packet, _: bool) -> bool {
+            panic!("a fault of one connection")
+        }
+
+        fn flush(&self) {}
+
+        fn is_busy(&self) -> bool {
+            false
+        }
+
+        fn close(&self, _: bool) {}
+
+        fn round_trip_us(&self) -> Option<u32> {
+            None
+        }
+    }
+
+    #[tokio::test]
+    async fn deliveries_go_on_after_a_panic() {
+        let fanout = fanout();
+        let broken = Arc::new(User::new(0, "broken", Arc::new(Broken), "{}".into(), 0));
+        fanout.send_one(&broken, packet(0), false);
+        // The barrier is lost with its batch.
+        tokio::time::timeout(Duration::from_secs(10), fanout.flushed())
+            .await
+            .unwrap();
+        let (members, clients) = room(1);
+        fanout.send_many(&members, &Except::new(), &packet(1));
+        fanout.flushed().await;
+        assert_eq!(*clients[0].1.written.lock(), args([1]));
     }
 }

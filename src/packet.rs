@@ -241,4 +241,20 @@ mod tests {
         let packet = Packet::new(PacketKind::Ack(12), "[true]", Vec::new());
         assert_eq!(&packet.frames_v4()[2..], b"4312[true]");
     }
+
+    #[test]
+    fn a_polling_payload_counts_attachments_in_base64() {
+        let packet = Packet::new(PacketKind::Event(None), "[1]", vec![Bytes::from_static(b"wxyz")]);
+        assert_eq!(packet.polling_len(), "451-[1]".len() + "bd3h5eg==".len());
+        assert_eq!(Packet::event("a", "1").polling_len(), "42[\"a\",1]".len());
+    }
+
+    #[test]
+    fn arguments_and_history_share_the_packets_memory() {
+        let packet = Packet::event("a\"b", "{}");
+        assert_eq!(packet.args(), "[\"a\\\"b\",{}]");
+        let (frame, args) = (packet.frames_v4(), packet.args_bytes());
+        assert!(frame.as_ptr_range().contains(&args.as_ptr()));
+        assert_eq!(text_frame("42").as_ref(), b"\x81\x0242");
+    }
 }

@@ -146,3 +146,127 @@ impl Members {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::tests::Nowhere;
+
+    fn user(key: u64) -> Arc<User> {
+        Arc::new(User::new(key, &key.to_string(), Arc::new(Nowhere), "{}".into(), 0))
+    }
+
+    fn keys(users: &[Arc<User>]) -> Vec<u64> {
+        users.iter().map(|user| user.key()).collect()
+    }
+
+    /// Sockets with these keys, in two parts.
+    fn members(keys: std::ops::Range<u64>) -> Members {
+        let mut members = Members::new(2);
+        for key in keys {
+            assert!(members.insert(&user(key)));
+        }
+        members
+    }
+
+    #[test]
+    fn joining_twice_is_once() {
+        let mut members = members(0..1);
+        assert!(!members.insert(&user(0)));
+        assert_eq!((members.len(), members.in_order().len()), (1, 1));
+    }
+
+    #[test]
+    fn any_order_of_leaving_takes_out_the_right_member() {
+        // Every order in which four members of one part may leave.
+        for order in 0..24_u64 {
+            let mut left: Vec<u64> = vec![0, 2, 4, 6];
+            let mut members = Members::new(2);
+            left.iter().for_each(|key| assert!(members.insert(&user(*key))));
+            let mut choice = order;
+            for remaining in (1..=4).rev() {
+                let key = left.remove(usize::try_from(choice % remaining).unwrap());
+                choice /= remaining;
+                assert_eq!(members.remove(key), Some(false), "{key} in order {order}");
+                assert_eq!(members.remove(key), None, "{key} in order {order}");
+                assert_eq!(keys(&members.in_order()), left, "order {order}");
+                assert!(left.iter().all(|key| members.contains(*key)));
+            }
+            assert!(members.is_empty());
+            assert_eq!(members.snapshot().count(), 0);
+        }
+    }
+
+    #[test]
+    fn members_are_listed_in_the_order_in_which_they_joined() {
+        let mut members = members(0..6);
+        members.remove(1);
+        members.insert(&user(1));
+        assert_eq!(keys(&members.in_order()), [0, 2, 3, 4, 5, 1]);
+    }
+
+    #[test]
+    fn a_snapshot_stays_as_it_was() {
+        let mut members = members(0..4);
+        let before: Vec<_> = members.snapshot().map(|(part, users)| (part, users.clone())).collect();
+        members.remove(0);
+        members.insert(&user(9));
+        members.clear();
+        let seen: Vec<_> = before.iter().map(|(part, users)| (*part, keys(users))).collect();
+        assert_eq!(seen, [(0, vec![0, 2]), (1, vec![1, 3])]);
+        assert!(members.is_empty());
+    }
+
+    #[test]
+    fn typing_is_remembered_until_the_member_leaves() {
+        let mut members = members(0..2);
+        assert_eq!(members.set_typing(0, true), Some(false));
+        assert_eq!(members.set_typing(0, true), Some(true));
+        assert_eq!(members.set_typing(7, true), None);
+        assert_eq!(members.remove(0), Some(true));
+        assert_eq!(members.remove(1), Some(false));
+    }
+
+    fn told(members: &mut Members) -> (bool, Vec<String>) {
+        let (anew, changes) = members.take_changes();
+        let changes = changes.iter().map(|change| match change {
+            Change::Joined(user) => format!("+{}", user.key()),
+            Change::Left(user) => format!("-{}", user.key()),
+        });
+        (anew, changes.collect())
+    }
+
+    #[test]
+    fn changes_are_told_once_and_in_order() {
+        let mut members = members(0..2);
+        assert_eq!(told(&mut members), (true, vec!["+0".into(), "+1".into()]));
+        assert_eq!(told(&mut members), (false, vec![]));
+        members.remove(0);
+        members.insert(&user(5));
+        members.remove(8);
+        assert_eq!(told(&mut members), (false, vec!["-0".into(), "+5".into()]));
+    }
+
+    #[test]
+    fn too_many_changes_are_told_anew() {
+        let mut members = members(0..1);
+        told(&mut members);
+        for _ in 0..JOURNAL_SLACK {
+            members.insert(&user(3));
+            members.remove(3);
+        }
+        assert!(members.journal.is_none(), "the journal grows without bound");
+        members.insert(&user(4));
+        assert_eq!(told(&mut members), (true, vec!["+0".into(), "+4".into()]));
+        members.remove(4);
+        assert_eq!(told(&mut members), (false, vec!["-4".into()]));
+    }
+
+    #[test]
+    fn clearing_returns_everyone_and_is_told_anew() {
+        let mut members = members(0..3);
+        told(&mut members);
+        assert_eq!(keys(&members.clear()), [0, 1, 2]);
+        assert_eq!(told(&mut members), (true, vec![]));
+    }
+}

@@ -59,9 +59,13 @@ impl Hub {
         sockets.push(user.clone());
         let first = sockets.len() == 1;
         drop(sockets);
-        self.everyone.state().members.insert(user);
         self.stats.connected();
         Some(first)
+    }
+
+    /// Makes a registered connection one of everyone.
+    pub fn publish(&self, user: &Arc<User>) {
+        user.with_rooms(|_| self.everyone.state().members.insert(user));
     }
 
     /// Forgets a connection. Returns whether it was the last of its user, or `None` when it was not registered.
@@ -89,7 +93,9 @@ impl Hub {
 
     /// All connections, in the order in which they came.
     pub fn users(&self) -> Vec<Arc<User>> {
-        self.everyone.state().members.in_order()
+        let mut users: Vec<_> = self.sockets.iter().map(|entry| entry.value().clone()).collect();
+        users.sort_unstable_by_key(|user| user.key());
+        users
     }
 
     /// Number of live connections.
@@ -159,12 +165,17 @@ impl Hub {
             .or_insert_with(|| Arc::new(Room::new(RoomInfo::plain(name), self.shards)));
         let room = entry.value().clone();
         // The entry stays locked, so that a leaving last member cannot drop the room in between.
-        user.with_rooms(|rooms| {
+        let joined = user.with_rooms(|rooms| {
             if room.state().members.insert(user) {
                 rooms.push(room.clone());
             }
-        })
-        .is_some()
+        });
+        drop(entry);
+        if joined.is_none() {
+            self.plain_rooms
+                .remove_if(name, |_, room| room.state().members.is_empty());
+        }
+        joined.is_some()
     }
 
     /// Takes a socket out of a room outside the registry.
@@ -189,5 +200,127 @@ impl Hub {
             && self.plain_rooms.is_empty()
             && self.everyone.state().members.is_empty()
             && self.rooms.iter().all(|room| room.state().members.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{event::Link, packet::Packet};
+
+    /// A client that takes everything and keeps nothing.
+    #[derive(Debug)]
+    pub(super) struct Nowhere;
+
+    impl Link for Nowhere {
+        fn send(&self, _: &Packet, _: bool) -> bool {
+            false
+        }
+
+        fn flush(&self) {}
+
+        fn is_busy(&self) -> bool {
+            false
+        }
+
+        fn close(&self, _: bool) {}
+
+        fn round_trip_us(&self) -> Option<u32> {
+            None
+        }
+    }
+
+    fn user(key: u64, person: &str) -> Arc<User> {
+        let user = User::new(key, &format!("socket-{key}"), Arc::new(Nowhere), "{}".into(), 0);
+        user.identify(Identity::new(person, None));
+        Arc::new(user)
+    }
+
+    #[test]
+    fn a_person_is_online_from_the_first_socket_to_the_last() {
+        let hub = Hub::new(2);
+        let (one, other) = (user(1, "ann"), user(2, "ann"));
+        assert_eq!(hub.insert_user(&one), Some(true));
+        assert_eq!(hub.insert_user(&other), Some(false));
+        let sockets: Vec<_> = hub.sockets_of("ann").iter().map(|user| user.key()).collect();
+        assert_eq!(sockets, [1, 2]);
+        assert_eq!(hub.remove_user(&one), Some(false));
+        assert!(hub.is_online("ann"));
+        assert_eq!(hub.remove_user(&other), Some(true));
+        assert!(!hub.is_online("ann"));
+        assert!(hub.is_clean());
+        assert_eq!(hub.stats.total_connections(), 2);
+    }
+
+    #[test]
+    fn a_socket_id_is_taken_once() {
+        let hub = Hub::new(2);
+        let one = user(1, "ann");
+        let imposter = Arc::new(User::new(9, one.id(), Arc::new(Nowhere), "{}".into(), 0));
+        assert_eq!(hub.insert_user(&one), Some(true));
+        assert_eq!(hub.insert_user(&imposter), None);
+        assert_eq!(hub.remove_user(&imposter), None);
+        assert_eq!(hub.user(one.id()).map(|user| user.key()), Some(1));
+        assert_eq!((hub.user_count(), hub.users().len()), (1, 1));
+    }
+
+    #[test]
+    fn a_plain_room_lives_as_long_as_it_has_members() {
+        let hub = Hub::new(2);
+        let (one, other) = (user(1, "ann"), user(2, "bob"));
+        assert!(hub.join_plain(&one, "lobby"));
+        assert!(hub.join_plain(&one, "lobby"));
+        assert!(hub.join_plain(&other, "lobby"));
+        assert_eq!(one.with_rooms(|rooms| rooms.len()), Some(1));
+        hub.leave_plain(&one, "lobby");
+        assert!(hub.plain_room("lobby").is_some());
+        hub.leave_plain(&other, "lobby");
+        assert!(hub.plain_room("lobby").is_none());
+        assert!(hub.is_clean());
+    }
+
+    #[test]
+    fn a_socket_that_is_gone_gives_up_its_rooms_once() {
+        let one = user(1, "ann");
+        assert!(one.take_rooms().is_some());
+        assert!(one.take_rooms().is_none());
+        assert!(!one.is_connected());
+        assert_eq!(one.with_rooms(|rooms| rooms.len()), None);
+    }
+
+    #[test]
+    fn rooms_are_found_by_label() {
+        let hub = Hub::new(1);
+        for (id, label) in [("1", "a"), ("2", "b"), ("3", "a")] {
+            hub.insert_room(RoomInfo {
+                label: label.into(),
+                registered: true,
+                ..RoomInfo::plain(id)
+            });
+        }
+        let mut ids: Vec<_> = hub
+            .rooms(Some("a"))
+            .iter()
+            .map(|room| room.info.id.to_string())
+            .collect();
+        ids.sort_unstable();
+        assert_eq!(ids, ["1", "3"]);
+        assert_eq!((hub.rooms(None).len(), hub.room_count()), (3, 3));
+        assert!(hub.remove_room("1").is_some() && hub.remove_room("1").is_none());
+    }
+
+    #[test]
+    fn an_acknowledgement_is_taken_once() {
+        let one = user(1, "ann");
+        assert!(one.await_ack(4));
+        assert!(one.take_ack(4));
+        assert!(!one.take_ack(4));
+    }
+
+    #[test]
+    fn ids_are_twenty_characters_that_differ() {
+        let ids: std::collections::HashSet<_> = (0..100).filter_map(|_| SocketId::random()).collect();
+        assert_eq!(ids.len(), 100);
+        assert!(ids.iter().all(|id| id.as_str().len() == 20));
     }
 }

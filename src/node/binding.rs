@@ -11,7 +11,11 @@ use napi::{
 use napi_derive::napi;
 use tokio::task::AbortHandle;
 
-use super::{bridge::Bridge, field::Field, queue::Queue};
+use super::{
+    bridge::Bridge,
+    field::Field,
+    queue::{Item, Queue},
+};
 use crate::{config::Config, server::Server};
 
 /// The native side of one `WebSocketService`.
@@ -81,9 +85,15 @@ impl NativeService {
         self.server.service().set_admits(admits);
     }
 
-    /// Takes what waits for JavaScript.
+    /// Takes up to `most` of what waits for JavaScript.
     #[napi]
-    pub fn take(&self) -> Vec<Field> {
-        self.queue.take().into_vec()
+    pub fn take(&self, most: f64) -> Vec<Field> {
+        self.queue.take(usize::try_from(index(most)).unwrap_or(0)).into_vec()
+    }
+
+    /// Reports under this number when everything that waits now has been taken.
+    #[napi]
+    pub fn mark(&self, id: f64) {
+        self.queue.push(Item::Done(id));
     }
 }

@@ -3,23 +3,42 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::queue::{Item, Queue};
 use crate::transport::{ByteSink, Connection};
 
-/// Chunks that may wait for a busy native thread before JavaScript is told to pause its stream.
+/// Chunks that may wait for a busy native thread before JavaScript has to pause its stream.
 pub(super) const CHUNKS: usize = 256;
 
 /// The writing side of a bridged stream.
 pub(super) struct JsStream {
-    pub(super) id: f64,
-    pub(super) queue: Arc<Queue>,
+    id: f64,
+    queue: Arc<Queue>,
+    /// What JavaScript has not taken yet; the connection's own limit bounds it.
+    buffer: Arc<Mutex<Vec<u8>>>,
+}
+
+impl JsStream {
+    pub(super) fn new(id: f64, queue: Arc<Queue>) -> Self {
+        Self {
+            id,
+            queue,
+            buffer: Arc::default(),
+        }
+    }
 }
 
 impl ByteSink for JsStream {
     fn write(&self, bytes: Bytes) {
-        self.queue.push(Item::BridgeWrite(self.id, bytes));
+        let mut buffer = self.buffer.lock();
+        let first = buffer.is_empty();
+        buffer.extend_from_slice(&bytes);
+        drop(buffer);
+        if first {
+            self.queue.push(Item::BridgeWrite(self.id, self.buffer.clone()));
+        }
     }
 
     fn end(&self) {

@@ -139,6 +139,14 @@ impl NativeService {
         }
     }
 
+    /// The listeners of a connection are about to run: broadcasts reach it from now on.
+    #[napi]
+    pub fn publish(&self, socket_id: String) {
+        if let Some(user) = self.socket(&socket_id) {
+            self.server.service().hub.publish(&user);
+        }
+    }
+
     /// JavaScript has heard of a connection.
     #[napi]
     pub fn settle(&self, socket_id: String) {

@@ -146,6 +146,7 @@ impl Fields {
                 };
                 self.number(10).text(user.id()).number(ack).packet(packet)
             }
+            ServiceEvent::Warning(text) => self.number(17).text(text),
             ServiceEvent::Fault(code, message) => self.number(11).text(*code).text(message),
         };
     }

@@ -11,7 +11,8 @@ use crate::service::{MessageType, NewMessage};
 
 #[napi]
 impl NativeService {
-    /// Stores and sends a message: its position, JSON and attachments; empty for an unknown room.
+    /// Stores and sends a message: the position of the oldest kept message, then its own position, JSON and
+    /// attachments; empty for an unknown room.
     #[napi]
     pub fn send_message(
         &self,
@@ -32,7 +33,10 @@ impl NativeService {
         };
         let mut fields = Fields::default();
         if let Ok(stored) = service.send_message(&room_id, message) {
-            fields.message(&stored);
+            let room = service.hub.room(&room_id);
+            fields
+                .integer(room.map_or(0, |room| room.state().history.first_seq()))
+                .message(&stored);
         }
         fields.into_vec()
     }

@@ -4,11 +4,11 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
+    task::{Context, Poll, Waker},
 };
 
-use bytes::Bytes;
 use dashmap::DashMap;
 use napi::{
     Status,
@@ -26,9 +26,9 @@ use crate::{
 /// Wakes JavaScript; weak, so that it does not keep the process alive.
 pub(super) type Wake = ThreadsafeFunction<(), (), (), Status, false, true, 1>;
 
-/// Events that may wait while JavaScript is busy. Above it, chat events (`message`, `typing`) are dropped and
-/// counted; the coming and going of connections never is.
-const MOST_EVENTS: usize = 1 << 20;
+/// Items and bytes that may wait for JavaScript before the readers of clients do.
+const MOST_ITEMS: usize = 1 << 16;
+const MOST_BYTES: usize = 64 << 20;
 
 /// Something for JavaScript to hear.
 pub(super) enum Item {
@@ -36,20 +36,47 @@ pub(super) enum Item {
     Event(ServiceEvent),
     /// The answer to a request.
     Reply(f64, Reply),
-    /// Bytes for a bridged stream.
-    BridgeWrite(f64, Bytes),
+    /// There are bytes for a bridged stream in this buffer.
+    BridgeWrite(f64, Arc<Mutex<Vec<u8>>>),
     /// The end of a bridged stream: orderly, or at once.
     BridgeEnd(f64, bool),
     /// An operation has finished.
     Done(f64),
 }
 
+impl Item {
+    /// Bytes that the item keeps in memory, roughly.
+    fn size(&self) -> usize {
+        match self {
+            Self::Event(
+                ServiceEvent::Client { args, attachments, .. } | ServiceEvent::Ack { args, attachments, .. },
+            ) => args.len() + attachments.iter().map(bytes::Bytes::len).sum::<usize>(),
+            Self::Event(ServiceEvent::Message(_, message)) => message.packet.len(),
+            Self::Event(ServiceEvent::Deliver(_, packet)) => packet.len(),
+            Self::Reply(_, reply) => reply.body.len(),
+            _ => 0,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Items {
+    list: VecDeque<Item>,
+    bytes: usize,
+    readers: Vec<Waker>,
+}
+
+impl Items {
+    fn is_full(&self) -> bool {
+        self.list.len() >= MOST_ITEMS || self.bytes >= MOST_BYTES
+    }
+}
+
 /// The queue between the native threads and JavaScript.
 pub(super) struct Queue {
-    items: Mutex<VecDeque<Item>>,
+    items: Mutex<Items>,
     wake: Wake,
     listening: AtomicU32,
-    dropped: AtomicU64,
     closed: AtomicBool,
     /// Sockets that JavaScript is deciding about; they are not registered yet.
     pub(super) admissions: DashMap<Box<str>, Arc<User>>,
@@ -61,7 +88,6 @@ impl Queue {
             items: Mutex::default(),
             wake,
             listening: AtomicU32::new(0),
-            dropped: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             admissions: DashMap::new(),
         }
@@ -75,7 +101,8 @@ impl Queue {
     /// JavaScript is ending: nothing reaches it any more.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        self.items.lock().clear();
+        let items = std::mem::take(&mut *self.items.lock());
+        items.readers.into_iter().for_each(Waker::wake);
     }
 
     pub(super) fn push(&self, item: Item) {
@@ -83,35 +110,35 @@ impl Queue {
             return;
         }
         let mut items = self.items.lock();
-        if items.len() >= MOST_EVENTS
-            && matches!(item, Item::Event(ServiceEvent::Message(..) | ServiceEvent::Typing(..)))
-        {
-            drop(items);
-            if self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
-                tracing::warn!("JavaScript does not keep up: chat events are dropped");
-            }
-            return;
-        }
-        items.push_back(item);
-        let first = items.len() == 1;
+        items.bytes += item.size();
+        items.list.push_back(item);
+        let first = items.list.len() == 1;
         drop(items);
         if first {
             self.wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
         }
     }
 
-    /// Takes what waits, as a flat array that `lib/events.js` reads.
-    pub(super) fn take(&self) -> Fields {
-        let items = std::mem::take(&mut *self.items.lock());
+    /// Takes up to `most` of what waits, as a flat array that `lib/events.js` reads.
+    pub(super) fn take(&self, most: usize) -> Fields {
+        let (taken, readers) = {
+            let mut items = self.items.lock();
+            let count = items.list.len().min(most);
+            let taken: Vec<Item> = items.list.drain(..count).collect();
+            items.bytes = items.bytes.saturating_sub(taken.iter().map(Item::size).sum());
+            if items.list.is_empty() {
+                items.bytes = 0;
+            }
+            let readers = if items.is_full() {
+                Vec::new()
+            } else {
+                std::mem::take(&mut items.readers)
+            };
+            (taken, readers)
+        };
+        readers.into_iter().for_each(Waker::wake);
         let mut fields = Fields::default();
-        let dropped = self.dropped.swap(0, Ordering::Relaxed);
-        if dropped > 0 {
-            fields.event(&ServiceEvent::Fault(
-                "ERR_EVENTS_DROPPED",
-                format!("{dropped} chat events were dropped because JavaScript did not keep up"),
-            ));
-        }
-        for item in items {
+        for item in taken {
             match item {
                 Item::Event(event) => fields.event(&event),
                 Item::Reply(id, reply) => {
@@ -123,7 +150,9 @@ impl Queue {
                         .bytes(&reply.body)
                         .optional(reply.sid.as_deref());
                 }
-                Item::BridgeWrite(id, bytes) => {
+                Item::BridgeWrite(id, buffer) => {
+                    // Everything written since, in one piece.
+                    let bytes = std::mem::take(&mut *buffer.lock());
                     fields.number(13).number(id).bytes(&bytes);
                 }
                 Item::BridgeEnd(id, at_once) => {
@@ -148,5 +177,14 @@ impl EventSink for Queue {
             self.admissions.insert(user.id().into(), user.clone());
         }
         self.push(Item::Event(event));
+    }
+
+    fn poll_ready(&self, context: &Context<'_>) -> Poll<()> {
+        let mut items = self.items.lock();
+        if items.is_full() {
+            items.readers.push(context.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(())
     }
 }

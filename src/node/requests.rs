@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use bytes::Bytes;
 use napi::bindgen_prelude::{Buffer, Result};
 use napi_derive::napi;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
     binding::{NativeService, index, invalid},
@@ -91,12 +91,18 @@ impl NativeService {
         }
     }
 
-    /// The client of a request went away.
+    /// Forgets a request.
     #[napi]
     pub fn cancel(&self, id: f64) {
         if let Some((_, task)) = self.requests.remove(&index(id)) {
             task.abort();
         }
+    }
+
+    /// The client of a request of a session went away before the request was over.
+    #[napi]
+    pub fn abandon(&self, head: RequestHead) {
+        self.server.transport().abandon(&head.method, &head.head());
     }
 
     /// A request's body is larger than allowed: its session ends.
@@ -155,11 +161,8 @@ impl NativeService {
         let _runtime = self.server.runtime().enter();
         let number = self.next_bridge.fetch_add(1, Ordering::Relaxed);
         let id = number as f64;
-        let sink = Arc::new(JsStream {
-            id,
-            queue: self.queue.clone(),
-        });
-        let (incoming, chunks) = mpsc::channel(CHUNKS * 4);
+        let sink = Arc::new(JsStream::new(id, self.queue.clone()));
+        let (incoming, chunks) = mpsc::channel(CHUNKS);
         let connection = self.server.transport().attach(
             upgrade,
             head.head(),
@@ -171,19 +174,22 @@ impl NativeService {
         napi::Either::A(id)
     }
 
-    /// Bytes that a bridged stream received. False when it should pause for a moment.
+    /// Bytes that a bridged stream received. False when it has to pause until `operation` is reported as finished.
     #[napi]
-    pub fn bridge_data(&self, id: f64, bytes: Buffer) -> bool {
-        let Some(bridge) = self.bridges.get(&index(id)) else {
+    pub fn bridge_data(&self, id: f64, bytes: Buffer, operation: f64) -> bool {
+        let Some(incoming) = self.bridges.get(&index(id)).map(|bridge| bridge.incoming.clone()) else {
             return true;
         };
-        if bridge.incoming.try_send(Bytes::copy_from_slice(&bytes)).is_err() {
-            drop(bridge);
-            self.bridges.remove(&index(id));
-            self.queue.push(Item::BridgeEnd(id, true));
+        let Err(TrySendError::Full(bytes)) = incoming.try_send(Bytes::copy_from_slice(&bytes)) else {
             return true;
-        }
-        bridge.incoming.capacity() > CHUNKS
+        };
+        let queue = self.queue.clone();
+        self.server.runtime().spawn(async move {
+            // Fails when the connection has ended, which its stream is told otherwise.
+            let _ = incoming.send(bytes).await;
+            queue.push(Item::Done(operation));
+        });
+        false
     }
 
     /// A bridged stream has ended.

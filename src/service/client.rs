@@ -69,20 +69,21 @@ impl Service {
             self.answer(user, &name, packet.id, room_id.as_deref(), outcome);
         }
         if user.is_heard(&name) || (built_in.is_none() && !user.is_settled()) {
-            self.sink().emit(ServiceEvent::Client {
+            let event = ServiceEvent::Client {
                 user: user.clone(),
                 args: Bytes::copy_from_slice(packet.args.as_bytes()),
                 attachments: packet.attachments,
                 // A built-in event is acknowledged by the service alone.
                 ack: packet.id.filter(|_| built_in.is_none()),
-            });
+            };
+            user.with_rooms(|_| self.sink().emit(event));
         }
         Ok(())
     }
 
     /// Handles a client's acknowledgement.
     pub fn client_ack(&self, user: &Arc<User>, packet: ClientPacket<'_>) -> std::result::Result<(), Malformed> {
-        let id = packet.id.ok_or(Malformed)?;
+        let Some(id) = packet.id else { return Ok(()) };
         if serde_json::from_str::<Vec<&RawValue>>(packet.args).is_err()
             || (!packet.attachments.is_empty() && !payload::placeholders_fit(packet.args, packet.attachments.len()))
         {
@@ -169,7 +170,7 @@ impl Service {
             attachments: call.attachments.to_vec(),
         };
         let member = self.config.require_membership.then(|| user.key());
-        let stored = self.post(&room, message, member)?;
+        let stored = while_connected(user, || self.post(&room, message, member))?;
         Ok(format!("\"message\":{}", stored.json()))
     }
 
@@ -178,11 +179,14 @@ impl Service {
         let is_typing = call.data()?.get("isTyping").and_then(payload::boolean);
         let is_typing = is_typing.ok_or_else(|| invalid("isTyping must be a boolean"))?;
         let room = self.hub.room(&room_id).ok_or(Error::RoomNotFound)?;
-        let mut state = room.state();
-        if state.members.set_typing(user.key(), is_typing).is_none() && self.config.require_membership {
-            return Err(Error::NotAMember);
-        }
-        self.send_typing(&state, user, &room, is_typing);
+        while_connected(user, || {
+            let mut state = room.state();
+            if state.members.set_typing(user.key(), is_typing).is_none() && self.config.require_membership {
+                return Err(Error::NotAMember);
+            }
+            self.send_typing(&state, user, &room, is_typing);
+            Ok(())
+        })?;
         Ok(format!("\"roomId\":{}", json_string(&room_id)))
     }
 
@@ -190,11 +194,14 @@ impl Service {
         let room_id = call.room_id()?;
         let room = self.hub.room(&room_id).ok_or(Error::RoomNotFound)?;
         let packet = call.relayed(user)?;
-        let state = room.state();
-        if self.config.require_membership && !state.members.contains(user.key()) {
-            return Err(Error::NotAMember);
-        }
-        self.send_to_others(&state, user, &packet);
+        while_connected(user, || {
+            let state = room.state();
+            if self.config.require_membership && !state.members.contains(user.key()) {
+                return Err(Error::NotAMember);
+            }
+            self.send_to_others(&state, user, &packet);
+            Ok(())
+        })?;
         Ok(format!("\"roomId\":{}", json_string(&room_id)))
     }
 
@@ -258,6 +265,11 @@ impl Call<'_> {
     }
 }
 
+/// Runs a step that is told of, unless the socket has gone: what it did is told before its end.
+fn while_connected<R>(user: &User, step: impl FnOnce() -> Result<R>) -> Result<R> {
+    user.with_rooms(|_| step()).unwrap_or(Err(Error::UserNotFound))
+}
+
 fn invalid(text: &str) -> Error {
     Error::InvalidArgument(text.to_owned())
 }
@@ -292,3 +304,6 @@ fn failure(event: &str, room_id: Option<&str>, error: &Error) -> Packet {
         ),
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,18 +42,23 @@ impl Service {
         if heard {
             user.unsettle();
         }
-        // Together with the look at whether it is gone, so that a socket cannot be registered after its end.
-        let inserted = user
-            .with_rooms(|_| self.hub.insert_user(user))
-            .ok_or(Error::UserNotFound)?;
-        let Some(first) = inserted else {
+        // Together with the look at whether it is gone: it cannot be registered after its end, nor told of after it.
+        let inserted = user.with_rooms(|_| {
+            let first = self.hub.insert_user(user);
+            if heard && first.is_some() {
+                // Broadcasts reach it from the moment its listeners run: nothing comes before what they send.
+                self.sink.emit(ServiceEvent::Connection(user.clone()));
+            }
+            first
+        });
+        let Some(first) = inserted.ok_or(Error::UserNotFound)? else {
             return Err(Error::InvalidArgument(format!(
                 "socket.id {:?} is already connected",
                 user.id()
             )));
         };
-        if heard {
-            self.sink.emit(ServiceEvent::Connection(user.clone()));
+        if !heard {
+            self.hub.publish(user);
         }
         if first {
             self.announce(user, "online");

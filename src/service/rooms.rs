@@ -71,12 +71,13 @@ impl Service {
     }
 
     pub(super) fn leave(&self, user: &Arc<User>, room: &Arc<Room>) -> bool {
-        let listed = user.with_rooms(|rooms| {
+        // Under the socket's lock, so that it is told before the socket's end.
+        user.with_rooms(|rooms| {
             let before = rooms.len();
             rooms.retain(|other| !Arc::ptr_eq(other, room));
-            rooms.len() < before
-        });
-        listed == Some(true) && self.depart(user, room)
+            rooms.len() < before && self.depart(user, room)
+        })
+        .unwrap_or(false)
     }
 
     /// Takes a member out of the room and tells the others. False when it was none.

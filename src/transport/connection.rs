@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use socketioxide::socket::Sid;
 
 use super::engine::PollQueue;
@@ -61,6 +61,19 @@ impl std::fmt::Debug for Carrier {
     }
 }
 
+impl Carrier {
+    /// Closes the stream at once.
+    pub(super) fn close(&self) {
+        match self {
+            #[cfg(unix)]
+            Self::Tcp(stream) => {
+                let _ = socket2::SockRef::from(&**stream).shutdown(std::net::Shutdown::Both);
+            }
+            Self::Bridge(sink) => sink.destroy(),
+        }
+    }
+}
+
 /// Which way packets take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Route {
@@ -85,7 +98,13 @@ struct Outbox {
     /// Bytes in socketioxide's queue.
     queued_bytes: usize,
     flushing: bool,
+    /// The client is on WebSocket, or has completed its upgrade.
+    on_websocket: bool,
+    /// Which socket on this transport packets are for; those for an earlier one are dropped.
+    generation: u64,
     connect_passed: bool,
+    /// Disconnected by the server while packets were held; whether with the transport.
+    farewell: Option<bool>,
     closing: bool,
     closed: bool,
 }
@@ -115,7 +134,10 @@ impl Connection {
                 pending_bytes: 0,
                 queued_bytes: 0,
                 flushing: false,
+                on_websocket: false,
+                generation: 0,
                 connect_passed: false,
+                farewell: None,
                 closing: false,
                 closed: false,
             }),
@@ -129,9 +151,10 @@ impl Connection {
     }
 
     /// Gives the connection the stream that it writes to: at a WebSocket handshake, or when an upgrade begins.
-    pub(super) fn carry(&self, carrier: Carrier) {
+    pub(super) fn carry(&self, carrier: Carrier, on_websocket: bool) {
         let mut outbox = self.outbox.lock();
         outbox.carrier = Some(carrier);
+        outbox.on_websocket = on_websocket;
         if outbox.closed {
             outbox.kill();
         }
@@ -144,14 +167,7 @@ impl Connection {
 
     /// Closes the stream of an upgrade that failed; the client goes on polling.
     pub(super) fn drop_carrier(&self) {
-        match self.outbox.lock().carrier.take() {
-            #[cfg(unix)]
-            Some(Carrier::Tcp(stream)) => {
-                let _ = socket2::SockRef::from(&*stream).shutdown(std::net::Shutdown::Both);
-            }
-            Some(Carrier::Bridge(sink)) => sink.destroy(),
-            None => {}
-        }
+        self.outbox.lock().drop_carrier();
     }
 
     /// Holds packets again until the next CONNECT answer has passed.
@@ -159,11 +175,13 @@ impl Connection {
         let mut outbox = self.outbox.lock();
         outbox.route = Route::Held;
         outbox.connect_passed = false;
+        outbox.generation += 1;
     }
 
     /// The client has upgraded to WebSocket: what comes now follows what the queue still holds.
     pub(super) fn upgraded(&self) {
         let mut outbox = self.outbox.lock();
+        outbox.on_websocket = true;
         if outbox.route == Route::Queue {
             outbox.route = Route::Draining;
             self.queue.push_marker();
@@ -176,14 +194,18 @@ impl Connection {
         if outbox.route != Route::Held {
             return;
         }
-        if polling {
+        if polling && !outbox.on_websocket {
             outbox.route = Route::Queue;
             outbox.queued_bytes = 0;
             for packet in std::mem::take(&mut outbox.held) {
                 self.enqueue(&mut outbox, &packet);
             }
+            if let Some(transport) = outbox.farewell.take() {
+                drop(outbox);
+                self.say_goodbye(transport);
+            }
         } else if outbox.connect_passed {
-            self.go_direct(&mut outbox);
+            self.go_direct(outbox);
         }
     }
 
@@ -192,26 +214,57 @@ impl Connection {
         let mut outbox = self.outbox.lock();
         outbox.connect_passed = true;
         if over_websocket && outbox.route == Route::Held {
-            self.go_direct(&mut outbox);
+            self.go_direct(outbox);
         }
     }
 
     /// The marker came out of the queue: nothing older is left there.
     pub(super) fn drained(self: &Arc<Self>) {
-        let mut outbox = self.outbox.lock();
+        let outbox = self.outbox.lock();
         if outbox.route == Route::Draining {
-            self.go_direct(&mut outbox);
+            self.go_direct(outbox);
         }
     }
 
-    fn go_direct(self: &Arc<Self>, outbox: &mut Outbox) {
+    fn go_direct(self: &Arc<Self>, mut outbox: MutexGuard<'_, Outbox>) {
         outbox.route = Route::Direct;
         outbox.queued_bytes = 0;
         for packet in std::mem::take(&mut outbox.held) {
             let frames = self.frames(&packet);
             outbox.stage(frames);
         }
-        self.write(outbox);
+        self.write(&mut outbox);
+        if let Some(transport) = outbox.farewell.take() {
+            drop(outbox);
+            self.say_goodbye(transport);
+        }
+    }
+
+    /// Whether the server disconnected the client while packets were held.
+    pub(super) fn has_farewell(&self) -> bool {
+        self.outbox.lock().farewell.is_some()
+    }
+
+    /// Bytes that still wait for the client.
+    pub(super) fn waiting(&self) -> usize {
+        let outbox = self.outbox.lock();
+        outbox.pending_bytes + outbox.queued_bytes
+    }
+
+    fn say_goodbye(self: &Arc<Self>, transport: bool) {
+        let mut outbox = self.outbox.lock();
+        match outbox.route {
+            Route::Held | Route::Draining => outbox.farewell = Some(transport),
+            Route::Direct if transport => {
+                outbox.stage(text_frame("41"));
+                drop(outbox);
+                self.end();
+            }
+            Route::Direct | Route::Queue => {
+                drop(outbox);
+                self.queue.disconnect(transport);
+            }
+        }
     }
 
     /// Writes bytes of socketioxide's, or of ours, that are not packets: handshake, heartbeat, close.
@@ -261,9 +314,18 @@ impl Connection {
         outbox.closing = true;
         self.write(&mut outbox);
         let connection = self.clone();
+        drop(outbox);
         self.runtime.spawn(async move {
-            tokio::time::sleep(LINGER).await;
-            connection.kill();
+            let mut left = usize::MAX;
+            // As long as the client reads, it gets what is queued; shutdown has a deadline of its own.
+            loop {
+                tokio::time::sleep(LINGER).await;
+                let waiting = connection.waiting();
+                if waiting == 0 || waiting >= left {
+                    return connection.kill();
+                }
+                left = waiting;
+            }
         });
     }
 
@@ -286,17 +348,20 @@ impl Connection {
 
     fn enqueue(self: &Arc<Self>, outbox: &mut Outbox, packet: &Packet) {
         outbox.queued_bytes += packet.polling_len();
-        if outbox.queued_bytes > self.limit || !self.queue.push(packet) {
+        // A refused packet belongs to a session that has ended.
+        if outbox.queued_bytes > self.limit {
             self.overflow(outbox);
+        } else {
+            self.queue.push(packet);
         }
     }
 
     fn overflow(self: &Arc<Self>, outbox: &mut Outbox) {
         self.overflowed.store(true, Ordering::Release);
-        tracing::warn!(
-            waiting = outbox.pending_bytes + outbox.queued_bytes,
-            "a client reads too slowly: closed"
-        );
+        let waiting = outbox.pending_bytes + outbox.queued_bytes;
+        self.queue.warn(format!(
+            "a client reads too slowly: closed with {waiting} bytes waiting"
+        ));
         outbox.kill();
         self.queue.close();
     }
@@ -319,6 +384,8 @@ impl Connection {
                 if outbox.closing {
                     outbox.finish();
                 }
+                // Of a bridged stream, bytes are pending until JavaScript has written them.
+                self.check_limit(outbox);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.check_limit(outbox);
@@ -328,7 +395,7 @@ impl Connection {
                     self.runtime.spawn(self.clone().flush_when_writable(stream.clone()));
                 }
             }
-            Err(_) => outbox.kill(),
+            Err(_) => outbox.fail(),
         }
     }
 
@@ -347,14 +414,14 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && !outbox.closed => continue,
                 Ok(()) if outbox.closing => outbox.finish(),
                 Ok(()) => {}
-                Err(_) => outbox.kill(),
+                Err(_) => outbox.fail(),
             }
             outbox.flushing = false;
             return;
         }
         let mut outbox = self.outbox.lock();
         outbox.flushing = false;
-        outbox.kill();
+        outbox.fail();
     }
 }
 
@@ -412,19 +479,27 @@ impl Outbox {
         }
     }
 
+    /// The carrier broke: with it the connection, unless the client is polling and only tried to upgrade.
+    fn fail(&mut self) {
+        if self.on_websocket {
+            self.kill();
+        } else {
+            self.drop_carrier();
+        }
+    }
+
+    fn drop_carrier(&mut self) {
+        self.pending = VecDeque::new();
+        self.pending_bytes = 0;
+        if let Some(carrier) = self.carrier.take() {
+            carrier.close();
+        }
+    }
+
     fn kill(&mut self) {
         self.closing = true;
         self.closed = true;
-        self.pending = VecDeque::new();
-        self.pending_bytes = 0;
-        match self.carrier.take() {
-            #[cfg(unix)]
-            Some(Carrier::Tcp(stream)) => {
-                let _ = socket2::SockRef::from(&*stream).shutdown(std::net::Shutdown::Both);
-            }
-            Some(Carrier::Bridge(sink)) => sink.destroy(),
-            None => {}
-        }
+        self.drop_carrier();
     }
 }
 
@@ -447,34 +522,45 @@ fn write_vectored(stream: &tokio::net::TcpStream, pending: &VecDeque<Bytes>) -> 
 
 /// [`Connection`] as the service sees it.
 #[derive(Debug)]
-pub(super) struct ClientLink(pub(super) Arc<Connection>);
+pub(super) struct ClientLink {
+    connection: Arc<Connection>,
+    generation: u64,
+}
+
+impl ClientLink {
+    /// The way to the socket that is on the connection now.
+    pub(super) fn new(connection: Arc<Connection>) -> Self {
+        let generation = connection.outbox.lock().generation;
+        Self { connection, generation }
+    }
+}
 
 impl Link for ClientLink {
     fn send(&self, packet: &Packet, now: bool) -> bool {
-        let mut outbox = self.0.outbox.lock();
-        if outbox.closing {
+        let mut outbox = self.connection.outbox.lock();
+        if outbox.closing || outbox.generation != self.generation {
             return false;
         }
         match outbox.route {
             Route::Direct => {
                 let first = outbox.pending.is_empty();
-                let frames = self.0.frames(packet);
+                let frames = self.connection.frames(packet);
                 outbox.stage(frames);
                 if now {
-                    self.0.write(&mut outbox);
+                    self.connection.write(&mut outbox);
                     return false;
                 }
                 first
             }
             Route::Queue => {
-                self.0.enqueue(&mut outbox, packet);
+                self.connection.enqueue(&mut outbox, packet);
                 false
             }
             Route::Held | Route::Draining => {
                 outbox.held.push(packet.clone());
                 outbox.queued_bytes += packet.polling_len();
-                if outbox.queued_bytes > self.0.limit {
-                    self.0.overflow(&mut outbox);
+                if outbox.queued_bytes > self.connection.limit {
+                    self.connection.overflow(&mut outbox);
                 }
                 false
             }
@@ -482,38 +568,29 @@ impl Link for ClientLink {
     }
 
     fn flush(&self) {
-        let mut outbox = self.0.outbox.lock();
+        let mut outbox = self.connection.outbox.lock();
         if outbox.route == Route::Direct && !outbox.pending.is_empty() {
-            self.0.write(&mut outbox);
+            self.connection.write(&mut outbox);
         }
     }
 
     fn is_busy(&self) -> bool {
-        let outbox = self.0.outbox.lock();
+        let outbox = self.connection.outbox.lock();
         outbox.pending_bytes > 0 || outbox.queued_bytes > 0
     }
 
     fn close(&self, transport: bool) {
-        let mut outbox = self.0.outbox.lock();
-        match outbox.route {
-            Route::Direct if transport => {
-                outbox.stage(text_frame("41"));
-                drop(outbox);
-                self.0.end();
-            }
-            _ => {
-                drop(outbox);
-                self.0.queue.disconnect(transport);
-            }
+        if self.connection.outbox.lock().generation == self.generation {
+            self.connection.say_goodbye(transport);
         }
     }
 
     fn round_trip_us(&self) -> Option<u32> {
         #[cfg(unix)]
-        if let Some(Carrier::Tcp(stream)) = &self.0.outbox.lock().carrier {
+        if let Some(Carrier::Tcp(stream)) = &self.connection.outbox.lock().carrier {
             return super::handover::round_trip_us(stream);
         }
-        Some(self.0.round_trip_us.load(Ordering::Relaxed)).filter(|micros| *micros > 0)
+        Some(self.connection.round_trip_us.load(Ordering::Relaxed)).filter(|micros| *micros > 0)
     }
 }
 

@@ -28,8 +28,12 @@ use socketioxide_core::{
 use tokio::sync::Notify;
 use tower_service::Service as _;
 
-use super::{connection::SessionId, session::Session};
+use super::{
+    connection::SessionId,
+    session::{CLIENT_LEFT, Session},
+};
 use crate::{
+    event::ServiceEvent,
     packet::{MAX_ATTACHMENTS, Packet, PacketKind},
     service::Service,
 };
@@ -316,6 +320,13 @@ impl PollQueue {
         }
     }
 
+    /// Tells the application's logger.
+    pub(super) fn warn(&self, text: String) {
+        if let Some(owner) = self.transport.upgrade() {
+            owner.service.sink().emit(ServiceEvent::Warning(text));
+        }
+    }
+
     fn queue(&self, packet: SocketPacket) -> bool {
         let (Some(owner), Some(session)) = (self.transport.upgrade(), self.session.upgrade()) else {
             return false;
@@ -374,7 +385,8 @@ struct Departure;
 
 impl<A: Adapter> DisconnectHandler<A, Ours> for Departure {
     fn call_with_defer(&self, socket: Arc<Socket<A>>, reason: DisconnectReason, defer: fn(Arc<Socket<A>>)) {
-        if let Some(session) = session_of(&socket) {
+        // A client's own goodbye was taken where it came in.
+        if let Some(session) = session_of(&socket).filter(|_| reason != DisconnectReason::ClientNSDisconnect) {
             session.departed(reason_text(reason));
         }
         defer(socket);
@@ -392,7 +404,7 @@ fn reason_text(reason: DisconnectReason) -> &'static str {
         DisconnectReason::MultipleHttpPollingError => "transport error",
         DisconnectReason::PacketParsingError => "parse error",
         DisconnectReason::HeartbeatTimeout => "ping timeout",
-        DisconnectReason::ClientNSDisconnect => "client namespace disconnect",
+        DisconnectReason::ClientNSDisconnect => CLIENT_LEFT,
         DisconnectReason::ServerNSDisconnect => "server namespace disconnect",
         DisconnectReason::ClosingServer => "server shutting down",
     }

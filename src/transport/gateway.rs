@@ -17,14 +17,12 @@ use tungstenite::handshake::derive_accept_key;
 use super::{
     connection::{Carrier, SessionId},
     engine::Transport,
-    session::{Outgoing, Session, Verdict},
+    session::{FAREWELL, Outgoing, Session, Verdict},
     stream::Bytestream,
 };
 
 /// Separates the packets of a payload (Engine.IO protocol 4).
 const SEPARATOR: char = '\u{1e}';
-/// Socket.IO's DISCONNECT in an Engine.IO message.
-const FAREWELL: &str = "41";
 /// How long a poll may wait while its client moves to WebSocket.
 const PROBED_POLL: Duration = Duration::from_millis(100);
 const TEXT: &str = "text/plain; charset=UTF-8";
@@ -364,6 +362,15 @@ impl Transport {
         }
     }
 
+    /// The client of a session's request went away before the request was over; while it moves to WebSocket it may.
+    pub fn abandon(&self, method: &str, head: &Head) {
+        if let Ok(Target::Session(session)) = self.target(method, head, false)
+            && !session.probing.load(Ordering::Acquire)
+        {
+            session.close("transport error");
+        }
+    }
+
     /// Checks a WebSocket upgrade: `key` and `version` are the headers of the WebSocket handshake, `protocols` the
     /// subprotocols that the client offers.
     pub fn upgrade(
@@ -412,7 +419,7 @@ impl Transport {
             Target::Handshake { eio3 } => {
                 let session = Session::new(self, head, eio3, true);
                 let connection = session.connection().clone();
-                connection.carry(carrier);
+                connection.carry(carrier, true);
                 // Leaves together with the open packet: a client that got one without the other would wait for ever.
                 connection.stage_raw(upgrade.response.into());
                 let stream = Bytestream::new(session.clone(), source, received);
@@ -422,10 +429,11 @@ impl Transport {
             Target::Session(session) => {
                 let connection = session.connection().clone();
                 if session.probing.swap(true, Ordering::AcqRel) || session.on_websocket.load(Ordering::Acquire) {
-                    // One upgrade at a time: the stream is dropped, which closes it.
+                    // One upgrade at a time.
+                    carrier.close();
                     return connection;
                 }
-                connection.carry(carrier);
+                connection.carry(carrier, false);
                 connection.write_raw(upgrade.response.into());
                 let stream = Bytestream::probing(session.clone(), source, received);
                 let transport = self.clone();

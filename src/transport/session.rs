@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
 use super::{
@@ -24,10 +25,14 @@ use crate::{
     service::{ClientPacket, Refusal, Service},
 };
 
+/// Reason of a client that leaves its namespace.
+pub(super) const CLIENT_LEFT: &str = "client namespace disconnect";
 /// Events that may arrive before the CONNECT answer has left.
 const MAX_EARLY: usize = 128;
-/// How long a polling client may take to fetch its farewell.
-const FAREWELL: Duration = Duration::from_secs(3);
+/// Socket.IO's DISCONNECT in an Engine.IO message.
+pub(super) const FAREWELL: &str = "41";
+/// How long a polling client may take to fetch a part of what is queued and its farewell.
+const FAREWELL_STEP: Duration = Duration::from_secs(3);
 
 /// Where the session stands with the default namespace.
 #[derive(Debug)]
@@ -62,6 +67,8 @@ struct Partial {
 struct Inner {
     state: SessionState,
     user: Option<Arc<User>>,
+    /// Id that the CONNECT answer tells; kept when the socket has gone before it left.
+    answer: Option<String>,
     partial: Option<Partial>,
     refusal: Option<Refusal>,
     ping_sent: Option<Instant>,
@@ -133,6 +140,7 @@ impl Session {
                 inner: Mutex::new(Inner {
                     state: SessionState::Opened,
                     user: None,
+                    answer: None,
                     partial: None,
                     refusal: None,
                     ping_sent: None,
@@ -192,6 +200,7 @@ impl Session {
                 inner.state = SessionState::Connecting(Vec::new());
             }
             inner.user = Some(user.clone());
+            inner.answer = Some(user.id().to_owned());
             inner.refusal = None;
         }
         let patience = service.config.connect_timeout.saturating_sub(self.opened.elapsed());
@@ -223,6 +232,13 @@ impl Session {
         };
         let early = std::mem::take(early);
         let Some(user) = inner.user.clone() else { return };
+        if self.connection.has_farewell() {
+            // Disconnected by the server before the answer could leave: the answer, what was sent, and goodbye.
+            inner.state = SessionState::Left;
+            inner.user = None;
+            drop(inner);
+            return self.connection.connected(polling);
+        }
         // An overridden `handleConnection` has registered it already.
         if service.hub.user(user.id()).is_none() && service.register(&user).is_err() {
             drop(inner);
@@ -270,8 +286,10 @@ impl Session {
     pub(super) fn on_text(&self, text: &str) -> Verdict {
         match text.as_bytes() {
             [b'4', b'2' | b'3' | b'5' | b'6', ..] => self.on_packet(text.get(1..).unwrap_or_default()),
-            [b'4', b'0', ..] => {
-                self.on_connect(text.get(2..).unwrap_or_default());
+            [b'4', b'0', ..] => self.on_connect(text.get(2..).unwrap_or_default()),
+            [b'4', b'1'] | [b'4', b'1', b'/'] | [b'4', b'1', b'/', b','] => {
+                // At once, so that what follows belongs to the next socket on this transport.
+                self.departed(CLIENT_LEFT);
                 Verdict::Pass
             }
             [b'3'] => {
@@ -361,9 +379,20 @@ impl Session {
     }
 
     /// A CONNECT to the default namespace: what follows it waits for the answer.
-    fn on_connect(&self, rest: &str) {
-        if rest.starts_with('/') && !rest.starts_with("/,") {
-            return;
+    fn on_connect(&self, rest: &str) -> Verdict {
+        let auth = match rest.strip_prefix('/') {
+            Some(rest) => match rest.strip_prefix(',') {
+                Some(auth) => auth,
+                // Another namespace.
+                None if !rest.is_empty() => return Verdict::Pass,
+                None => rest,
+            },
+            None => rest,
+        };
+        // It becomes part of the handshake object, so it must be one JSON object, as Socket.IO's parser has it.
+        let is_object = auth.starts_with('{') && serde_json::from_str::<&RawValue>(auth).is_ok();
+        if !(auth.is_empty() || is_object) {
+            return Verdict::Close("parse error");
         }
         let mut inner = self.inner.lock();
         if matches!(inner.state, SessionState::Left) {
@@ -373,6 +402,7 @@ impl Session {
         if matches!(inner.state, SessionState::Opened | SessionState::Left) {
             inner.state = SessionState::Connecting(Vec::new());
         }
+        Verdict::Pass
     }
 
     fn on_pong(&self) {
@@ -408,8 +438,8 @@ impl Session {
 
     fn connect_answer(&self, text: &str) -> String {
         let inner = self.inner.lock();
-        match &inner.user {
-            Some(user) if !self.eio3 => format!("40{{\"sid\":{}}}", serde_json::Value::from(user.id())),
+        match &inner.answer {
+            Some(id) if !self.eio3 => format!("40{{\"sid\":{}}}", serde_json::Value::from(id.as_str())),
             _ => text.to_owned(),
         }
     }
@@ -466,10 +496,16 @@ impl Session {
         self.farewell.store(true, Ordering::Release);
         let session = Arc::downgrade(self);
         self.transport.runtime.spawn(async move {
-            tokio::time::sleep(FAREWELL).await;
-            if let Some(session) = session.upgrade() {
-                session.connection.kill();
-                session.close_engine();
+            let mut left = usize::MAX;
+            loop {
+                tokio::time::sleep(FAREWELL_STEP).await;
+                let Some(session) = session.upgrade() else { return };
+                let waiting = session.connection.waiting();
+                if waiting == 0 || waiting >= left {
+                    session.connection.kill();
+                    return session.close_engine();
+                }
+                left = waiting;
             }
         });
     }
@@ -479,9 +515,14 @@ impl Session {
         self.farewell.load(Ordering::Acquire) || self.connection.is_closing()
     }
 
-    /// A polling client has been handed its farewell: the session ends.
+    /// The client has been handed its farewell: the session ends.
     pub(super) fn farewell_passed(self: &Arc<Self>) {
-        if self.farewell.load(Ordering::Acquire) {
+        if !self.farewell.load(Ordering::Acquire) {
+            return;
+        }
+        if self.on_websocket.load(Ordering::Acquire) {
+            self.connection.end();
+        } else {
             self.close_engine();
         }
     }
@@ -498,7 +539,7 @@ impl Session {
                 })?,
         };
         let now = clock::now_ms();
-        let link = Arc::new(ClientLink(self.connection.clone()));
+        let link = Arc::new(ClientLink::new(self.connection.clone()));
         let handshake = self.head.handshake_json(auth, now);
         Ok(Arc::new(User::new(
             service.next_key(),

@@ -21,7 +21,7 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use super::{
     frame::{FrameError, FrameReader, Message, put_client_frame, put_client_text, server_frames},
-    session::{Outgoing, Session, Verdict},
+    session::{FAREWELL, Outgoing, Session, Verdict},
 };
 use crate::packet::text_frame;
 
@@ -113,7 +113,9 @@ impl Bytestream {
 
     /// Reads once from the client.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.session.transport().service().fanout().poll_ready(context));
+        let service = self.session.transport().service();
+        ready!(service.fanout().poll_ready(context));
+        ready!(service.sink().poll_ready(context));
         match &mut self.source {
             #[cfg(unix)]
             Source::Tcp(stream) => {
@@ -201,7 +203,13 @@ impl Bytestream {
                 _ => None,
             };
             match text.map(|text| self.session.outgoing(text, true)) {
-                None | Some(Outgoing::Pass(_)) => connection.write_raw(Bytes::copy_from_slice(frame.whole)),
+                Some(Outgoing::Pass(text)) => {
+                    connection.write_raw(Bytes::copy_from_slice(frame.whole));
+                    if text == FAREWELL {
+                        self.session.farewell_passed();
+                    }
+                }
+                None => connection.write_raw(Bytes::copy_from_slice(frame.whole)),
                 Some(Outgoing::Replace(text)) => connection.write_raw(text_frame(&text)),
                 Some(Outgoing::Connected(text)) => {
                     connection.write_raw(text_frame(&text));

@@ -1,0 +1,44 @@
+// Operations of the native side that JavaScript waits for. While there are some, they keep the process alive.
+
+'use strict';
+
+/** A timer that never matters by itself, in milliseconds. */
+const FOREVER_MS = 2 ** 31 - 1;
+
+class Operations {
+  #waiting = new Map();
+  #next = 0;
+  #keepAlive;
+
+  /** A number under which the native side reports; `done` is called then. */
+  expect(done) {
+    const id = this.#next++;
+    this.#waiting.set(id, done);
+    this.#keepAlive ??= setInterval(() => {}, FOREVER_MS);
+    return id;
+  }
+
+  /** Starts an operation and waits for it. */
+  run(start) {
+    return new Promise((resolve) => {
+      start(this.expect(resolve));
+    });
+  }
+
+  /** The native side has reported. */
+  finish(id, args = []) {
+    const done = this.#waiting.get(id);
+    this.drop(id);
+    done?.(...args);
+  }
+
+  /** Waits no longer. */
+  drop(id) {
+    this.#waiting.delete(id);
+    if (this.#waiting.size > 0) return;
+    clearInterval(this.#keepAlive);
+    this.#keepAlive = undefined;
+  }
+}
+
+module.exports = { Operations };

@@ -1,0 +1,367 @@
+//! Many threads use one service at random: every member of a room sees one order, the history's, and each socket's
+//! events are told in order. A failing run is repeated with `SEED=… cargo test`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Barrier},
+};
+
+use native_websocket_service::{
+    event::{Link, ServiceEvent},
+    hub::{Identity, Room, User},
+    packet::Packet,
+    server::runtime,
+    service::{ClientPacket, NewMessage, Service},
+};
+use parking_lot::Mutex;
+use serde_json::Value;
+use support::{Recorder, THREADS, config, random::Random};
+
+/// Threads that use the service at the same time.
+const WORKERS: usize = 6;
+/// Sockets of each thread; other threads act on them too.
+const SOCKETS: usize = 6;
+/// Calls of each thread.
+const STEPS: usize = 3_000;
+const ROOMS: usize = 4;
+
+/// A client that takes everything at once, and notes it.
+#[derive(Debug, Default)]
+struct Inbox {
+    packets: Mutex<Vec<Packet>>,
+    closed: Mutex<bool>,
+}
+
+impl Link for Inbox {
+    fn send(&self, packet: &Packet, _: bool) -> bool {
+        if !*self.closed.lock() {
+            self.packets.lock().push(packet.clone());
+        }
+        false
+    }
+
+    fn flush(&self) {}
+
+    fn is_busy(&self) -> bool {
+        false
+    }
+
+    fn close(&self, _: bool) {
+        *self.closed.lock() = true;
+    }
+
+    fn round_trip_us(&self) -> Option<u32> {
+        None
+    }
+}
+
+struct Stage {
+    service: Arc<Service>,
+    recorder: Arc<Recorder>,
+    inboxes: Mutex<HashMap<String, Arc<Inbox>>>,
+    /// Rooms that exist or did.
+    rooms: Mutex<Vec<Arc<Room>>>,
+    /// Sockets that are connected or were.
+    users: Mutex<Vec<Arc<User>>>,
+}
+
+impl Stage {
+    fn set() -> Arc<Self> {
+        let recorder = Arc::new(Recorder::default());
+        let service = Service::new(config(), recorder.clone(), &runtime(THREADS).unwrap());
+        let service = Arc::new(service);
+        let rooms = (0..ROOMS).map(|index| service.create_room(&index.to_string(), "default"));
+        Arc::new(Self {
+            rooms: Mutex::new(rooms.collect()),
+            recorder,
+            inboxes: Mutex::default(),
+            users: Mutex::default(),
+            service,
+        })
+    }
+
+    fn connect(&self, person: &str) -> Arc<User> {
+        let inbox = Arc::new(Inbox::default());
+        let key = self.service.next_key();
+        let user = Arc::new(User::new(key, &format!("socket-{key}"), inbox.clone(), "{}".into(), 0));
+        user.identify(Identity::new(person, None));
+        self.inboxes.lock().insert(user.id().to_owned(), inbox);
+        self.service.register(&user).unwrap();
+        self.users.lock().push(user.clone());
+        user
+    }
+
+    fn any_room(&self, random: &mut Random) -> Arc<Room> {
+        random.pick(&self.rooms.lock()).clone()
+    }
+
+    fn any_user(&self, random: &mut Random) -> Option<Arc<User>> {
+        let users = self.users.lock();
+        (!users.is_empty()).then(|| random.pick(&users).clone())
+    }
+
+    fn client(&self, user: &Arc<User>, args: &str) {
+        let packet = ClientPacket {
+            args,
+            attachments: Vec::new(),
+            id: None,
+        };
+        self.service.client_event(user, packet).unwrap();
+    }
+
+    /// Ends every socket and waits until everything has been delivered.
+    fn clear(&self) {
+        for user in self.service.hub.users() {
+            self.service.disconnect(&user, "end", true);
+        }
+        self.flush();
+    }
+
+    fn flush(&self) {
+        let flushed = self.service.fanout().flushed();
+        runtime(THREADS).unwrap().block_on(async {
+            tokio::time::timeout(support::PATIENCE, flushed)
+                .await
+                .expect("deliveries end");
+        });
+    }
+
+    /// Ids of the messages of each room, in the order told to JavaScript.
+    fn told(&self) -> HashMap<String, Vec<String>> {
+        let mut told: HashMap<String, Vec<String>> = HashMap::new();
+        for event in self.recorder.events() {
+            if let ServiceEvent::Message(room, message) = event {
+                told.entry(room.info.id.to_string())
+                    .or_default()
+                    .push(id_of(message.json()));
+            }
+        }
+        told
+    }
+
+    /// Ids of the messages of each room that a socket received, in order.
+    fn received(&self, socket: &str) -> HashMap<String, Vec<String>> {
+        let mut received: HashMap<String, Vec<String>> = HashMap::new();
+        for packet in self.inboxes.lock()[socket].packets.lock().iter() {
+            let args: Value = serde_json::from_str(packet.args()).unwrap();
+            if args[0] == "message" {
+                let room = args[1]["roomId"].as_str().unwrap().to_owned();
+                let id = args[1]["id"].as_str().unwrap().to_owned();
+                received.entry(room).or_default().push(id);
+            }
+        }
+        received
+    }
+}
+
+fn id_of(message: &str) -> String {
+    let message: Value = serde_json::from_str(message).unwrap();
+    message["id"].as_str().unwrap().to_owned()
+}
+
+fn step(stage: &Stage, random: &mut Random, own: &mut Vec<Arc<User>>, person: &str) {
+    let service = &stage.service;
+    let room = stage.any_room(random);
+    let room_id = room.info.id.to_string();
+    let Some(user) = (if random.below(4) == 0 {
+        stage.any_user(random)
+    } else {
+        own.last().cloned()
+    }) else {
+        return own.push(stage.connect(person));
+    };
+    match random.below(100) {
+        0..=39 => {
+            let message = format!("[\"message\",{{\"roomId\":\"{room_id}\",\"content\":\"x\"}}]");
+            stage.client(&user, &message);
+        }
+        40..=54 => {
+            let message = NewMessage {
+                author: "\"userId\":\"server\"",
+                content: "\"y\"",
+                kind: Default::default(),
+                metadata: None,
+                attachments: Vec::new(),
+            };
+            let _ = service.send_message(&room_id, message);
+        }
+        55..=69 => {
+            let _ = service.join_room(user.id(), &room_id);
+        }
+        70..=79 => service.leave_room(user.id(), &room_id),
+        80..=83 => {
+            let typing = format!("[\"typing\",{{\"roomId\":\"{room_id}\",\"isTyping\":true}}]");
+            stage.client(&user, &typing);
+        }
+        84..=93 => {
+            if own.len() < SOCKETS {
+                own.push(stage.connect(person));
+            }
+        }
+        94..=96 if !own.is_empty() => {
+            let user = own.swap_remove(random.below(own.len()));
+            service.disconnect(&user, "random", true);
+        }
+        97 => {
+            // Of other threads too, and perhaps in the middle of their coming.
+            service.disconnect_user(person, "random");
+        }
+        98 => {
+            service.delete_room(&room_id);
+            let replacement = service.create_room("again", "default");
+            stage.rooms.lock().push(replacement);
+        }
+        _ if own.is_empty() => own.push(stage.connect(person)),
+        _ => own.rotate_left(1),
+    }
+}
+
+fn run(stage: &Arc<Stage>, seed: u64) {
+    let start = Arc::new(Barrier::new(WORKERS));
+    let workers = (0..WORKERS).map(|worker| {
+        let (stage, start) = (stage.clone(), start.clone());
+        std::thread::spawn(move || {
+            let mut random = Random::new(seed + worker as u64);
+            let mut own = Vec::new();
+            start.wait();
+            for _ in 0..STEPS {
+                step(&stage, &mut random, &mut own, &format!("person-{}", worker / 2));
+            }
+        })
+    });
+    for worker in workers.collect::<Vec<_>>() {
+        worker.join().unwrap();
+    }
+}
+
+/// Positions of what was received among what was told: rising, and without a gap but where the socket was away.
+fn assert_in_order(received: &[String], told: &[String], absences: usize, what: &str) {
+    let place: HashMap<&str, usize> = told.iter().enumerate().map(|(at, id)| (id.as_str(), at)).collect();
+    let places: Vec<_> = received.iter().map(|id| place[id.as_str()]).collect();
+    assert!(places.is_sorted_by(|one, next| one < next), "{what}: {places:?}");
+    let gaps = places.windows(2).filter(|pair| pair[0] + 1 != pair[1]).count();
+    assert!(gaps <= absences, "{what}: {gaps} gaps, {absences} absences: {places:?}");
+}
+
+#[test]
+fn every_member_sees_the_order_of_history_whatever_others_do() {
+    let seed = Random::seed();
+    let stage = Stage::set();
+    // These stay in the first room, which is never deleted, from before the first message.
+    let first = stage.service.create_room("first", "default");
+    let constant: Vec<_> = (0..5)
+        .map(|index| stage.connect(&format!("constant-{index}")))
+        .collect();
+    for user in &constant {
+        stage.service.join_room(user.id(), &first.info.id).unwrap();
+    }
+    stage.users.lock().clear();
+    let sending = std::thread::spawn({
+        let (stage, first) = (stage.clone(), first.clone());
+        let authors = constant.clone();
+        move || {
+            for number in 0..2_000 {
+                let author: &Arc<User> = &authors[number % authors.len()];
+                let message = format!(
+                    "[\"message\",{{\"roomId\":\"{}\",\"content\":\"{number}\"}}]",
+                    first.info.id
+                );
+                stage.client(author, &message);
+                if number % 3 == 0 {
+                    let _ = stage
+                        .any_user(&mut Random::new(number as u64))
+                        .map(|user| stage.service.join_room(user.id(), &first.info.id));
+                }
+            }
+        }
+    });
+    run(&stage, seed);
+    sending.join().unwrap();
+    stage.flush();
+
+    let told = stage.told();
+    let history = stage.service.messages(&first.info.id, usize::MAX, 0);
+    let history: Vec<_> = history.iter().rev().map(|message| id_of(message.json())).collect();
+    assert_eq!(told[first.info.id.as_ref()], history);
+    for user in &constant {
+        assert_eq!(
+            stage.received(user.id())[first.info.id.as_ref()],
+            history,
+            "{}",
+            user.id()
+        );
+    }
+    for room in stage.service.hub.rooms(None) {
+        let messages = stage.service.messages(&room.info.id, usize::MAX, 0);
+        let messages: Vec<_> = messages.iter().rev().map(|message| id_of(message.json())).collect();
+        assert_eq!(told.get(room.info.id.as_ref()).cloned().unwrap_or_default(), messages);
+        assert_suffixes(&stage, &room, &messages);
+    }
+    let mut away: HashMap<(String, String), usize> = HashMap::new();
+    for event in stage.recorder.events() {
+        if let ServiceEvent::RoomLeave(user, room) = event {
+            *away
+                .entry((user.id().to_owned(), room.info.id.to_string()))
+                .or_default() += 1;
+        }
+    }
+    let sockets: Vec<_> = stage.inboxes.lock().keys().cloned().collect();
+    for socket in sockets {
+        for (room, received) in stage.received(&socket) {
+            let absences = away.get(&(socket.clone(), room.clone())).copied().unwrap_or(0);
+            assert_in_order(&received, &told[&room], absences, &format!("{socket} in {room}"));
+        }
+    }
+    stage.clear();
+    assert!(stage.service.hub.is_clean());
+}
+
+/// Who is in a room that has messages since its last joining has received exactly those.
+fn assert_suffixes(stage: &Stage, room: &Arc<Room>, messages: &[String]) {
+    let mut since: HashMap<String, usize> = HashMap::new();
+    let mut count = 0;
+    for event in stage.recorder.events() {
+        match event {
+            ServiceEvent::Message(at, _) if Arc::ptr_eq(&at, room) => count += 1,
+            ServiceEvent::RoomJoin(user, at) if Arc::ptr_eq(&at, room) => {
+                since.insert(user.id().to_owned(), count);
+            }
+            _ => {}
+        }
+    }
+    for user in room.state().members.in_order() {
+        let joined_at = since[user.id()];
+        let received = stage
+            .received(user.id())
+            .remove(room.info.id.as_ref())
+            .unwrap_or_default();
+        let suffix = &messages[joined_at..];
+        assert!(received.ends_with(suffix), "{} in {}", user.id(), room.info.id);
+    }
+}
+
+#[test]
+fn each_connection_has_one_disconnect_and_leaves_nothing_behind() {
+    let seed = Random::seed();
+    let stage = Stage::set();
+    run(&stage, seed);
+    stage.clear();
+    assert!(stage.service.hub.is_clean());
+    let (mut connected, mut gone) = (Vec::new(), HashSet::new());
+    for event in stage.recorder.events() {
+        match event {
+            ServiceEvent::Connection(user) => connected.push(user.key()),
+            ServiceEvent::Disconnect(user, ..) => assert!(gone.insert(user.key()), "{} twice", user.id()),
+            _ => {}
+        }
+    }
+    assert_eq!(connected.len(), gone.len());
+    assert!(connected.iter().all(|key| gone.contains(key)));
+    for user in stage.users.lock().iter() {
+        assert!(!user.is_connected());
+        assert_eq!(stage.service.socket_rooms(user), Vec::<String>::new());
+    }
+}

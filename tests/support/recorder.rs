@@ -1,0 +1,203 @@
+//! What the service told, in order.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use native_websocket_service::{
+    event::{EventKind, EventSink, ServiceEvent},
+    hub::User,
+    service::{Admitted, Refusal, Service},
+};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::within;
+
+/// What happens to clients that ask to be let in, once the service admits by its sink.
+#[derive(Debug, Default)]
+pub enum Admissions {
+    #[default]
+    Accept,
+    Refuse(Refusal),
+    /// Nobody answers.
+    Ignore,
+}
+
+/// What a listener of `connection` does.
+type Listener = Box<dyn Fn(&Service, &Arc<User>) + Send>;
+
+/// Plays JavaScript's part: listens to every event, and says when `connection` was heard.
+pub struct Recorder {
+    events: Mutex<Vec<ServiceEvent>>,
+    changed: Notify,
+    wanted: AtomicU32,
+    service: OnceLock<Weak<Service>>,
+    pub admissions: Mutex<Admissions>,
+    pub listener: Mutex<Option<Listener>>,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self {
+            events: Mutex::default(),
+            changed: Notify::new(),
+            wanted: AtomicU32::new(u32::MAX),
+            service: OnceLock::new(),
+            admissions: Mutex::default(),
+            listener: Mutex::default(),
+        }
+    }
+}
+
+impl EventSink for Recorder {
+    fn poll_ready(&self, _: &std::task::Context<'_>) -> std::task::Poll<()> {
+        std::task::Poll::Ready(())
+    }
+
+    fn wants(&self, kind: EventKind) -> bool {
+        self.wanted.load(Ordering::Relaxed) & kind as u32 != 0
+    }
+
+    fn emit(&self, event: ServiceEvent) {
+        let heard = match &event {
+            ServiceEvent::Connection(user) | ServiceEvent::Admission(user) => Some(user.clone()),
+            _ => None,
+        };
+        let admission = matches!(event, ServiceEvent::Admission(_));
+        self.events.lock().push(event);
+        self.changed.notify_waiters();
+        let service = self.service.get().and_then(Weak::upgrade);
+        if let (Some(user), Some(service)) = (heard, service) {
+            if admission {
+                self.decide(&service, &user);
+            } else {
+                if let Some(listener) = &*self.listener.lock() {
+                    listener(&service, &user);
+                }
+                service.introduced(&user);
+            }
+        }
+    }
+}
+
+impl Recorder {
+    pub fn serve(&self, service: &Arc<Service>) {
+        let _ = self.service.set(Arc::downgrade(service));
+    }
+
+    /// Stops listening to events of a kind.
+    pub fn ignore(&self, kind: EventKind) {
+        self.wanted.fetch_and(!(kind as u32), Ordering::Relaxed);
+    }
+
+    fn decide(&self, service: &Service, user: &User) {
+        let decision = match &*self.admissions.lock() {
+            Admissions::Accept => Ok(Admitted::default()),
+            Admissions::Refuse(refusal) => Err(refusal.clone()),
+            Admissions::Ignore => return,
+        };
+        service.decide(user.key(), decision);
+    }
+
+    pub fn events(&self) -> Vec<ServiceEvent> {
+        self.events.lock().clone()
+    }
+
+    /// Waits for an event, also one that came already.
+    pub async fn wait<R>(&self, what: &str, find: impl Fn(&ServiceEvent) -> Option<R>) -> R {
+        within(what, async {
+            loop {
+                let changed = self.changed.notified();
+                if let Some(found) = self.events.lock().iter().find_map(&find) {
+                    return found;
+                }
+                changed.await;
+            }
+        })
+        .await
+    }
+
+    /// The reason of a socket's `disconnect`.
+    pub async fn disconnected(&self, socket: &str) -> String {
+        self.wait("disconnect", |event| match event {
+            ServiceEvent::Disconnect(user, reason, _) if user.id() == socket => Some(reason.to_string()),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The numbers of a client's `["own", n]` events.
+    pub fn own_events(&self, socket: &str) -> Vec<u64> {
+        let events = self.events.lock();
+        let numbers = events.iter().filter_map(|event| match event {
+            ServiceEvent::Client { user, args, .. } if user.id() == socket => std::str::from_utf8(args)
+                .ok()?
+                .strip_prefix("[\"own\",")?
+                .strip_suffix(']')?
+                .parse()
+                .ok(),
+            _ => None,
+        });
+        numbers.collect()
+    }
+
+    fn take_admission(&self) -> Option<Arc<User>> {
+        let mut events = self.events.lock();
+        let at = events
+            .iter()
+            .position(|event| matches!(event, ServiceEvent::Admission(_)))?;
+        match events.remove(at) {
+            ServiceEvent::Admission(user) => Some(user),
+            _ => None,
+        }
+    }
+
+    /// As [`Recorder::admission`], each one once.
+    pub async fn next_admission(&self) -> Arc<User> {
+        within("admission", async {
+            loop {
+                let changed = self.changed.notified();
+                if let Some(user) = self.take_admission() {
+                    return user;
+                }
+                changed.await;
+            }
+        })
+        .await
+    }
+
+    /// The user of a client that asks to be let in.
+    pub async fn admission(&self) -> Arc<User> {
+        self.wait("admission", |event| match event {
+            ServiceEvent::Admission(user) => Some(user.clone()),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Each socket: one `connection`, then its events, then one `disconnect`. Nothing before or after.
+    pub fn assert_balanced(&self) {
+        let mut open: HashMap<u64, bool> = HashMap::new();
+        for event in self.events.lock().iter() {
+            match event {
+                ServiceEvent::Connection(user) => {
+                    assert_eq!(open.insert(user.key(), true), None, "connected twice: {}", user.id());
+                }
+                ServiceEvent::Disconnect(user, ..) => {
+                    let was = open.insert(user.key(), false);
+                    assert_eq!(was, Some(true), "disconnect out of order: {}", user.id());
+                }
+                ServiceEvent::RoomJoin(user, _) | ServiceEvent::RoomLeave(user, _) | ServiceEvent::Typing(user, ..) => {
+                    assert_eq!(open.get(&user.key()), Some(&true), "out of order: {event:?}");
+                }
+                _ => {}
+            }
+        }
+        assert!(open.values().all(|open| !open), "a connection without its disconnect");
+    }
+}

@@ -1,0 +1,202 @@
+//! Moving from long-polling to WebSocket: nothing is lost, repeated or overtaken, and a failed attempt costs nothing.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::{sync::Arc, time::Duration};
+
+use support::{Client, Polling, TestServer, Ws, config, event, number, random::Random, within};
+use tokio::task::JoinSet;
+
+/// Sessions of a stress test.
+const SESSIONS: usize = 400;
+/// Sessions at one time.
+const AT_ONCE: usize = 8;
+/// Numbered packets in each direction.
+const NUMBERS: u64 = 200;
+
+/// A polling session in the default namespace, and its socket's id.
+async fn polling(server: &TestServer) -> (Polling, String) {
+    let (Client::Polling(polling), id) = Client::polling(server.address).await else {
+        unreachable!()
+    };
+    (polling, id)
+}
+
+/// Upgrades as `engine.io-client` does: probes while it polls, lets the last poll end, then switches.
+async fn upgrade(polling: &Polling, bridged: bool, received: &mut Vec<String>) -> Ws {
+    let open_poll = tokio::spawn({
+        let polling = polling.clone();
+        async move { polling.get().await }
+    });
+    let mut ws = Ws::open(polling.address, Some(&polling.sid), bridged).await;
+    ws.send("2probe").await;
+    assert_eq!(ws.packet().await.unwrap(), "3probe");
+    let (status, body) = within("the end of the last poll", open_poll).await.unwrap();
+    assert_eq!(status, 200, "{body}");
+    received.extend(body.split('\u{1e}').filter(|packet| *packet != "6").map(str::to_owned));
+    ws.send("5").await;
+    ws
+}
+
+/// The numbers of the packets, heartbeats left out.
+fn numbers(packets: &[String]) -> Vec<u64> {
+    packets
+        .iter()
+        .filter(|packet| *packet != "2")
+        .map(|packet| number(packet))
+        .collect()
+}
+
+async fn migrate(server: Arc<TestServer>, seed: u64) {
+    let mut random = Random::new(seed);
+    let (mut client, id) = polling(&server).await;
+    let user = server.user(&id);
+    user.set_interest(|interest| interest.any = true);
+    let sender = tokio::spawn({
+        let (server, id, pause) = (server.clone(), id.clone(), random.below(40));
+        async move {
+            for number in 0..NUMBERS {
+                server.count_to(&id, number..number + 1);
+                if pause > 0 && number % (pause as u64) == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            server.service().emit_to_socket(&id, event("[\"end\"]"), false);
+        }
+    });
+    let mut received = Vec::new();
+    // Some polls before the upgrade, some after the server is done.
+    for _ in 0..random.below(3) {
+        received.push(client.packet().await.unwrap());
+    }
+    if received.iter().all(|packet| packet != "42[\"end\"]") {
+        while let Some(packet) = client.take_received() {
+            received.push(packet);
+        }
+    }
+    let half = NUMBERS / 2;
+    let own = |range: std::ops::Range<u64>| range.map(|number| format!("42[\"own\",{number}]")).collect::<Vec<_>>();
+    client.send(&own(0..half).join("\u{1e}")).await;
+    let mut ws = upgrade(&client, random.below(2) == 0, &mut received).await;
+    for packet in own(half..NUMBERS) {
+        ws.send(packet).await;
+    }
+    while received.last().is_none_or(|packet| packet != "42[\"end\"]") {
+        received.push(ws.packet().await.expect("an open stream"));
+    }
+    received.pop();
+    assert_eq!(numbers(&received), (0..NUMBERS).collect::<Vec<_>>(), "SEED={seed}");
+    // Comes after them, so that all of them have been handled.
+    ws.send("420[\"room:leave\",{\"roomId\":\"x\"}]").await;
+    assert!(ws.packet().await.unwrap().starts_with("430["));
+    let heard = server.recorder.own_events(&id);
+    assert_eq!(heard, (0..NUMBERS).collect::<Vec<_>>(), "SEED={seed}");
+    within("the sender", sender).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_message_arrives_once_and_in_order_while_clients_upgrade() {
+    let seed = Random::seed();
+    let server = Arc::new(TestServer::start(config()));
+    let mut running = JoinSet::new();
+    for session in 0..SESSIONS {
+        if running.len() == AT_ONCE {
+            running.join_next().await.unwrap().unwrap();
+        }
+        running.spawn(migrate(server.clone(), seed + session as u64));
+    }
+    while let Some(ended) = running.join_next().await {
+        ended.unwrap();
+    }
+    Arc::into_inner(server).unwrap().end().await;
+}
+
+#[tokio::test]
+async fn a_probe_that_ends_leaves_the_session_polling() {
+    let server = TestServer::start(config());
+    let (mut client, id) = polling(&server).await;
+    for (index, steps) in [&[][..], &["2probe"], &["2probe", "nonsense"], &["nonsense"]]
+        .into_iter()
+        .enumerate()
+    {
+        for bridged in [false, true] {
+            let mut ws = Ws::open(server.address, Some(&client.sid), bridged).await;
+            for step in steps {
+                ws.send(*step).await;
+            }
+            if steps.first() == Some(&"2probe") {
+                assert_eq!(ws.packet().await.unwrap(), "3probe");
+            }
+            if steps.contains(&"nonsense") {
+                assert_eq!(ws.packet().await, None);
+            }
+            drop(ws);
+            let base = index as u64 * 100 + u64::from(bridged) * 10;
+            server.count_to(&id, base..base + 3);
+            for expected in base..base + 3 {
+                assert_eq!(number(&client.packet().await.unwrap()), expected);
+            }
+        }
+    }
+    assert_upgrade_works(&server, client, &id).await;
+    server.end().await;
+}
+
+/// The session can be upgraded after all, and works after that.
+async fn assert_upgrade_works(server: &TestServer, client: Polling, id: &str) {
+    let mut received = Vec::new();
+    let mut ws = upgrade(&client, false, &mut received).await;
+    server.count_to(id, 0..10);
+    while received.len() < 10 {
+        received.push(ws.packet().await.expect("an open stream"));
+    }
+    assert_eq!(numbers(&received), (0..10).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_probe_that_never_comes_ends_at_the_upgrade_timeout() {
+    let mut config = config();
+    config.upgrade_timeout = Duration::from_millis(50);
+    let server = TestServer::start(config);
+    let (mut client, id) = polling(&server).await;
+    for bridged in [false, true] {
+        let mut ws = Ws::open(server.address, Some(&client.sid), bridged).await;
+        assert_eq!(ws.packet().await, None);
+        server.count_to(&id, 0..3);
+        for expected in 0..3 {
+            assert_eq!(number(&client.packet().await.unwrap()), expected);
+        }
+    }
+    client.send("1").await;
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_socket_disconnected_during_its_upgrade_gets_what_was_sent_before() {
+    let server = TestServer::start(config());
+    for _ in 0..4 {
+        let (client, id) = polling(&server).await;
+        let mut received = Vec::new();
+        let mut ws = upgrade(&client, false, &mut received).await;
+        server.count_to(&id, 0..50);
+        server.service().disconnect(&server.user(&id), "bye", true);
+        received.extend(ws.rest().await);
+        assert_eq!(received.pop().as_deref(), Some("41"));
+        assert_eq!(numbers(&received), (0..50).collect::<Vec<_>>());
+    }
+    server.end().await;
+}
+
+#[tokio::test]
+async fn an_upgraded_session_no_longer_polls() {
+    let server = TestServer::start(config());
+    let (client, id) = polling(&server).await;
+    let mut ws = upgrade(&client, false, &mut Vec::new()).await;
+    ws.send("420[\"room:leave\",{\"roomId\":\"x\"}]").await;
+    assert!(ws.packet().await.unwrap().starts_with("430["));
+    assert_eq!(client.get().await.0, 400);
+    drop(ws);
+    server.recorder.disconnected(&id).await;
+    server.end().await;
+}
