@@ -85,7 +85,7 @@ pub enum ServiceEvent {
 pub trait EventSink: Send + Sync {
     /// Whether events of this kind have a listener.
     fn wants(&self, kind: EventKind) -> bool;
-    /// Takes an event; never blocks.
+    /// Takes an event; never blocks, and never calls back into the service, whose locks may be held.
     fn emit(&self, event: ServiceEvent);
     /// Ready while what waits is within bounds; otherwise the reader of a client is woken when it is.
     fn poll_ready(&self, context: &Context<'_>) -> Poll<()>;

@@ -131,7 +131,7 @@ async fn what_was_sent_before_a_disconnect_arrives_before_the_farewell() {
 #[tokio::test]
 async fn what_a_listener_of_connection_sends_comes_after_the_answer_to_connect() {
     let server = TestServer::start(config());
-    *server.recorder.listener.lock() = Some(Box::new(|service, user| {
+    *server.recorder.listener.lock() = Some(std::sync::Arc::new(|service: &_, user: &_| {
         for number in 0..5 {
             service.send_to(user, event(&format!("[\"n\",{number}]")), false);
         }

@@ -196,7 +196,11 @@ fn step(stage: &Stage, random: &mut Random, own: &mut Vec<Arc<User>>, person: &s
             let typing = format!("[\"typing\",{{\"roomId\":\"{room_id}\",\"isTyping\":true}}]");
             stage.client(&user, &typing);
         }
-        84..=93 => {
+        84..=86 => {
+            let _ = service.socket_join(&user, "plain");
+        }
+        87..=88 => service.socket_leave(&user, "plain"),
+        89..=93 => {
             if own.len() < SOCKETS {
                 own.push(stage.connect(person));
             }
@@ -364,4 +368,13 @@ fn each_connection_has_one_disconnect_and_leaves_nothing_behind() {
         assert!(!user.is_connected());
         assert_eq!(stage.service.socket_rooms(user), Vec::<String>::new());
     }
+}
+
+#[test]
+fn events_of_each_socket_are_told_in_order() {
+    let seed = Random::seed();
+    let stage = Stage::set();
+    run(&stage, seed);
+    stage.clear();
+    stage.recorder.assert_balanced();
 }

@@ -240,11 +240,6 @@ impl Connection {
         }
     }
 
-    /// Whether the server disconnected the client while packets were held.
-    pub(super) fn has_farewell(&self) -> bool {
-        self.outbox.lock().farewell.is_some()
-    }
-
     /// Bytes that still wait for the client.
     pub(super) fn waiting(&self) -> usize {
         let outbox = self.outbox.lock();

@@ -232,8 +232,8 @@ impl Session {
         };
         let early = std::mem::take(early);
         let Some(user) = inner.user.clone() else { return };
-        if self.connection.has_farewell() {
-            // Disconnected by the server before the answer could leave: the answer, what was sent, and goodbye.
+        if !user.is_connected() {
+            // Disconnected by the server before the answer could leave: the answer, what was sent, then goodbye.
             inner.state = SessionState::Left;
             inner.user = None;
             drop(inner);

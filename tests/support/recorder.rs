@@ -29,7 +29,7 @@ pub enum Admissions {
 }
 
 /// What a listener of `connection` does.
-type Listener = Box<dyn Fn(&Service, &Arc<User>) + Send>;
+type Listener = Arc<dyn Fn(&Service, &Arc<User>) + Send + Sync>;
 
 /// Plays JavaScript's part: listens to every event, and says when `connection` was heard.
 pub struct Recorder {
@@ -76,10 +76,14 @@ impl EventSink for Recorder {
             if admission {
                 self.decide(&service, &user);
             } else {
-                if let Some(listener) = &*self.listener.lock() {
-                    listener(&service, &user);
-                }
-                service.introduced(&user);
+                let listener = self.listener.lock().clone();
+                // On a thread of its own, as JavaScript is: a sink never calls back into the service.
+                std::thread::spawn(move || {
+                    if let Some(listener) = listener {
+                        listener(&service, &user);
+                    }
+                    service.introduced(&user);
+                });
             }
         }
     }

@@ -1,0 +1,368 @@
+//! Failing tests of bugs found.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod support;
+use bytes::Bytes;
+use native_websocket_service::{
+    event::{EventKind, EventSink, Link, ServiceEvent},
+    hub::{Identity, User},
+    packet::Packet,
+    server::runtime,
+    service::Service,
+    transport::{ByteSink, Carrier, Head, Source},
+};
+use parking_lot::Mutex;
+use serde_json::Value;
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::{Duration, Instant};
+use support::{Admissions, Client, Polling, TestServer, Ws, event, number, random::Random, until, within};
+use support::{Recorder, config};
+use tokio::net::TcpStream;
+
+#[derive(Debug)]
+struct Nowhere;
+impl Link for Nowhere {
+    fn send(&self, _: &Packet, _: bool) -> bool {
+        false
+    }
+    fn flush(&self) {}
+    fn is_busy(&self) -> bool {
+        false
+    }
+    fn close(&self, _: bool) {}
+    fn round_trip_us(&self) -> Option<u32> {
+        None
+    }
+}
+
+fn user(service: &Service, person: &str) -> Arc<User> {
+    let key = service.next_key();
+    let user = Arc::new(User::new(
+        key,
+        &format!("socket-{key}"),
+        Arc::new(Nowhere),
+        "{}".into(),
+        0,
+    ));
+    user.identify(Identity::new(person, None));
+    user
+}
+
+#[test]
+fn a_socket_that_is_gone_creates_no_plain_room() {
+    let service = Service::new(config(), Arc::new(Recorder::default()), &runtime(4).unwrap());
+    let user = user(&service, "p");
+    service.register(&user).unwrap();
+    service.unregister(&user, "gone");
+    assert!(service.socket_join(&user, "plain").is_err());
+    assert!(service.hub.plain_room("plain").is_none());
+    assert!(service.hub.is_clean());
+}
+
+/// Disconnects the user from another thread while `connection` is being told.
+#[derive(Default)]
+struct Racing {
+    service: OnceLock<Arc<Service>>,
+    told: Mutex<Vec<&'static str>>,
+}
+impl EventSink for Racing {
+    fn poll_ready(&self, _: &std::task::Context<'_>) -> std::task::Poll<()> {
+        std::task::Poll::Ready(())
+    }
+
+    fn wants(&self, _: EventKind) -> bool {
+        true
+    }
+    fn emit(&self, event: ServiceEvent) {
+        match event {
+            ServiceEvent::Connection(user) => {
+                let service = self.service.get().unwrap().clone();
+                let (done, end) = mpsc::channel();
+                std::thread::spawn(move || {
+                    service.disconnect_user(user.user_id(), "kicked");
+                    let _ = done.send(());
+                });
+                // A service that keeps the order makes the other thread wait.
+                let _ = end.recv_timeout(Duration::from_millis(200));
+                self.told.lock().push("connection");
+            }
+            ServiceEvent::Disconnect(..) => self.told.lock().push("disconnect"),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn connection_is_told_before_disconnect() {
+    let sink = Arc::new(Racing::default());
+    let service = Arc::new(Service::new(config(), sink.clone(), &runtime(4).unwrap()));
+    let _ = sink.service.set(service.clone());
+    service.register(&user(&service, "p")).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while sink.told.lock().len() < 2 && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    assert_eq!(*sink.told.lock(), ["connection", "disconnect"]);
+}
+
+#[test]
+fn room_leave_is_told_before_disconnect() {
+    let recorder = Arc::new(Recorder::default());
+    let service = Arc::new(Service::new(config(), recorder.clone(), &runtime(4).unwrap()));
+    let user = user(&service, "p");
+    service.register(&user).unwrap();
+    let room = service.create_room("r", "default");
+    service.join_room(user.id(), &room.info.id).unwrap();
+    let state = room.state();
+    let (one, other) = std::thread::scope(|scope| {
+        let leaving = scope.spawn(|| service.leave_room(user.id(), &room.info.id));
+        // Wait until the leaving thread stands before the room's lock (listed no more, or the socket's lock is held).
+        std::thread::sleep(Duration::from_millis(200));
+        let ending = scope.spawn(|| service.unregister(&user, "gone"));
+        std::thread::sleep(Duration::from_millis(200));
+        drop(state);
+        (leaving.join().is_ok(), ending.join().is_ok())
+    });
+    assert!(one && other);
+    recorder.assert_balanced();
+}
+
+#[test]
+fn a_typing_event_of_a_departing_socket_is_not_told_after_disconnect() {
+    let mut config = config();
+    config.require_membership = false;
+    let recorder = Arc::new(Recorder::default());
+    let service = Arc::new(Service::new(config, recorder.clone(), &runtime(4).unwrap()));
+    let user = user(&service, "p");
+    service.register(&user).unwrap();
+    let room = service.create_room("r", "default");
+    let state = room.state();
+    std::thread::scope(|scope| {
+        let typing = scope.spawn(|| {
+            let args = format!("[\"typing\",{{\"roomId\":\"{}\",\"isTyping\":true}}]", room.info.id);
+            service.client_event(
+                &user,
+                native_websocket_service::service::ClientPacket {
+                    args: &args,
+                    attachments: vec![],
+                    id: None,
+                },
+            )
+        });
+        std::thread::sleep(Duration::from_millis(200));
+        let ending = scope.spawn(|| service.unregister(&user, "gone"));
+        std::thread::sleep(Duration::from_millis(200));
+        drop(state);
+        typing.join().unwrap().unwrap();
+        ending.join().unwrap();
+    });
+    recorder.assert_balanced();
+}
+
+#[tokio::test]
+async fn packets_for_a_socket_that_left_do_not_reach_its_successor() {
+    let server = support::TestServer::start(config());
+    for (mut client, first) in support::Client::each(server.address).await {
+        let old = server.user(&first);
+        client.send("41").await;
+        server.recorder.disconnected(&first).await;
+        let second = client.connect().await;
+        server.service().send_to(&old, support::event("[\"stale\"]"), false);
+        server
+            .service()
+            .emit_to_socket(&second, support::event("[\"fresh\"]"), false);
+        assert_eq!(client.packet().await.unwrap(), "42[\"fresh\"]");
+        client.close().await;
+    }
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_listener_of_connection_may_disconnect_the_client() {
+    for transport in [false, true] {
+        let server = TestServer::start(config());
+        *server.recorder.listener.lock() = Some(std::sync::Arc::new(move |service: &_, user: &_| {
+            for number in 0..5 {
+                service.send_to(user, event(&format!("[\"n\",{number}]")), false);
+            }
+            service.disconnect(user, "kicked", transport);
+        }));
+        let clients = [
+            Client::Ws(Box::new(Ws::handshake(server.address).await)),
+            Client::Polling(Polling::handshake(server.address).await),
+        ];
+        for mut client in clients {
+            let id = client.connect().await;
+            assert_eq!(id.len(), 20, "the session's own id was told");
+            for number in 0..5 {
+                assert_eq!(support::number(&client.packet().await.unwrap()), number);
+            }
+            assert_eq!(client.packet().await.unwrap(), "41");
+            assert_eq!(server.recorder.disconnected(&id).await, "kicked");
+            if transport {
+                assert_eq!(client.packet().await, None);
+            } else {
+                client.close().await;
+            }
+        }
+        server.end().await;
+    }
+}
+
+/// A polling session in the default namespace, and its socket's id.
+async fn polling(server: &TestServer) -> (Polling, String) {
+    let (Client::Polling(polling), id) = Client::polling(server.address).await else {
+        unreachable!()
+    };
+    (polling, id)
+}
+
+/// Upgrades as `engine.io-client` does: probes while it polls, lets the last poll end, then switches.
+async fn upgrade(polling: &Polling, bridged: bool, received: &mut Vec<String>) -> Ws {
+    let open_poll = tokio::spawn({
+        let polling = polling.clone();
+        async move { polling.get().await }
+    });
+    let mut ws = Ws::open(polling.address, Some(&polling.sid), bridged).await;
+    ws.send("2probe").await;
+    assert_eq!(ws.packet().await.unwrap(), "3probe");
+    let (status, body) = within("the end of the last poll", open_poll).await.unwrap();
+    assert_eq!(status, 200, "{body}");
+    received.extend(body.split('\u{1e}').filter(|packet| *packet != "6").map(str::to_owned));
+    ws.send("5").await;
+    ws
+}
+
+#[tokio::test]
+async fn an_answer_to_connect_that_comes_during_the_upgrade_finds_its_way() {
+    let seed = Random::seed();
+    let mut config = config();
+    // Far less than what is sent below: bytes that were never taken off the account would end the session.
+    config.limits.max_queued_bytes = 20_000;
+    let server = TestServer::start(config);
+    server.service().set_admits(true);
+    *server.recorder.admissions.lock() = Admissions::Ignore;
+    for session in 0..200 {
+        let mut random = Random::new(seed + session);
+        let client = Polling::handshake(server.address).await;
+        client.send("40").await;
+        let asked = server.recorder.next_admission().await;
+        let decide = tokio::task::spawn_blocking({
+            let (service, key) = (server.service().clone(), asked.key());
+            let spins = random.below(2_000) * 500;
+            move || {
+                for _ in 0..spins {
+                    std::hint::spin_loop();
+                }
+                service.decide(key, Ok(Default::default()));
+            }
+        });
+        let mut received = Vec::new();
+        let mut ws = upgrade(&client, false, &mut received).await;
+        while received.is_empty() {
+            received.push(ws.packet().await.expect("an answer to CONNECT"));
+        }
+        assert!(received[0].contains(asked.id()), "{received:?}");
+        decide.await.unwrap();
+        until("the socket's registration", || {
+            server.service().hub.user(asked.id()).is_some()
+        })
+        .await;
+        let padding = "x".repeat(1_000);
+        for number in 0..50 {
+            let packet = event(&format!("[\"n\",{number},\"{padding}\"]"));
+            server.service().emit_to_socket(asked.id(), packet, false);
+            let packet = ws
+                .packet()
+                .await
+                .unwrap_or_else(|| panic!("closed at {number} of session {session}"));
+            let args: Value = serde_json::from_str(packet.strip_prefix("42").unwrap()).unwrap();
+            assert_eq!(args[1], number);
+        }
+        drop(ws);
+        server.recorder.disconnected(asked.id()).await;
+    }
+    server.end().await;
+}
+
+fn head(client: &Polling, transport: &str) -> Head {
+    let url = format!("/socket.io/?EIO=4&transport={transport}&sid={}", client.sid);
+    Head::new(&url, "{}", "127.0.0.1", false)
+}
+
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+/// Two ends of a connection.
+async fn pair() -> (TcpStream, TcpStream) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+    (near.unwrap(), far.unwrap().0)
+}
+
+#[tokio::test]
+async fn a_probe_whose_stream_is_reset_leaves_the_session_polling() {
+    let server = TestServer::start(config());
+    let (mut client, id) = polling(&server).await;
+    let (near, far) = pair().await;
+    socket2::SockRef::from(&near).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(near);
+    far.readable().await.unwrap();
+    let upgrade = server
+        .transport()
+        .upgrade("GET", &head(&client, "websocket"), Some(KEY), Some("13"), None)
+        .unwrap();
+    let far = Arc::new(far);
+    let (carrier, source) = (Carrier::Tcp(far.clone()), Source::Tcp(far));
+    server
+        .transport()
+        .attach(upgrade, head(&client, "websocket"), carrier, source, &[]);
+    // Accepted only when the attempt before is over.
+    drop(Ws::open(server.address, Some(&client.sid), false).await);
+    server.count_to(&id, 0..3);
+    for expected in 0..3 {
+        let packet = tokio::time::timeout(Duration::from_secs(2), client.packet()).await;
+        assert_eq!(number(&packet.expect("a packet").unwrap()), expected);
+    }
+    client.send("1").await;
+    server.end().await;
+}
+
+struct Stream(tokio::sync::mpsc::UnboundedSender<&'static str>);
+
+impl ByteSink for Stream {
+    fn write(&self, _: Bytes) {
+        let _ = self.0.send("write");
+    }
+
+    fn end(&self) {
+        let _ = self.0.send("end");
+    }
+
+    fn destroy(&self) {
+        let _ = self.0.send("destroy");
+    }
+}
+
+#[tokio::test]
+async fn a_second_stream_for_one_upgrade_is_closed() {
+    let server = TestServer::start(config());
+    let (client, _) = polling(&server).await;
+    let first = Ws::open(server.address, Some(&client.sid), false).await;
+    let upgrade = server
+        .transport()
+        .upgrade("GET", &head(&client, "websocket"), Some(KEY), Some("13"), None)
+        .unwrap();
+    let (calls, mut called) = tokio::sync::mpsc::unbounded_channel();
+    let (_chunks, incoming) = tokio::sync::mpsc::channel(1);
+    let carrier = Carrier::Bridge(Arc::new(Stream(calls)));
+    let source = Source::Bridge(incoming);
+    server
+        .transport()
+        .attach(upgrade, head(&client, "websocket"), carrier, source, &[]);
+    assert_eq!(
+        within("the end of the second stream", called.recv()).await,
+        Some("destroy")
+    );
+    drop(first);
+    client.send("1").await;
+    server.end().await;
+}
