@@ -52,12 +52,12 @@ test('disconnectUser delivers a large backlog to a client that reads slowly', as
   await running.service.disconnectUser(id, 'bye');
   expect(received(other, 'bulk')).toEqual([]);
 
-  // Five seconds of reading, a little at a time; never a pause that a server may take for the end.
+  // Reading at the pace of a slow line, a little at a time; never a pause that a server may take for the end.
   const closed = client.next('closed');
   const read = setInterval(() => {
     client.readOn();
     client.ws._socket.once('data', () => client.stopReading());
-  }, 30);
+  }, 60);
   await closed;
   clearInterval(read);
   const packets = client.packets.filter((packet: string) => packet.startsWith('4'));

@@ -110,6 +110,8 @@ impl Service {
         if last {
             self.announce(user, "offline");
         }
+        // A listener of `connection` may have ended it: there is nothing more to wait for.
+        self.introductions.remove(&user.key());
         if self.sink.wants(EventKind::Disconnect) || user.is_touched() {
             self.sink
                 .emit(ServiceEvent::Disconnect(user.clone(), reason.into(), rooms));
