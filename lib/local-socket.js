@@ -20,11 +20,28 @@ function handshakeText({ handshake = {} }) {
   return JSON.stringify({ auth, headers, address, secure, issued, url });
 }
 
+/** Sockets that are just handed a packet: an `EventEmitter` that stands for one hears itself then. */
+const delivering = new WeakSet();
+
+/** Hands a packet to such a socket, by its own `emit`. */
+function deliver(socket, [event, ...args]) {
+  if (typeof socket?.emit !== 'function') return;
+  // An `EventEmitter` would throw an `error` that nobody listens to.
+  if (event === 'error' && socket.listenerCount?.('error') === 0) return;
+  delivering.add(socket);
+  try {
+    socket.emit(event, ...args);
+  } finally {
+    delivering.delete(socket);
+  }
+}
+
 /** Passes the client events that the socket emits on to the native side. */
 function listen(socket, events, native, awaitAck) {
   if (typeof socket.on !== 'function') return;
   for (const event of events) {
     socket.on(event, (...args) => {
+      if (delivering.has(socket)) return;
       const id = typeof args.at(-1) === 'function' ? awaitAck(args.pop()) : undefined;
       const { text, attachments } = encodeArgs([event, ...args]);
       native.localEvent(socket.id, text, attachments, id);
@@ -32,4 +49,4 @@ function listen(socket, events, native, awaitAck) {
   }
 }
 
-module.exports = { assertSocket, handshakeText, listen };
+module.exports = { assertSocket, deliver, handshakeText, listen };

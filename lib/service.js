@@ -106,9 +106,8 @@ class WebSocketService extends EventEmitter {
 
   /** An HTTP server that the application closed waits for its clients, as far as the process goes. */
   #stayWhileConnected() {
-    const timer = setInterval(() => {
-      if (this.#shutdown || this.#native.users().length === 0) clearInterval(timer);
-    }, LINGER_CHECK_MS);
+    if (this.#shutdown || this.#native.users().length === 0) return;
+    setTimeout(() => this.#stayWhileConnected(), LINGER_CHECK_MS);
   }
 
   async #end() {
@@ -514,7 +513,7 @@ class WebSocketService extends EventEmitter {
       typing: (user, room, isTyping) => this.#announce('typing', { user, room, isTyping }),
       client: (...event) => this.#clientEvent(...event),
       ack: (socketId, ...answer) => this.#sockets.get(socketId)?.acknowledged?.(...answer, report),
-      deliver: (socketId, args) => this.#localSockets.get(socketId)?.emit?.(...args),
+      deliver: (socketId, args) => localSocket.deliver(this.#localSockets.get(socketId), args),
       done: (id, args) => this.#operations.finish(id, args),
       reply: (...reply) => this.#gateway.reply(...reply),
       bridgeWrite: (id, bytes) => this.#gateway.write(id, bytes),
