@@ -61,6 +61,6 @@ test('disconnectUser delivers a large backlog to a client that reads slowly', as
   await closed;
   clearInterval(read);
   const packets = client.packets.filter((packet: string) => packet.startsWith('4'));
-  expect(packets.filter((packet: string) => packet.startsWith('42["bulk"'))).toHaveLength(PACKETS);
-  expect(packets.slice(-2)).toEqual(['42["last",1]', '41']);
+  expect(packets.filter((packet: string) => packet.startsWith('42["bulk"')).length).toBe(PACKETS);
+  expect(packets.slice(-2).map((packet: string) => packet.slice(0, 20))).toEqual(['42["last",1]', '41']);
 });

@@ -13,6 +13,7 @@ test.each([
   ['shutdown in mock mode', ['after']],
   ['shutdown before initialize', ['after']],
   ['shutdown after the server was closed', ['after']],
+  ['shutdown with a client after the server was closed', ['after']],
   ['joinRoom of a socket made by hand', ['joined 1', 'after']],
 ])('%s is waited for, and the process ends afterwards', async (name, lines) => {
   expect(await run('regression-end.js', name)).toEqual({ lines, end: 0, errors: '' });

@@ -247,13 +247,17 @@ impl Transport {
                 return Reply::error(1);
             }
             let body = response.into_body();
+            if body.is_empty() {
+                // The session ended meanwhile.
+                return Reply::new(200, TEXT, close_packet(&session));
+            }
             if session.is_eio3() {
                 session.connection().polled(body.len());
                 return eio3_reply(&session, &body);
             }
             let text = String::from_utf8_lossy(&body);
             let packets = self.pass_out(&session, &text).await;
-            if !packets.is_empty() || text.is_empty() {
+            if !packets.is_empty() {
                 return Reply::new(200, TEXT, packets);
             }
         }
@@ -479,6 +483,10 @@ impl Transport {
 
 fn noop(session: &Session) -> &'static str {
     if session.is_eio3() { "1:6" } else { "6" }
+}
+
+fn close_packet(session: &Session) -> &'static str {
+    if session.is_eio3() { "1:1" } else { "1" }
 }
 
 /// What socketioxide tells an Engine.IO 3 client, put right.

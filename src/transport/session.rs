@@ -487,6 +487,10 @@ impl Session {
     pub(super) fn finish(&self) {
         if !self.finished.swap(true, Ordering::AcqRel) {
             self.transport.sessions.remove(&self.number);
+            if !self.on_websocket.load(Ordering::Acquire) {
+                // A client that was just moving to WebSocket learns there that it need not.
+                self.connection.drop_carrier();
+            }
             self.transport.live.leave();
         }
     }
