@@ -89,6 +89,9 @@ async function end(client: Client): Promise<void> {
       ? new Promise<void>((done) => void engine.once('close', () => done()))
       : undefined;
   client.disconnect();
+  // An engine.io-client whose probe was answered and then cut off waits for its upgrade for ever, with any server.
+  const stuck = engine as unknown as { readyState: string; upgrading?: boolean; emit(event: string): void };
+  if (stuck?.readyState === 'closing' && stuck.upgrading) stuck.emit('upgradeError');
   await closed;
 }
 

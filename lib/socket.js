@@ -150,7 +150,7 @@ class NativeSocket {
       if (withError) settle(error);
       else this.#acks.delete(id);
     };
-    this.#acks.set(id, { answer: (args) => (withError ? settle(null, ...args) : settle(...args)), fail });
+    this.#acks.set(id, { answer: (args) => (withError ? settle(null, ...args) : settle(...args)), fail, withError });
     if (withError) timer = setTimeout(() => fail(new Error('operation has timed out')), timeout);
     return id;
   }
@@ -184,9 +184,8 @@ class NativeSocket {
       }
       this.#lastRooms = [];
     }
-    for (const waiting of [...this.#acks.values()]) {
-      attempt(report, () => waiting.fail(new Error('socket has been disconnected')));
-    }
+    // As with Socket.IO: those with a timeout fail when it is over, the others are never called.
+    for (const [id, { withError }] of this.#acks) if (!withError) this.#acks.delete(id);
   }
 
   #answer(ackId) {

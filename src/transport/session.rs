@@ -487,10 +487,8 @@ impl Session {
     pub(super) fn finish(&self) {
         if !self.finished.swap(true, Ordering::AcqRel) {
             self.transport.sessions.remove(&self.number);
-            if !self.on_websocket.load(Ordering::Acquire) {
-                // A client that was just moving to WebSocket learns there that it need not.
-                self.connection.drop_carrier();
-            }
+            // The stream of a client that is just moving to WebSocket stays until its upgrade is complete or times out:
+            // engine.io-client never closes once its probe was answered and then cut off.
             self.transport.live.leave();
         }
     }

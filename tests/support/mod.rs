@@ -118,6 +118,8 @@ impl TestServer {
     pub async fn end(self) {
         within("the end of all sessions", self.transport().quiet()).await;
         until("a clean hub", || self.service().hub.is_clean()).await;
+        // A socket is told of after it has left the hub.
+        until("every disconnect", || self.recorder.open_connections() == 0).await;
         self.recorder.assert_balanced();
         let shutdown = Server::shutdown(self.service().clone(), self.server.opened_transport());
         within("shutdown", shutdown).await;

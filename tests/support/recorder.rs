@@ -184,6 +184,19 @@ impl Recorder {
         .await
     }
 
+    /// Connections that were told of, less those that were told to have gone.
+    pub fn open_connections(&self) -> isize {
+        self.events
+            .lock()
+            .iter()
+            .map(|event| match event {
+                ServiceEvent::Connection(_) => 1,
+                ServiceEvent::Disconnect(..) => -1,
+                _ => 0,
+            })
+            .sum()
+    }
+
     /// Each socket: one `connection`, then its events, then one `disconnect`. Nothing before or after.
     pub fn assert_balanced(&self) {
         let mut open: HashMap<u64, bool> = HashMap::new();
