@@ -47,10 +47,10 @@ beforeAll(async () => {
 afterAll(() => rm(project, { recursive: true, force: true }));
 
 test('the tarball holds what runs, its types and its papers, and nothing else', () => {
-  const allowed = /^(package\.json|README\.md|CHANGELOG\.md|LICENSE|index\.(js|mjs|d\.ts)|binding\.(js|d\.ts)|lib\/.+\.js|[\w.-]+\.node)$/;
+  const allowed = /^(package\.json|README\.md|CHANGELOG\.md|LICENSE|index\.(js|mjs|d\.ts|d\.mts)|binding\.(js|d\.ts)|lib\/.+\.js|[\w.-]+\.node)$/;
 
   expect(packed.filter((path) => !allowed.test(path))).toEqual([]);
-  expect(packed).toEqual(expect.arrayContaining(['index.js', 'index.mjs', 'index.d.ts', 'binding.js', 'LICENSE', 'README.md']));
+  expect(packed).toEqual(expect.arrayContaining(['index.js', 'index.mjs', 'index.d.ts', 'index.d.mts', 'binding.js', 'LICENSE', 'README.md']));
   const ours = packed.filter((path) => path.includes(`.${process.platform}-${process.arch}`));
   expect(ours.map((path) => path.split('.').at(-1))).toContain('node');
 });
