@@ -1,15 +1,20 @@
 // The programs that are compared and how each is started.
 
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const path = (relative) => fileURLToPath(new URL(relative, import.meta.url));
+const here = fileURLToPath(new URL('.', import.meta.url));
+const program = (name, rooms, ...more) => [
+  process.execPath, path.join(here, 'servers', name), '--rooms', String(rooms), ...more,
+];
 
 /** The load generator and floor server, built by `build.mjs`. */
-export const LOAD = path('../target/bench/release/load');
+export const LOAD = path.join(here, '../target/bench/release/load');
 
-/** Command line of each peer's server with that many rooms. */
+/** Command line of each peer's server with that many rooms; `base` is the package in another directory. */
 export const peers = {
-  native: (rooms) => [process.execPath, path('servers/native.mjs'), '--rooms', String(rooms)],
-  A: (rooms) => [process.execPath, path('servers/socketio.mjs'), '--rooms', String(rooms)],
+  native: (rooms) => program('native.mjs', rooms),
+  base: (rooms, directory) => program('native.mjs', rooms, '--package', path.resolve(directory)),
+  A: (rooms) => program('socketio.mjs', rooms),
   F: (rooms) => [LOAD, 'floor', '--rooms', String(rooms)],
 };

@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline';
 
 const START_LIMIT_MS = 15_000;
 const STOP_LIMIT_MS = 3_000;
+const REPLY_LIMIT_MS = 60_000;
 const ERROR_TEXT_LIMIT = 2_000;
 
 const children = new Set();
@@ -18,9 +19,9 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.on(signal, () => process.exit(1));
 }
 
-/** Starts a program on one core; standard error is kept for messages. */
-function start(core, [command, ...args]) {
-  const child = spawn('taskset', ['-c', String(core), command, ...args], { stdio: 'pipe' });
+/** Starts a program on some cores (a list as `taskset` takes it); standard error is kept for messages. */
+function start(cores, [command, ...args]) {
+  const child = spawn('taskset', ['-c', String(cores), command, ...args], { stdio: 'pipe' });
   const job = { child, errorText: '', ended: once(child, 'close') };
   job.ended.catch(() => {});
   children.add(child);
@@ -53,20 +54,25 @@ async function stop(job) {
   clearTimeout(timer);
 }
 
-/** A server that prints `{port, pid, rooms}` when it is ready and takes JSON lines. */
+/** A server that prints `{port, pid, rooms}` when it is ready, takes JSON lines and answers some with `{reply}`. */
 export class Server {
   #job;
+  #replies = {};
+  #marks = 0;
+  #lines;
 
-  static async start(core, command) {
+  static async start(cores, command) {
     const server = new Server();
-    server.#job = start(core, command);
+    server.#job = start(cores, command);
     try {
       const lines = createInterface({ input: server.#job.child.stdout });
+      server.#lines = lines;
       const line = once(lines, 'line').then(([text]) => JSON.parse(text));
       const died = server.#job.ended.then(() => {
         throw new Error(server.#job.errorText.trim() || 'the server ended at once');
       });
       Object.assign(server, await within(START_LIMIT_MS, 'starting the server', Promise.race([line, died])));
+      lines.on('line', (text) => Object.assign(server.#replies, JSON.parse(text).reply));
       return server;
     } catch (error) {
       await server.stop();
@@ -78,14 +84,25 @@ export class Server {
     this.#job.child.stdin.write(`${JSON.stringify(request)}\n`);
   }
 
+  /** Everything that the server has answered, once it has done all it was sent; a floor answers nothing. */
+  async replies() {
+    const mark = (this.#marks += 1);
+    const reached = (async () => {
+      while (this.#replies.mark !== mark) await once(this.#lines, 'line');
+    })();
+    this.send({ mark });
+    await within(REPLY_LIMIT_MS, 'the server’s answer', reached);
+    return this.#replies;
+  }
+
   stop() {
     return stop(this.#job);
   }
 }
 
 /** Runs a load generator to its end and resolves with its report; what it asks for goes to `onAsk`. */
-export async function runLoad(core, command, limitMs, onAsk) {
-  const job = start(core, command);
+export async function runLoad(cores, command, limitMs, onAsk) {
+  const job = start(cores, command);
   let report;
   createInterface({ input: job.child.stdout }).on('line', (line) => {
     const { ask, ...rest } = JSON.parse(line);

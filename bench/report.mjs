@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 
-const COLUMNS = ['row', 'what', 'native', 'A', 'F', 'ratio', 'target', 'verdict'];
+const COLUMNS = ['row', 'what', 'native', 'base', 'A', 'B', 'F', 'ratio', 'target', 'verdict'];
 const GENERATOR_LIMIT = 0.95;
 
 /** Lines of the table for one row; `rounds` holds the raw reports per peer, `failures` a reason per peer. */
@@ -69,8 +69,9 @@ function median(values) {
 
 /** The lines as a table of aligned columns. */
 export function table(lines) {
-  const cells = [COLUMNS, ...lines.map((line) => COLUMNS.map((column) => show(line[column])))];
-  const widths = COLUMNS.map((_, index) => Math.max(...cells.map((row) => width(row, index))));
+  const columns = COLUMNS.filter((column) => lines.some((line) => column in line));
+  const cells = [columns, ...lines.map((line) => columns.map((column) => show(line[column])))];
+  const widths = columns.map((_, index) => Math.max(...cells.map((row) => width(row, index))));
   const format = (row) => row.map((cell, index) => cell.padEnd(widths[index])).join('  ').trimEnd();
   const [head, ...body] = cells.map(format);
   return [head, '-'.repeat(head.length), ...body].join('\n');
@@ -78,7 +79,7 @@ export function table(lines) {
 
 /** The last column does not set a width: its notes are long. */
 function width(row, index) {
-  return index === COLUMNS.length - 1 ? 0 : row[index].length;
+  return index === row.length - 1 ? 0 : row[index].length;
 }
 
 function show(value) {

@@ -19,6 +19,7 @@ const { values: options, positionals } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
     rounds: { type: 'string', default: '3' },
+    base: { type: 'string' },
   },
 });
 
@@ -46,10 +47,11 @@ console.log('written: bench/results.json');
 
 /** All rounds of one row; a peer that fails takes no further part in it. */
 async function measure(row) {
-  const reports = Object.fromEntries(row.peers.map((peer) => [peer, []]));
+  const peersOfRow = options.base ? ['base', ...row.peers] : row.peers;
+  const reports = Object.fromEntries(peersOfRow.map((peer) => [peer, []]));
   const failures = {};
   for (let round = 1; round <= rounds; round += 1) {
-    for (const peer of row.peers.filter((name) => !(name in failures))) {
+    for (const peer of peersOfRow.filter((name) => !(name in failures))) {
       process.stdout.write(`${row.id} round ${round} of ${rounds}, ${peer} …`);
       try {
         reports[peer].push(await measureOnce(row, peer));
@@ -64,13 +66,14 @@ async function measure(row) {
 }
 
 async function measureOnce(row, peer) {
-  const server = await Server.start(SERVER_CORE, peers[peer](row.rooms));
+  const server = await Server.start(row.serverCores ?? SERVER_CORE, peers[peer](row.rooms, options.base));
   try {
     const [workload, ...load] = row.load(options);
     const target = ['--port', server.port, '--pid', server.pid];
     if (row.rooms > 0) target.push('--rooms', server.rooms.join(','));
     const command = [LOAD, workload, ...target, ...load].map(String);
-    return await runLoad(LOAD_CORE, command, LOAD_LIMIT_MS, (request) => server.send(request));
+    const report = await runLoad(LOAD_CORE, command, LOAD_LIMIT_MS, (request) => server.send(request));
+    return peer === 'F' ? report : { ...report, server: await server.replies() };
   } finally {
     await server.stop();
   }

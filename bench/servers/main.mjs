@@ -1,5 +1,6 @@
 // The program around a `WebSocketService`, the same for every peer: an HTTP server on a free port, some rooms, one line
-// `{port, pid, rooms}` on standard output, then commands as JSON lines on standard input until that ends.
+// `{port, pid, rooms}` on standard output, then commands as JSON lines on standard input until that ends. What a
+// command returns is printed as `{reply: {name: value}}`.
 
 import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
@@ -8,7 +9,7 @@ import { parseArgs } from 'node:util';
 
 /** Starts the service and obeys; `--rooms N` says how many rooms there are. */
 export async function main(WebSocketService) {
-  const { values } = parseArgs({ options: { rooms: { type: 'string', default: '1' } } });
+  const { values } = parseArgs({ strict: false, options: { rooms: { type: 'string', default: '1' } } });
   const httpServer = createServer();
   const service = new WebSocketService();
   service.initialize(httpServer);
@@ -21,7 +22,8 @@ export async function main(WebSocketService) {
   print({ port: httpServer.address().port, pid: process.pid, rooms });
   for await (const line of createInterface({ input: process.stdin })) {
     for (const [name, argument] of Object.entries(JSON.parse(line))) {
-      await commands[name](service, argument);
+      const reply = await commands[name](service, argument);
+      if (reply !== undefined) print({ reply: { [name]: reply } });
     }
   }
   process.exit(0);
@@ -44,8 +46,9 @@ const commands = {
     }
   },
 
-  stats(service) {
-    print({ stats: service.getStats() });
+  /** Tells whoever asks that everything asked before is done. */
+  mark(service, number) {
+    return number;
   },
 
   exit() {

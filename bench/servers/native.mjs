@@ -1,6 +1,9 @@
-// The package of this repository as a program.
+// The package of this repository, or with `--package DIR` that of another checkout, as a program.
 
-import { WebSocketService } from '../../index.js';
+import { parseArgs } from 'node:util';
 import { main } from './main.mjs';
+
+const { values } = parseArgs({ strict: false, options: { package: { type: 'string', default: '../..' } } });
+const { WebSocketService } = await import(`${values.package}/index.js`);
 
 await main(WebSocketService);
