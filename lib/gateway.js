@@ -46,7 +46,6 @@ class Gateway {
       if (error) return answer(res, 400, 'application/json', errorBody(3, 'Bad request'));
       const bundle = this.#config.serveClient ? bundleOf(req.url, this.path) : undefined;
       if (bundle) return void serveBundle(bundle, req, res);
-      if (!this.#config.allowRequest) return this.#read(req, res);
       this.#authorize(req, false, (reply) => (reply ? answer(res, reply.status, reply.contentType, reply.body) : this.#read(req, res)));
     });
   }
@@ -100,9 +99,11 @@ class Gateway {
   /** Runs Engine.IO's checks and `allowRequest`; calls back with the reply of a refusal. */
   #authorize(req, upgrade, done) {
     const { allowRequest } = this.#config;
-    const checked = this.#native.check(headOf(req), upgrade);
+    // Without the application's check, the native side's own is made when it takes the request.
+    if (!allowRequest) return done();
+    const checked = this.#native.check(req.method, req.url, upgrade);
     if (typeof checked === 'object') return done(checked);
-    if (!checked || !allowRequest) return done();
+    if (!checked) return done();
     const refuse = (message) => done({ status: 403, contentType: 'application/json', body: errorBody(FORBIDDEN, message) });
     try {
       allowRequest(req, (message, success) => (success ? done() : refuse(message || 'Forbidden')));
@@ -129,7 +130,7 @@ class Gateway {
     const refuse = () => {
       for (const event of ['data', 'end', 'close']) req.removeAllListeners(event);
       req.resume();
-      this.#native.refuseOversized(headOf(req));
+      this.#native.refuseOversized(req.method, req.url);
       res.setHeader('Connection', 'close');
       answer(res, 413, 'text/plain; charset=UTF-8', '');
     };
@@ -140,7 +141,7 @@ class Gateway {
       if (size > limit) refuse();
       else chunks.push(chunk);
     });
-    const abandoned = () => this.#native.abandon(headOf(req));
+    const abandoned = () => this.#native.abandon(req.method, req.url);
     req.on('close', abandoned);
     req.on('end', () => {
       req.off('close', abandoned);
@@ -149,14 +150,17 @@ class Gateway {
   }
 
   #respond(req, res, body) {
+    const checked = this.#native.check(req.method, req.url, false);
+    if (typeof checked === 'object') return answer(res, checked.status, checked.contentType, checked.body);
+    const head = checked ? headOf(req) : undefined;
     const id = this.#nextRequest++;
     this.#responses.set(id, res);
     res.on('close', () => {
       if (!this.#responses.delete(id)) return;
       this.#native.cancel(id);
-      this.#native.abandon(headOf(req));
+      this.#native.abandon(req.method, req.url);
     });
-    this.#native.respond(id, headOf(req), req.headers['content-type'], body);
+    this.#native.respond(id, req.method, req.url, head, req.headers['content-type'], body);
   }
 
   #attach(req, socket, received) {
@@ -176,14 +180,16 @@ class Gateway {
   /** Gives the connection to the native side; Node.js closes its own descriptor and forgets it. */
   #handOver(req, socket, handle, received) {
     handle.readStop();
-    const refusal = this.#native.takeOver(headOf(req), handle.fd, drain(socket, received));
+    const { method, url, headers } = req;
+    const address = socket.remoteAddress ?? '';
+    const refusal = this.#native.takeOver(method, url, JSON.stringify(headers), address, handle.fd, drain(socket, received));
     if (!refusal) socket.destroy();
     return refusal;
   }
 
   /** Reads and writes the stream for the native side. */
   #bridge(req, socket, received) {
-    const bridged = this.#native.bridge(headOf(req), drain(socket, received));
+    const bridged = this.#native.bridge(req.method, req.url, headOf(req), drain(socket, received));
     if (typeof bridged === 'object') return bridged;
     this.#bridges.set(bridged, socket);
     socket.setTimeout?.(0);
@@ -209,25 +215,15 @@ class Gateway {
   }
 }
 
-/** What the native side needs of a request. */
-function headOf(req) {
-  const { headers, socket } = req;
-  return {
-    method: req.method,
-    url: req.url,
-    headers: JSON.stringify(headers),
-    address: socket.remoteAddress ?? '',
-    secure: Boolean(socket.encrypted),
-    key: headers['sec-websocket-key'],
-    version: headers['sec-websocket-version'],
-    protocols: headers['sec-websocket-protocol'],
-  };
+/** What the handshake object needs of a request. */
+function headOf({ headers, socket }) {
+  return { headers: JSON.stringify(headers), address: socket.remoteAddress ?? '', secure: Boolean(socket.encrypted) };
 }
 
-/** What was read from a stream before it is taken over. */
+/** What was read from a stream before it is taken over, if anything. */
 function drain(socket, received) {
   for (let chunk = socket.read(); chunk !== null; chunk = socket.read()) received.push(chunk);
-  return Buffer.concat(received);
+  return received.some((chunk) => chunk.length > 0) ? Buffer.concat(received) : undefined;
 }
 
 function answer(res, status, contentType, body) {

@@ -264,12 +264,12 @@ async fn shutdown_delivers_what_is_queued_and_refuses_newcomers() {
         assert_eq!(server.recorder.disconnected(&id).await, "server_shutdown");
     }
     within("shutdown", shutdown).await.unwrap();
-    let head =
-        native_websocket_service::transport::Head::new("/socket.io/?EIO=4&transport=polling", "{}", "127.0.0.1", false);
+    let url = "/socket.io/?EIO=4&transport=polling";
+    let head = native_websocket_service::transport::Head::new(url, "{}", "127.0.0.1", false);
     let refused = server
         .transport()
         .clone()
-        .respond("GET", head, None, bytes::Bytes::new())
+        .respond("GET", url, Some(head), None, bytes::Bytes::new())
         .await;
     assert_eq!(refused.status, 503);
     server.end().await;

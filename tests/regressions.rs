@@ -284,12 +284,15 @@ async fn an_answer_to_connect_that_comes_during_the_upgrade_finds_its_way() {
     server.end().await;
 }
 
-fn head(client: &Polling, transport: &str) -> Head {
-    let url = format!("/socket.io/?EIO=4&transport={transport}&sid={}", client.sid);
-    Head::new(&url, "{}", "127.0.0.1", false)
+fn websocket_url(client: &Polling) -> String {
+    format!("/socket.io/?EIO=4&transport=websocket&sid={}", client.sid)
 }
 
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+const OFFER: &str = r#"{"sec-websocket-key":"dGhlIHNhbXBsZSBub25jZQ==","sec-websocket-version":"13"}"#;
+
+fn head(client: &Polling) -> Head {
+    Head::new(&websocket_url(client), OFFER, "127.0.0.1", false)
+}
 
 /// Two ends of a connection.
 async fn pair() -> (TcpStream, TcpStream) {
@@ -308,13 +311,11 @@ async fn a_probe_whose_stream_is_reset_leaves_the_session_polling() {
     far.readable().await.unwrap();
     let upgrade = server
         .transport()
-        .upgrade("GET", &head(&client, "websocket"), Some(KEY), Some("13"), None)
+        .upgrade("GET", &websocket_url(&client), OFFER)
         .unwrap();
     let far = Arc::new(far);
     let (carrier, source) = (Carrier::Tcp(far.clone()), Source::Tcp(far));
-    server
-        .transport()
-        .attach(upgrade, head(&client, "websocket"), carrier, source, &[]);
+    server.transport().attach(upgrade, head(&client), carrier, source, &[]);
     // Accepted only when the attempt before is over.
     drop(Ws::open(server.address, Some(&client.sid), false).await);
     server.count_to(&id, 0..3);
@@ -349,15 +350,13 @@ async fn a_second_stream_for_one_upgrade_is_closed() {
     let first = Ws::open(server.address, Some(&client.sid), false).await;
     let upgrade = server
         .transport()
-        .upgrade("GET", &head(&client, "websocket"), Some(KEY), Some("13"), None)
+        .upgrade("GET", &websocket_url(&client), OFFER)
         .unwrap();
     let (calls, mut called) = tokio::sync::mpsc::unbounded_channel();
     let (_chunks, incoming) = tokio::sync::mpsc::channel(1);
     let carrier = Carrier::Bridge(Arc::new(Stream(calls)));
     let source = Source::Bridge(incoming);
-    server
-        .transport()
-        .attach(upgrade, head(&client, "websocket"), carrier, source, &[]);
+    server.transport().attach(upgrade, head(&client), carrier, source, &[]);
     assert_eq!(
         within("the end of the second stream", called.recv()).await,
         Some("destroy")

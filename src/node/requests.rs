@@ -12,33 +12,17 @@ use super::{
     bridge::{Bridge, CHUNKS, JsStream},
     queue::Item,
 };
-use crate::transport::{Carrier, Head, Reply, Source, Upgrade};
+use crate::transport::{Carrier, Head, Reply, Source};
 
-/// A request line and what belongs to it.
+/// What the handshake object needs of a request.
 #[napi(object)]
 pub struct RequestHead {
-    /// HTTP method.
-    pub method: String,
-    /// As in the request line.
-    pub url: String,
     /// `JSON.stringify(req.headers)`.
     pub headers: String,
     /// The client's address.
     pub address: String,
     /// Whether the connection is encrypted.
     pub secure: bool,
-    /// `Sec-WebSocket-Key`.
-    pub key: Option<String>,
-    /// `Sec-WebSocket-Version`.
-    pub version: Option<String>,
-    /// `Sec-WebSocket-Protocol`.
-    pub protocols: Option<String>,
-}
-
-impl RequestHead {
-    fn head(&self) -> Head {
-        Head::new(&self.url, &self.headers, &self.address, self.secure)
-    }
 }
 
 /// An HTTP response.
@@ -66,22 +50,31 @@ impl From<Reply> for ErrorReply {
 impl NativeService {
     /// Engine.IO's checks: true for a handshake, false for a request of a session, or the error to answer with.
     #[napi]
-    pub fn check(&self, head: RequestHead, upgrade: bool) -> napi::Either<bool, ErrorReply> {
-        match self.server.transport().check(&head.method, &head.head(), upgrade) {
+    pub fn check(&self, method: String, url: String, upgrade: bool) -> napi::Either<bool, ErrorReply> {
+        match self.server.transport().check(&method, &url, upgrade) {
             Ok(handshake) => napi::Either::A(handshake),
             Err(reply) => napi::Either::B(reply.into()),
         }
     }
 
-    /// Answers a long-polling request under this number, unless it is cancelled.
+    /// Answers a long-polling request under this number, unless it is cancelled. `head` is for handshakes.
     #[napi]
-    pub fn respond(&self, id: f64, head: RequestHead, content_type: Option<String>, body: Option<Buffer>) {
+    pub fn respond(
+        &self,
+        id: f64,
+        method: String,
+        url: String,
+        head: Option<RequestHead>,
+        content_type: Option<String>,
+        body: Option<Buffer>,
+    ) {
         let transport = self.server.transport().clone();
+        let head = head.map(|head| Head::new(&url, &head.headers, &head.address, head.secure));
         let body = body.map_or_else(Bytes::new, |body| Bytes::copy_from_slice(&body));
         let (queue, requests) = (self.queue.clone(), self.requests.clone());
         let number = index(id);
         let task = self.server.runtime().spawn(async move {
-            let reply = transport.respond(&head.method, head.head(), content_type, body).await;
+            let reply = transport.respond(&method, &url, head, content_type, body).await;
             requests.remove(&number);
             queue.push(Item::Reply(id, reply));
         });
@@ -101,62 +94,63 @@ impl NativeService {
 
     /// The client of a request of a session went away before the request was over.
     #[napi]
-    pub fn abandon(&self, head: RequestHead) {
-        self.server.transport().abandon(&head.method, &head.head());
+    pub fn abandon(&self, method: String, url: String) {
+        self.server.transport().abandon(&method, &url);
     }
 
     /// A request's body is larger than allowed: its session ends.
     #[napi]
-    pub fn refuse_oversized(&self, head: RequestHead) {
-        self.server.transport().refuse_oversized(&head.method, &head.head());
-    }
-
-    fn checked_upgrade(&self, head: &RequestHead) -> std::result::Result<Upgrade, ErrorReply> {
-        self.server
-            .transport()
-            .upgrade(
-                &head.method,
-                &head.head(),
-                head.key.as_deref(),
-                head.version.as_deref(),
-                head.protocols.as_deref(),
-            )
-            .map_err(ErrorReply::from)
+    pub fn refuse_oversized(&self, method: String, url: String) {
+        self.server.transport().refuse_oversized(&method, &url);
     }
 
     /// Takes over the connection behind a descriptor, or says what to answer. `received`: bytes read from it already.
     #[napi]
-    pub fn take_over(&self, head: RequestHead, fd: i32, received: Buffer) -> Result<Option<ErrorReply>> {
+    pub fn take_over(
+        &self,
+        method: String,
+        url: String,
+        headers: String,
+        address: String,
+        fd: i32,
+        received: Option<Buffer>,
+    ) -> Result<Option<ErrorReply>> {
         #[cfg(unix)]
         {
-            let upgrade = match self.checked_upgrade(&head) {
+            let upgrade = match self.server.transport().upgrade(&method, &url, &headers) {
                 Ok(upgrade) => upgrade,
-                Err(reply) => return Ok(Some(reply)),
+                Err(reply) => return Ok(Some(reply.into())),
             };
             let _runtime = self.server.runtime().enter();
             let stream = Arc::new(crate::transport::handover::duplicate(fd).map_err(invalid)?);
             self.server.transport().attach(
                 upgrade,
-                head.head(),
+                Head::new(&url, &headers, &address, false),
                 Carrier::Tcp(stream.clone()),
                 Source::Tcp(stream),
-                &received,
+                received.as_deref().unwrap_or_default(),
             );
             Ok(None)
         }
         #[cfg(not(unix))]
         {
-            let _ = (head, fd, received);
+            let _ = (method, url, headers, address, fd, received);
             Err(invalid("connections are handed over on Unix only"))
         }
     }
 
     /// Serves a stream that JavaScript reads and writes: its number, or what to answer.
     #[napi]
-    pub fn bridge(&self, head: RequestHead, received: Buffer) -> napi::Either<f64, ErrorReply> {
-        let upgrade = match self.checked_upgrade(&head) {
+    pub fn bridge(
+        &self,
+        method: String,
+        url: String,
+        head: RequestHead,
+        received: Option<Buffer>,
+    ) -> napi::Either<f64, ErrorReply> {
+        let upgrade = match self.server.transport().upgrade(&method, &url, &head.headers) {
             Ok(upgrade) => upgrade,
-            Err(reply) => return napi::Either::B(reply),
+            Err(reply) => return napi::Either::B(reply.into()),
         };
         let _runtime = self.server.runtime().enter();
         let number = self.next_bridge.fetch_add(1, Ordering::Relaxed);
@@ -165,10 +159,10 @@ impl NativeService {
         let (incoming, chunks) = mpsc::channel(CHUNKS);
         let connection = self.server.transport().attach(
             upgrade,
-            head.head(),
+            Head::new(&url, &head.headers, &head.address, head.secure),
             Carrier::Bridge(sink),
             Source::Bridge(chunks),
-            &received,
+            received.as_deref().unwrap_or_default(),
         );
         self.bridges.insert(number, Bridge { incoming, connection });
         napi::Either::A(id)

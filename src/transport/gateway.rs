@@ -12,11 +12,11 @@ use futures_util::StreamExt as _;
 use http::{HeaderValue, Method, Request};
 use http_body_util::Full;
 use serde_json::json;
-use tungstenite::handshake::derive_accept_key;
 
 use super::{
     connection::{Carrier, SessionId},
     engine::Transport,
+    head::{Head, Offer, single},
     session::{FAREWELL, Outgoing, Session, Verdict},
     stream::Bytestream,
 };
@@ -27,55 +27,6 @@ const SEPARATOR: char = '\u{1e}';
 const PROBED_POLL: Duration = Duration::from_millis(100);
 const TEXT: &str = "text/plain; charset=UTF-8";
 const BINARY: &str = "application/octet-stream";
-
-/// The head of a request: what Engine.IO's checks and the handshake object need.
-#[derive(Debug, Clone)]
-pub struct Head {
-    url: Box<str>,
-    shared: Arc<str>,
-}
-
-impl Head {
-    /// `url` as in the request line, `headers` a JSON object as Node.js gives it, `address` the client's.
-    pub fn new(url: &str, headers: &str, address: &str, secure: bool) -> Self {
-        let shared = format!(
-            "\"headers\":{headers},\"url\":{},\"address\":{},\"secure\":{secure}",
-            json!(url),
-            json!(address)
-        );
-        Self {
-            url: url.into(),
-            shared: shared.into(),
-        }
-    }
-
-    /// The handshake as a JSON object; JavaScript derives `query`, `time` and `xdomain`.
-    pub(super) fn handshake_json(&self, auth: &str, now: u64) -> String {
-        let auth = if auth.is_empty() { "{}" } else { auth };
-        format!("{{\"auth\":{auth},\"issued\":{now},{}}}", self.shared)
-    }
-
-    /// A parameter of the query; of repeated ones the first.
-    pub(super) fn query<'a>(&'a self, name: &'a str) -> Option<Cow<'a, str>> {
-        self.values(name).next()
-    }
-
-    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Cow<'a, str>> {
-        let query = self.url.split_once('?').map_or("", |(_, query)| query);
-        form_urlencoded::parse(query.as_bytes())
-            .filter(move |(key, _)| key == name)
-            .map(|(_, value)| value)
-    }
-
-    /// A parameter that is given exactly once.
-    fn single<'a>(&'a self, name: &'a str) -> Result<Option<Cow<'a, str>>, ()> {
-        let mut values = self.values(name);
-        match (values.next(), values.next()) {
-            (_, Some(_)) => Err(()),
-            (value, None) => Ok(value),
-        }
-    }
-}
 
 /// An HTTP response.
 #[derive(Debug, Clone)]
@@ -138,20 +89,20 @@ impl Upgrade {
 
 impl Transport {
     /// Engine.IO's checks of a request. True for a handshake, false for a request of a session.
-    pub fn check(&self, method: &str, head: &Head, upgrade: bool) -> Result<bool, Reply> {
-        self.target(method, head, upgrade)
+    pub fn check(&self, method: &str, url: &str, upgrade: bool) -> Result<bool, Reply> {
+        self.target(method, url, upgrade)
             .map(|target| matches!(target, Target::Handshake { .. }))
             .map_err(Reply::error)
     }
 
-    fn target(&self, method: &str, head: &Head, upgrade: bool) -> Result<Target, u8> {
+    fn target(&self, method: &str, url: &str, upgrade: bool) -> Result<Target, u8> {
         let config = &self.service.config;
-        let websocket = match head.single("transport").map_err(|()| 0)?.as_deref() {
+        let websocket = match single(url, "transport").map_err(|()| 0)?.as_deref() {
             Some("polling") if config.polling => false,
             Some("websocket") if config.websocket => true,
             _ => return Err(0),
         };
-        if let Some(sid) = head.single("sid").map_err(|()| 1)?.filter(|sid| !sid.is_empty()) {
+        if let Some(sid) = single(url, "sid").map_err(|()| 1)?.filter(|sid| !sid.is_empty()) {
             let session = sid
                 .parse()
                 .ok()
@@ -168,27 +119,32 @@ impl Transport {
         if websocket != upgrade {
             return Err(3);
         }
-        let eio3 = head.single("EIO").ok().flatten().as_deref() != Some("4");
+        let eio3 = single(url, "EIO").ok().flatten().as_deref() != Some("4");
         if eio3 && !config.allow_eio3 {
             return Err(5);
         }
         Ok(Target::Handshake { eio3 })
     }
 
-    /// Answers a long-polling request. Dropping the future, when the client goes away, lets go of the session.
+    /// Answers a long-polling request; `head` is needed when [`Self::check`] says that it is a handshake. Dropping the
+    /// future, when the client goes away, lets go of the session.
     pub async fn respond(
         self: Arc<Self>,
         method: &str,
-        head: Head,
+        url: &str,
+        head: Option<Head>,
         content_type: Option<String>,
         body: Bytes,
     ) -> Reply {
-        match self.target(method, &head, false) {
+        match self.target(method, url, false) {
             Err(code) => Reply::error(code),
             Ok(Target::Handshake { .. }) if self.service.is_closed() => {
                 Reply::new(503, TEXT, "Server is shutting down")
             }
-            Ok(Target::Handshake { eio3 }) => self.open(head, eio3).await,
+            Ok(Target::Handshake { eio3 }) => match head {
+                Some(head) => self.open(head, eio3).await,
+                None => Reply::error(3),
+            },
             Ok(Target::Session(session)) => match method {
                 "GET" => self.poll(session).await,
                 "POST" => self.receive(session, content_type, body).await,
@@ -360,53 +316,29 @@ impl Transport {
     }
 
     /// Ends the session of a request whose body is larger than allowed and was not read.
-    pub fn refuse_oversized(&self, method: &str, head: &Head) {
-        if let Ok(Target::Session(session)) = self.target(method, head, false) {
+    pub fn refuse_oversized(&self, method: &str, url: &str) {
+        if let Ok(Target::Session(session)) = self.target(method, url, false) {
             session.close("transport error");
         }
     }
 
     /// The client of a session's request went away before the request was over; while it moves to WebSocket it may.
-    pub fn abandon(&self, method: &str, head: &Head) {
-        if let Ok(Target::Session(session)) = self.target(method, head, false)
+    pub fn abandon(&self, method: &str, url: &str) {
+        if let Ok(Target::Session(session)) = self.target(method, url, false)
             && !session.probing.load(Ordering::Acquire)
         {
             session.close("transport error");
         }
     }
 
-    /// Checks a WebSocket upgrade: `key` and `version` are the headers of the WebSocket handshake, `protocols` the
-    /// subprotocols that the client offers.
-    pub fn upgrade(
-        &self,
-        method: &str,
-        head: &Head,
-        key: Option<&str>,
-        version: Option<&str>,
-        protocols: Option<&str>,
-    ) -> Result<Upgrade, Reply> {
-        let target = self.target(method, head, true).map_err(Reply::error)?;
-        let plain = |text: &'static str| Reply::new(400, TEXT, text);
-        let key = key
-            .filter(|key| is_websocket_key(key))
-            .ok_or_else(|| plain("Missing or invalid Sec-WebSocket-Key header"))?;
-        if !matches!(version, Some("13" | "8")) {
-            return Err(plain("Missing or invalid Sec-WebSocket-Version header"));
-        }
+    /// Checks a WebSocket upgrade; `headers` is a JSON object as Node.js gives it.
+    pub fn upgrade(&self, method: &str, url: &str, headers: &str) -> Result<Upgrade, Reply> {
+        let target = self.target(method, url, true).map_err(Reply::error)?;
+        let accepted = Offer::parse(headers).accept();
+        let response = accepted.map_err(|message| Reply::new(400, TEXT, message))?;
         if self.service.is_closed() && matches!(target, Target::Handshake { .. }) {
             return Err(Reply::new(503, TEXT, "Server is shutting down"));
         }
-        let accept = derive_accept_key(key.as_bytes());
-        let protocol = protocols
-            .and_then(|offered| offered.split(',').next())
-            .map(str::trim)
-            .filter(|name| !name.is_empty())
-            .map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n"))
-            .unwrap_or_default();
-        let response = format!(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {accept}\r\n{protocol}\r\n"
-        );
         Ok(Upgrade { target, response })
     }
 
@@ -546,14 +478,4 @@ fn without_upgrades(payload: &str) -> String {
         }
         _ => packet,
     }
-}
-
-/// 16 bytes in base64, as RFC 6455 asks.
-fn is_websocket_key(key: &str) -> bool {
-    key.len() == 24
-        && key.ends_with("==")
-        && key
-            .bytes()
-            .take(22)
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
 }

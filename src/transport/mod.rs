@@ -11,10 +11,12 @@ mod frame;
 mod gateway;
 #[cfg(unix)]
 pub mod handover;
+mod head;
 mod session;
 mod stream;
 
 pub use connection::{ByteSink, Carrier, Connection};
 pub use engine::Transport;
-pub use gateway::{Head, Reply, Upgrade};
+pub use gateway::{Reply, Upgrade};
+pub use head::Head;
 pub use stream::{Bytestream, Source};

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::{
     connection::{ClientLink, Connection, SessionId},
     engine::{PollQueue, Transport},
-    gateway::Head,
+    head::Head,
 };
 use crate::{
     clock,

@@ -30,9 +30,12 @@ impl Request {
         self.headers.get(name).and_then(serde_json::Value::as_str)
     }
 
+    fn headers_json(&self) -> String {
+        serde_json::Value::from(self.headers.clone()).to_string()
+    }
+
     fn head(&self) -> Head {
-        let headers = serde_json::Value::from(self.headers.clone()).to_string();
-        Head::new(&self.url, &headers, "127.0.0.1", false)
+        Head::new(&self.url, &self.headers_json(), "127.0.0.1", false)
     }
 }
 
@@ -55,9 +58,10 @@ async fn serve(mut stream: TcpStream, transport: Arc<Transport>) -> io::Result<(
             return Ok(());
         }
         let content_type = request.header("content-type").map(str::to_owned);
+        let (head, body) = (Some(request.head()), request.body.clone());
         let respond = transport
             .clone()
-            .respond(&request.method, request.head(), content_type, request.body.clone());
+            .respond(&request.method, &request.url, head, content_type, body);
         let reply = tokio::select! {
             reply = respond => reply,
             // A client that goes away drops its request.
@@ -124,13 +128,7 @@ async fn write_reply(stream: &mut TcpStream, reply: Reply) -> io::Result<()> {
 }
 
 fn check(transport: &Transport, request: &Request) -> Result<Upgrade, Reply> {
-    transport.upgrade(
-        &request.method,
-        &request.head(),
-        request.header("sec-websocket-key"),
-        request.header("sec-websocket-version"),
-        request.header("sec-websocket-protocol"),
-    )
+    transport.upgrade(&request.method, &request.url, &request.headers_json())
 }
 
 fn hand_over(transport: &Arc<Transport>, upgrade: Upgrade, request: &Request, stream: TcpStream, received: &[u8]) {

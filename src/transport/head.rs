@@ -1,0 +1,109 @@
+//! The head of a request: its query, the handshake object made of it, and what a WebSocket client offers.
+
+use std::{borrow::Cow, sync::Arc};
+
+use serde::Deserialize;
+use serde_json::json;
+use tungstenite::handshake::derive_accept_key;
+
+/// What the handshake object and the service need of a request that opens a session.
+#[derive(Debug, Clone)]
+pub struct Head {
+    url: Box<str>,
+    shared: Arc<str>,
+}
+
+impl Head {
+    /// `url` as in the request line, `headers` a JSON object as Node.js gives it, `address` the client's.
+    pub fn new(url: &str, headers: &str, address: &str, secure: bool) -> Self {
+        let shared = format!(
+            "\"headers\":{headers},\"url\":{},\"address\":{},\"secure\":{secure}",
+            json!(url),
+            json!(address)
+        );
+        Self {
+            url: url.into(),
+            shared: shared.into(),
+        }
+    }
+
+    /// The handshake as a JSON object; JavaScript derives `query`, `time` and `xdomain`.
+    pub(super) fn handshake_json(&self, auth: &str, now: u64) -> String {
+        let auth = if auth.is_empty() { "{}" } else { auth };
+        format!("{{\"auth\":{auth},\"issued\":{now},{}}}", self.shared)
+    }
+
+    /// A parameter of the query; of repeated ones the first.
+    pub(super) fn query<'a>(&'a self, name: &'a str) -> Option<Cow<'a, str>> {
+        values(&self.url, name).next()
+    }
+}
+
+/// A parameter that a URL gives exactly once, or not at all.
+pub(super) fn single<'a>(url: &'a str, name: &'a str) -> Result<Option<Cow<'a, str>>, ()> {
+    let mut values = values(url, name);
+    match (values.next(), values.next()) {
+        (_, Some(_)) => Err(()),
+        (value, None) => Ok(value),
+    }
+}
+
+fn values<'a>(url: &'a str, name: &'a str) -> impl Iterator<Item = Cow<'a, str>> {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    form_urlencoded::parse(query.as_bytes())
+        .filter(move |(key, _)| key == name)
+        .map(|(_, value)| value)
+}
+
+/// The headers by which a client asks for WebSocket (RFC 6455, section 4.1).
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Offer<'a> {
+    #[serde(borrow, rename = "sec-websocket-key")]
+    key: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "sec-websocket-version")]
+    version: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "sec-websocket-protocol")]
+    protocols: Option<Cow<'a, str>>,
+}
+
+impl<'a> Offer<'a> {
+    /// Reads them from a JSON object of all headers; what cannot be read offers nothing.
+    pub(super) fn parse(headers: &'a str) -> Self {
+        serde_json::from_str(headers).unwrap_or_default()
+    }
+
+    /// The response that accepts the offer, or what is wrong with it.
+    pub(super) fn accept(&self) -> Result<String, &'static str> {
+        let key = self
+            .key
+            .as_deref()
+            .filter(|key| is_websocket_key(key))
+            .ok_or("Missing or invalid Sec-WebSocket-Key header")?;
+        if !matches!(self.version.as_deref(), Some("13" | "8")) {
+            return Err("Missing or invalid Sec-WebSocket-Version header");
+        }
+        let accept = derive_accept_key(key.as_bytes());
+        let protocol = self
+            .protocols
+            .as_deref()
+            .and_then(|offered| offered.split(',').next())
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+            .map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n"))
+            .unwrap_or_default();
+        Ok(format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {accept}\r\n{protocol}\r\n"
+        ))
+    }
+}
+
+/// 16 bytes in base64, as RFC 6455 asks.
+fn is_websocket_key(key: &str) -> bool {
+    key.len() == 24
+        && key.ends_with("==")
+        && key
+            .bytes()
+            .take(22)
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
+}
