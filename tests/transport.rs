@@ -252,7 +252,7 @@ async fn a_refused_client_gets_message_and_data() {
         client.close().await;
     }
     let asked = server.recorder.admission().await;
-    let handshake: Value = serde_json::from_str(asked.handshake()).unwrap();
+    let handshake: Value = serde_json::from_str(&asked.handshake()).unwrap();
     assert_eq!(handshake["auth"], json!({ "token": 1 }));
     server.end().await;
 }

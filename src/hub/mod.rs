@@ -14,7 +14,7 @@ pub use history::{History, StoredMessage};
 pub use members::{Change, Members};
 pub use room::{Room, RoomInfo, RoomState};
 pub use stats::{Rates, Stats};
-pub use user::{Identity, Interest, SocketId, User};
+pub use user::{Handshake, Identity, Interest, SocketId, User};
 
 /// Everything that is known of who is connected and which rooms exist.
 #[derive(Debug)]

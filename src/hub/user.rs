@@ -1,6 +1,7 @@
 //! One connected socket and the person behind it. Never does I/O; packets leave through its [`Link`].
 
 use std::{
+    borrow::Cow,
     collections::HashSet,
     sync::{
         Arc, OnceLock,
@@ -63,6 +64,38 @@ impl Identity {
     }
 }
 
+/// What a client said when it connected, for JavaScript's handshake object.
+#[derive(Debug, Clone)]
+pub enum Handshake {
+    /// A JSON object.
+    Whole(Box<str>),
+    /// The `auth` of CONNECT, a JSON object or nothing, and the other members, which the transport's session shares.
+    Parts {
+        /// `auth` as JSON.
+        auth: Box<str>,
+        /// Members as JSON, without braces: headers, URL, address.
+        members: Arc<str>,
+    },
+}
+
+impl Handshake {
+    fn json(&self, issued: u64) -> Cow<'_, str> {
+        match self {
+            Self::Whole(json) => Cow::Borrowed(json),
+            Self::Parts { auth, members } => {
+                let auth = if auth.is_empty() { "{}" } else { auth };
+                Cow::Owned(format!("{{\"auth\":{auth},\"issued\":{issued},{members}}}"))
+            }
+        }
+    }
+}
+
+impl From<&str> for Handshake {
+    fn from(json: &str) -> Self {
+        Self::Whole(json.into())
+    }
+}
+
 /// Which of a client's own events have listeners in JavaScript.
 #[derive(Debug, Default)]
 pub struct Interest {
@@ -85,7 +118,7 @@ pub struct User {
     id: Box<str>,
     link: Arc<dyn Link>,
     identity: OnceLock<Identity>,
-    handshake: Box<str>,
+    handshake: Handshake,
     /// When the connection was made, milliseconds since the epoch.
     pub connected_at: u64,
     last_activity: AtomicU64,
@@ -103,8 +136,8 @@ pub struct User {
 const MAX_PENDING_ACKS: usize = 10_000;
 
 impl User {
-    /// A socket that is not registered yet. `key` is unique in the process, `handshake` a JSON object.
-    pub fn new(key: u64, id: &str, link: Arc<dyn Link>, handshake: Box<str>, now: u64) -> Self {
+    /// A socket that is not registered yet. `key` is unique in the process.
+    pub fn new(key: u64, id: &str, link: Arc<dyn Link>, handshake: Handshake, now: u64) -> Self {
         Self {
             key,
             id: id.into(),
@@ -141,9 +174,9 @@ impl User {
         &self.link
     }
 
-    /// The handshake as a JSON object: `auth`, `headers`, `query`, `address`, …
-    pub fn handshake(&self) -> &str {
-        &self.handshake
+    /// The handshake as a JSON object: `auth`, `issued`, `headers`, `url`, `address`, `secure`.
+    pub fn handshake(&self) -> Cow<'_, str> {
+        self.handshake.json(self.connected_at)
     }
 
     /// Names the person behind the connection; only the first call counts.

@@ -116,7 +116,7 @@ impl NativeService {
             service.next_key(),
             &socket_id,
             link.clone(),
-            handshake.into(),
+            handshake.as_str().into(),
             clock::now_ms(),
         );
         let user = Arc::new(user);

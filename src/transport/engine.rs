@@ -43,7 +43,7 @@ const QUEUE_PACKETS: usize = 1 << 20;
 /// The library's own bound on CONNECT follows ours after this, so that ours can still answer.
 const CONNECT_GRACE: Duration = Duration::from_millis(100);
 /// Bytes that the WebSocket layer behind our stream reads at once; it sees only what we pass on.
-const READ_BUFFER: usize = 512;
+const READ_BUFFER: usize = 128;
 /// Event name of the marker that shows a queue has drained. Not a name that leaves the process.
 pub(super) const MARKER: &str = "\u{0}drained";
 

@@ -408,6 +408,8 @@ impl Transport {
             uri.push_str(sid.as_str());
         }
         if let Ok(request) = Request::builder().uri(uri).extension(session).body(()) {
+            // Boxed, because the library keeps room for the stream in several places of its future.
+            let stream = Box::new(stream);
             let _ = hyper::service::Service::call(&self.io, (stream, request)).into_inner();
         }
     }

@@ -6,36 +6,43 @@ use serde::Deserialize;
 use serde_json::json;
 use tungstenite::handshake::derive_accept_key;
 
+use crate::hub::Handshake;
+
+const URL_MEMBER: &str = "\"url\":";
+
 /// What the handshake object and the service need of a request that opens a session.
 #[derive(Debug, Clone)]
 pub struct Head {
-    url: Box<str>,
-    shared: Arc<str>,
+    /// Members of the handshake object, the URL first.
+    members: Arc<str>,
 }
 
 impl Head {
     /// `url` as in the request line, `headers` a JSON object as Node.js gives it, `address` the client's.
     pub fn new(url: &str, headers: &str, address: &str, secure: bool) -> Self {
-        let shared = format!(
-            "\"headers\":{headers},\"url\":{},\"address\":{},\"secure\":{secure}",
+        let members = format!(
+            "{URL_MEMBER}{},\"headers\":{headers},\"address\":{},\"secure\":{secure}",
             json!(url),
             json!(address)
         );
         Self {
-            url: url.into(),
-            shared: shared.into(),
+            members: members.into(),
         }
     }
 
-    /// The handshake as a JSON object; JavaScript derives `query`, `time` and `xdomain`.
-    pub(super) fn handshake_json(&self, auth: &str, now: u64) -> String {
-        let auth = if auth.is_empty() { "{}" } else { auth };
-        format!("{{\"auth\":{auth},\"issued\":{now},{}}}", self.shared)
+    /// The handshake of a socket; JavaScript derives `query`, `time` and `xdomain`.
+    pub(super) fn handshake(&self, auth: &str) -> Handshake {
+        Handshake::Parts {
+            auth: auth.into(),
+            members: self.members.clone(),
+        }
     }
 
     /// A parameter of the query; of repeated ones the first.
-    pub(super) fn query<'a>(&'a self, name: &'a str) -> Option<Cow<'a, str>> {
-        values(&self.url, name).next()
+    pub(super) fn query(&self, name: &str) -> Option<String> {
+        let json = self.members.strip_prefix(URL_MEMBER)?;
+        let url: String = serde_json::Deserializer::from_str(json).into_iter().next()?.ok()?;
+        values(&url, name).next().map(Cow::into_owned)
     }
 }
 

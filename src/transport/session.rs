@@ -542,14 +542,8 @@ impl Session {
         };
         let now = clock::now_ms();
         let link = Arc::new(ClientLink::new(self.connection.clone()));
-        let handshake = self.head.handshake_json(auth, now);
-        Ok(Arc::new(User::new(
-            service.next_key(),
-            &id,
-            link,
-            handshake.into(),
-            now,
-        )))
+        let handshake = self.head.handshake(auth);
+        Ok(Arc::new(User::new(service.next_key(), &id, link, handshake, now)))
     }
 
     /// The identity that the handshake's query gives.
