@@ -16,5 +16,6 @@ export const peers = {
   native: (rooms) => program('native.mjs', rooms),
   base: (rooms, directory) => program('native.mjs', rooms, '--package', path.resolve(directory)),
   A: (rooms) => program('socketio.mjs', rooms),
+  B: (rooms) => program('socketio-uws.mjs', rooms),
   F: (rooms) => [LOAD, 'floor', '--rooms', String(rooms)],
 };

@@ -4,7 +4,7 @@ export const rows = [
   {
     id: 'P7',
     what: 'broadcastToAll from JavaScript, 1,000 clients, 1 KB object',
-    peers: ['native', 'A'],
+    peers: ['native', 'A', 'B'],
     rooms: 0,
     load: ({ quick }) => {
       const seconds = quick ? 3 : 8;

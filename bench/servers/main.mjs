@@ -7,19 +7,19 @@ import { createInterface } from 'node:readline';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 
-/** Starts the service and obeys; `--rooms N` says how many rooms there are. */
-export async function main(WebSocketService) {
+/**
+ * Starts the service and obeys; `--rooms N` says how many rooms there are. `listen` attaches the service to a server
+ * and resolves with its port.
+ */
+export async function main(service, listen = listenOnNode) {
   const { values } = parseArgs({ strict: false, options: { rooms: { type: 'string', default: '1' } } });
-  const httpServer = createServer();
-  const service = new WebSocketService();
-  service.initialize(httpServer);
-  await new Promise((resolve) => httpServer.listen(0, '127.0.0.1', 4096, resolve));
+  const port = await listen(service);
   const rooms = [];
   for (let index = 0; index < Number(values.rooms); index += 1) {
     const room = await service.createRoom(`room-${index}`);
     rooms.push(room.id);
   }
-  print({ port: httpServer.address().port, pid: process.pid, rooms });
+  print({ port, pid: process.pid, rooms });
   for await (const line of createInterface({ input: process.stdin })) {
     for (const [name, argument] of Object.entries(JSON.parse(line))) {
       const reply = await commands[name](service, argument);
@@ -27,6 +27,13 @@ export async function main(WebSocketService) {
     }
   }
   process.exit(0);
+}
+
+async function listenOnNode(service) {
+  const httpServer = createServer();
+  service.initialize(httpServer);
+  await new Promise((resolve) => httpServer.listen(0, '127.0.0.1', 4096, resolve));
+  return httpServer.address().port;
 }
 
 const commands = {

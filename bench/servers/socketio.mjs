@@ -3,4 +3,4 @@
 import { main } from './main.mjs';
 import { WebSocketService } from './socketio-service.mjs';
 
-await main(WebSocketService);
+await main(new WebSocketService());
