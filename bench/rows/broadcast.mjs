@@ -6,6 +6,7 @@ export const rows = [
     what: 'broadcastToAll from JavaScript, 1,000 clients, 1 KB object',
     peers: ['native', 'A', 'B'],
     rooms: 0,
+    isThroughput: true,
     load: ({ quick }) => {
       const seconds = quick ? 3 : 8;
       const broadcastAll = { event: 'bench', bytes: 1000, seconds: seconds + 3 };

@@ -21,14 +21,4 @@ export const rows = [
     what: 'long-polling only, 200 clients, 20 messages/s',
     unavailable: 'the load generator speaks WebSocket only',
   },
-  {
-    id: 'P11',
-    what: 'P2 with both cores for the server',
-    unavailable: 'every server is pinned to one core',
-  },
-  {
-    id: 'P12',
-    what: 'look-ups at 10,000 users and 1,000 rooms',
-    unavailable: 'the server program times no look-ups',
-  },
 ];

@@ -6,6 +6,8 @@ import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { commands as calls } from './calls.mjs';
+import { commands as history } from './history.mjs';
 
 /**
  * Starts the service and obeys; `--rooms N` says how many rooms there are. `listen` attaches the service to a server
@@ -37,6 +39,9 @@ async function listenOnNode(service) {
 }
 
 const commands = {
+  ...calls,
+  ...history,
+
   /** Keeps JavaScript busy for that many milliseconds. */
   block(service, ms) {
     const end = performance.now() + ms;
