@@ -10,7 +10,8 @@ const LOAD_LIMIT_MS = 300_000;
 const COMMAND_LIMIT_MS = 900_000;
 
 /** All rounds of one row; a peer that fails takes no further part in it. */
-export async function measure(row, { rounds, ...options }) {
+export async function measure(row, { rounds: asked, ...options }) {
+  const rounds = Math.min(asked, row.maxRounds ?? asked);
   const peersOfRow = options.base ? ['base', ...row.peers] : row.peers;
   const reports = Object.fromEntries(peersOfRow.map((peer) => [peer, []]));
   const failures = {};
@@ -30,7 +31,7 @@ export async function measure(row, { rounds, ...options }) {
 }
 
 async function measureOnce(row, peer, options) {
-  const command = peers[peer](roomsOf(row, options), { ...options, heapMiB: row.heapMiB });
+  const command = peers[peer](roomsOf(row, options), { ...options, ...row.settings });
   const server = await Server.start(row.serverCores?.[peer] ?? SERVER_CORES, command);
   try {
     if (!row.load) {

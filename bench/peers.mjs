@@ -4,7 +4,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
-/** `heapMiB` lifts V8's limit for rows that keep gigabytes of messages. */
+/** Of the row's settings, `heapMiB` lifts V8's limit where gigabytes of messages are kept. */
 const program = (name, rooms, { heapMiB }, ...more) => [
   process.execPath,
   ...(heapMiB ? [`--max-old-space-size=${heapMiB}`] : []),
@@ -13,6 +13,9 @@ const program = (name, rooms, { heapMiB }, ...more) => [
 const configured = (config) => (rooms, options) =>
   program('native.mjs', rooms, options, '--config', JSON.stringify(config));
 
+const socketio = (name) => (rooms, { quietJoins = false, ...options }) =>
+  program(name, rooms, options, '--config', JSON.stringify({ quietJoins }));
+
 /** The load generator and floor server, built by `build.mjs`. */
 export const LOAD = path.join(here, '../target/bench/release/load');
 
@@ -20,8 +23,8 @@ export const LOAD = path.join(here, '../target/bench/release/load');
 export const peers = {
   native: configured({}),
   base: (rooms, options) => program('native.mjs', rooms, options, '--package', path.resolve(options.base)),
-  A: (rooms, options) => program('socketio.mjs', rooms, options),
-  B: (rooms, options) => program('socketio-uws.mjs', rooms, options),
+  A: socketio('socketio.mjs'),
+  B: socketio('socketio-uws.mjs'),
   F: (rooms) => [LOAD, 'floor', '--rooms', String(rooms)],
   // The package once more, for rows that compare it with itself.
   'one core': configured({}),

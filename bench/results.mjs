@@ -11,14 +11,20 @@ const RESULTS = new URL('results.json', import.meta.url);
 const QUICK_RESULTS = new URL('results-quick.json', import.meta.url);
 const OF_PACKAGES = ['socket.io', 'ws', '@trufflesuite/uws-js-unofficial'];
 
-/** Adds the rows to what was measured before; returns the file's path in the repository. */
-export function writeResults(rows, { quick }) {
-  const file = quick ? QUICK_RESULTS : RESULTS;
+const fileOf = ({ quick }) => (quick ? QUICK_RESULTS : RESULTS);
+
+/** Where results with these options are kept, as a path in the repository. */
+export function resultsFile(options) {
+  return `bench/${fileOf(options).pathname.split('/').at(-1)}`;
+}
+
+/** Adds the rows to what was measured before. */
+export function writeResults(rows, options) {
+  const file = fileOf(options);
   const about = { machine: machine(), versions: versions() };
   const added = Object.entries(rows).map(([id, row]) => [id, { ...row, ...about }]);
   const results = { rows: { ...read(file).rows, ...Object.fromEntries(added) } };
   writeFileSync(file, `${JSON.stringify(results, null, 2)}\n`);
-  return `bench/${file.pathname.split('/').at(-1)}`;
 }
 
 /** What full rounds have measured. */

@@ -8,7 +8,7 @@ import { writeDocument } from './document.mjs';
 import { installPeers } from './install.mjs';
 import { measure } from './measure.mjs';
 import { isFaulty, summarize, table } from './report.mjs';
-import { readResults, writeResults } from './results.mjs';
+import { readResults, resultsFile, writeResults } from './results.mjs';
 import { rows } from './rows/index.mjs';
 
 /** The rows and peers of `--check`, which need nothing installed. */
@@ -36,10 +36,12 @@ async function bench() {
   prepare();
   installPeers();
   const results = {};
-  for (const row of selected) results[row.id] = await resultOf(row, { ...options, rounds });
+  for (const row of selected) {
+    results[row.id] = await resultOf(row, { ...options, rounds });
+    writeResults(results, options); // a run takes long; what it has is not lost when it is stopped
+  }
   show(selected, results);
-  const file = writeResults(results, options);
-  console.log(`written: ${file}`);
+  console.log(`written: ${resultsFile(options)}`);
   if (positionals.length === 0 && !options.quick && !options.base) document();
 }
 

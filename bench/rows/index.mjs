@@ -9,7 +9,8 @@
 //                    with `times`, a multiple of that column's figure
 //   serverCores, loadCores  cores other than 0 and 1, the former by peer
 //   isThroughput     the figure is worth something only while the generator has time left
-//   heapMiB          limit of V8's heap other than its own
+//   settings         of the servers, see `peers.mjs`
+//   maxRounds        for rows that take very long
 //   note             what a reader of the table has to know
 // A row that cannot run has id, what and `unavailable`, the reason.
 

