@@ -19,8 +19,10 @@ export function writeDocument({ rows: results }, rows) {
   const text = [
     heading(),
     ...conditions(measured, results),
-    markdown(measured.flatMap((row) => summarize(row, withoutBase(results[row.id])))),
     missing(rows, measured),
+    overview(measured, results),
+    ...measured.map((row) => section(row, results[row.id])),
+    ...(drawn.length > 0 ? ['## Growth\n'] : []),
     ...drawn.map(({ name, title }) => `![${title}](performance/${name}.svg)\n`),
   ].filter(Boolean).join('\n');
   writeFileSync(new URL('performance.md', DOCS), text);
@@ -42,24 +44,28 @@ writes bytes. Figures are medians; only those of one row compare with each other
 `;
 }
 
-/** One paragraph for each machine, set of versions and day that rows were measured on. */
+/** One paragraph for each machine and set of versions that rows were measured on. */
 function conditions(measured, results) {
   const groups = new Map();
   for (const { id, unavailable } of measured) {
     if (unavailable) continue;
-    const { date, rounds, machine, versions } = results[id];
-    const text = condition(date.slice(0, 10), rounds, machine, versions);
+    const text = condition(results[id]);
     groups.set(text, [...(groups.get(text) ?? []), id]);
   }
-  if (groups.size === 1) return [...groups.keys()].map((text) => `${text}.\n`);
-  return [...groups].map(([text, ids]) => `${ids.join(', ')}: ${text}.\n`);
+  return [...groups].map(([text, ids]) => {
+    const days = ids.map((id) => results[id].date.slice(0, 10)).sort();
+    const when = days[0] === days.at(-1) ? days[0] : `${days[0]} to ${days.at(-1)}`;
+    return `${groups.size === 1 ? '' : `${ids.join(', ')}: `}${when}, ${text}.\n`;
+  });
 }
 
-function condition(day, rounds, { cpu, cores, memoryBytes, kernel }, { commit, ...versions }) {
+function condition({ rounds, machine, versions: { commit, ...versions } }) {
   const programs = Object.entries(versions).map(([name, version]) => `${name} ${version.replace(/^v/, '')}`);
-  const memory = `${(memoryBytes / 2 ** 30).toFixed(0)} GiB`;
+  const { cpu, cores, memoryBytes, kernel } = machine;
   return [
-    `${day}, ${rounds} rounds, ${cpu} (${cores} cores, ${memory}), ${kernel}, ${programs.join(', ')}`,
+    `rounds: ${rounds}, ${cpu} (${cores} cores, ${(memoryBytes / 2 ** 30).toFixed(0)} GiB)`,
+    kernel,
+    ...programs,
     ...(commit ? [`commit ${commit}`] : []),
   ].join(', ');
 }
@@ -69,18 +75,39 @@ function withoutBase(result) {
   return { ...result, raw: Object.fromEntries(raw) };
 }
 
+/** One line for each target. */
+function overview(measured, results) {
+  const lines = [];
+  for (const row of measured) {
+    let what;
+    for (const line of summarize(row, withoutBase(results[row.id]))) {
+      what = line.what || what;
+      if (line.target) lines.push({ row: row.id, what, native: line.native, ratio: line.ratio, target: line.target, verdict: line.verdict });
+      else if (row.unavailable) lines.push(line);
+    }
+  }
+  return lines.length === 0 ? '' : `## Targets\n\n${markdown(lines)}`;
+}
+
+/** A row as a heading, its table and its notes. */
+function section(row, result) {
+  const [head, ...lines] = summarize(row, withoutBase(result));
+  const figures = lines.filter(({ note }) => note === undefined).map((line) => ({ ...line, row: undefined }));
+  const notes = [head.verdict, ...lines.map(({ note }) => note)].filter((note) => note !== undefined);
+  return [
+    `## ${row.id}: ${row.what}\n`,
+    ...(figures.length > 0 ? [markdown(figures)] : []),
+    ...(notes.length > 0 ? [notes.map((note) => `- ${note}\n`).join('')] : []),
+  ].join('\n');
+}
+
 function markdown(lines) {
   const columns = columnsOf(lines);
   const row = (cells) => `| ${cells.join(' | ')} |`;
-  const isFigure = (column) => !['row', 'what', 'target', 'verdict'].includes(column);
-  const body = lines.map((line) => row(columns.map((column) => cell(line, column))));
-  return [row(columns), row(columns.map((column) => (isFigure(column) ? '--:' : '---'))), ...body, ''].join('\n');
-}
-
-function cell(line, column) {
-  if (column === 'row') return line.what.startsWith(' ') || line.what === '' ? '' : `**${line.row}**`;
-  if (column === 'what') return line.note ? `*${line.note}*` : line.what.trim();
-  return show(line[column]);
+  const isText = (column) => ['row', 'what', 'target', 'verdict'].includes(column);
+  const body = lines.map((line) => row(columns.map((column) => show(line[column]).trim())));
+  const head = columns.map((column) => (column === 'what' ? '' : column));
+  return [row(head), row(columns.map((column) => (isText(column) ? '---' : '--:'))), ...body, ''].join('\n');
 }
 
 function missing(rows, measured) {

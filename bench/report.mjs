@@ -46,7 +46,8 @@ export function medians({ of, beside = {} }, raw) {
 function figureLines(row, figure, raw) {
   const figures = medians(figure, raw);
   const line = { row: row.id, what: `  ${figure.what}`, ...figures };
-  const targets = figure.targets ?? [];
+  const comparable = [...row.peers, ...Object.keys(figure.beside ?? {})];
+  const targets = (figure.targets ?? []).filter(({ times }) => times === undefined || comparable.includes(times));
   if (targets.length === 0) return [line];
   const isSound = faults('native', raw.native ?? []).length === 0;
   // The figures stand once, each further target below them.

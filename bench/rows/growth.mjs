@@ -2,6 +2,8 @@
 // series are drawn by `plot.mjs`.
 
 const DELIVERIES_PER_SECOND = 20_000;
+/** The same at every number of connections: members hear of each other's joins. */
+const ROOM_MEMBERS = 50;
 
 /** From so many members on, the joins of A and B are not announced: 10,000 would be heard of 50 million times. */
 const QUIET_FROM = 10_000;
@@ -29,9 +31,9 @@ const rooms = [10, 100, 1_000, 10_000].map((members) => ({
 
 const connections = [1_000, 5_000, 15_000].map((clients) => ({
   id: `G2.${clients}`,
-  what: `${clients.toLocaleString('en')} connections in 200 rooms`,
+  what: `${clients.toLocaleString('en')} connections in rooms of ${ROOM_MEMBERS}`,
   peers: ['native', 'A', 'B', 'F'],
-  rooms: 200,
+  rooms: clients / ROOM_MEMBERS,
   load: ({ quick }) => ['idle', '--clients', clients, '--settle-seconds', quick ? 1 : 5],
   figures: [
     { what: 'resident memory per connection, KiB', of: (report) => report.rss_bytes_per_connection / 1024 },
