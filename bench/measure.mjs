@@ -38,12 +38,17 @@ async function measureOnce(row, peer, options) {
       for (const request of row.commands(options)) server.send(request);
       return { server: await server.replies(COMMAND_LIMIT_MS) };
     }
+    if (row.before) {
+      for (const request of row.before) server.send(request);
+      await server.replies(COMMAND_LIMIT_MS);
+    }
     const [workload, ...load] = row.load(options);
     const target = ['--port', server.port, '--pid', server.pid];
     if (server.rooms.length > 0) target.push('--rooms', server.rooms.join(','));
     const generator = [LOAD, workload, ...target, ...load].map(String);
     const onAsk = (request) => server.send(request);
     const report = await runLoad(row.loadCores ?? LOAD_CORES, generator, LOAD_LIMIT_MS, onAsk);
+    for (const request of row.after ?? []) server.send(request);
     return peer === 'F' ? report : { ...report, server: await server.replies(COMMAND_LIMIT_MS) };
   } finally {
     await server.stop();

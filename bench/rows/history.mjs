@@ -34,15 +34,23 @@ export const rows = [
   {
     id: 'H2',
     what: '100 clients alone in their rooms; history unlimited, 1,000 per room, or 0.5 s',
-    peers: ['native', 'by count', 'by age'],
+    peers: ['native', 'A', 'by count', 'by age'],
     rooms: 100,
     isThroughput: true,
+    settings: { heapMiB: 16_384 },
+    before: [{ weighHistory: null }],
+    after: [{ weighHistory: null }],
     load: ({ quick }) => ['saturate', '--clients', 100, '--in-flight', 100, '--seconds', quick ? 4 : 10],
     figures: [
       {
         what: 'messages per second of clients',
         of: (report) => report.deliveries_per_s,
         targets: [{ max: 1.05, times: 'by count' }, { max: 1.05, times: 'by age' }],
+      },
+      { what: 'messages kept at the end', of: (report) => report.server.weighHistory.messages },
+      {
+        what: 'resident memory per kept message, bytes',
+        of: ({ server: { weighHistory } }) => weighHistory.bytes / weighHistory.messages,
       },
     ],
   },

@@ -4,6 +4,7 @@
 //   rooms            rooms the server makes, a number or a function of the options; their ids go to the load generator
 //   load(options)    arguments of the load generator; or instead
 //   commands(options)  what the server does without clients
+//   before, after    commands to the server on either side of the load
 //   figures          what is read from each report (the server's answers are in `report.server`); `beside` are columns
 //                    read from native's reports; a target is `min`, `max` (inclusive) or `below`, a plain number or,
 //                    with `times`, a multiple of that column's figure

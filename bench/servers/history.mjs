@@ -10,7 +10,20 @@ const PAGE = 50;
 const PAGES = 2_000;
 const SENDS_PER_TURN = 256;
 
+let emptyBytes;
+
 export const commands = {
+  /** Before the load: what the server weighs without it. After it: what the messages that clients have sent add. */
+  weighHistory(service) {
+    service.getStats(); // lets go of what it counts with
+    if (emptyBytes === undefined) {
+      emptyBytes = residentBytes();
+      return undefined;
+    }
+    const messages = service.listRooms().reduce((sum, { id }) => sum + service.getRoomStats(id).messageCount, 0);
+    return { messages, bytes: residentBytes() - emptyBytes };
+  },
+
   /** Fills all rooms step by step to each of the lengths; at each, times pages and weighs what is kept. */
   async fillHistory(service, { lengths }) {
     const rooms = service.listRooms().map(({ id }) => id);
