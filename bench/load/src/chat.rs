@@ -9,10 +9,8 @@ const TEXT_BYTES: usize = 64;
 const SEQUENCE_DIGITS: usize = 8;
 const TIME_DIGITS: usize = 16;
 
-static CONTENT: LazyLock<memmem::Finder<'static>> =
-    LazyLock::new(|| memmem::Finder::new(b"\"content\":\""));
-static ROOM: LazyLock<memmem::Finder<'static>> =
-    LazyLock::new(|| memmem::Finder::new(b"\"roomId\":\""));
+static CONTENT: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\"content\":\""));
+static ROOM: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\"roomId\":\""));
 
 /// A received Engine.IO payload, as far as the clients care.
 #[derive(Debug, PartialEq, Eq)]
@@ -99,9 +97,7 @@ fn behind<'a>(event: &'a [u8], finder: &memmem::Finder<'_>) -> Option<&'a [u8]> 
 
 fn number(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0_u64, |number, digit| {
-        digit
-            .is_ascii_digit()
-            .then(|| number * 10 + u64::from(digit - b'0'))
+        digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0'))
     })
 }
 

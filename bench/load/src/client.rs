@@ -46,10 +46,7 @@ impl Sender {
     }
 
     fn write(&self, bytes: &[u8]) -> Result<()> {
-        ensure!(
-            self.stream.try_write(bytes)? == bytes.len(),
-            "the server does not read"
-        );
+        ensure!(self.stream.try_write(bytes)? == bytes.len(), "the server does not read");
         Ok(())
     }
 }
@@ -62,12 +59,7 @@ pub struct Receiver {
 }
 
 /// Connects to the server's default namespace and joins `room`; resolves when the server has acknowledged it all.
-pub async fn open(
-    port: u16,
-    username: &str,
-    room: Option<&str>,
-    scratch: Rc<Scratch>,
-) -> Result<(Sender, Receiver)> {
+pub async fn open(port: u16, username: &str, room: Option<&str>, scratch: Rc<Scratch>) -> Result<(Sender, Receiver)> {
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
     stream.set_nodelay(true)?;
     let (read, write) = stream.into_split();
@@ -79,9 +71,7 @@ pub async fn open(
     };
     sender.write(upgrade_request(port, username).as_bytes())?;
     receiver.upgraded().await?;
-    receiver
-        .wait_for(&sender, |packet| *packet == Packet::Open)
-        .await?;
+    receiver.wait_for(&sender, |packet| *packet == Packet::Open).await?;
     sender.send(chat::CONNECT)?;
     receiver
         .wait_for(&sender, |packet| *packet == Packet::Connected)
@@ -97,11 +87,7 @@ pub async fn open(
 
 impl Receiver {
     /// Reads until the connection ends, answers heartbeats and passes on every event.
-    pub async fn run(
-        &mut self,
-        sender: &Sender,
-        mut on_event: impl FnMut(&[u8]) -> Result<()>,
-    ) -> Result<()> {
+    pub async fn run(&mut self, sender: &Sender, mut on_event: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         loop {
             self.read(|payload| match Packet::parse(payload) {
                 Packet::Event(event) => on_event(event),
@@ -117,27 +103,15 @@ impl Receiver {
         let scratch = Rc::clone(&self.scratch);
         loop {
             let inbox = &mut self.inbox;
-            if let Some(head) = fill(&mut self.stream, &scratch, |fresh| {
-                Ok(inbox.feed_head(fresh))
-            })
-            .await?
-            {
+            if let Some(head) = fill(&mut self.stream, &scratch, |fresh| Ok(inbox.feed_head(fresh))).await? {
                 let accepted = head.starts_with(b"HTTP/1.1 101 ");
-                ensure!(
-                    accepted,
-                    "upgrade refused: {}",
-                    String::from_utf8_lossy(&head)
-                );
+                ensure!(accepted, "upgrade refused: {}", String::from_utf8_lossy(&head));
                 return Ok(());
             }
         }
     }
 
-    async fn wait_for(
-        &mut self,
-        sender: &Sender,
-        wanted: impl Fn(&Packet<'_>) -> bool,
-    ) -> Result<()> {
+    async fn wait_for(&mut self, sender: &Sender, wanted: impl Fn(&Packet<'_>) -> bool) -> Result<()> {
         let found = Cell::new(false);
         let visit = |payload: &[u8]| {
             match Packet::parse(payload) {
@@ -158,10 +132,7 @@ impl Receiver {
 
     async fn read(&mut self, mut visit: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let inbox = &mut self.inbox;
-        fill(&mut self.stream, &self.scratch, |fresh| {
-            inbox.feed(fresh, &mut visit)
-        })
-        .await
+        fill(&mut self.stream, &self.scratch, |fresh| inbox.feed(fresh, &mut visit)).await
     }
 }
 
@@ -177,9 +148,7 @@ async fn fill<T>(
         match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
-            Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
-                Poll::Ready(Err(anyhow::anyhow!("closed")))
-            }
+            Poll::Ready(Ok(())) if buffer.filled().is_empty() => Poll::Ready(Err(anyhow::anyhow!("closed"))),
             Poll::Ready(Ok(())) => Poll::Ready(consume(buffer.filled_mut())),
         }
     })

@@ -86,10 +86,9 @@ impl Fleet {
         let room = client.room.context("client without a room")?;
         let members = *self.members.get(room).context("unknown room")?;
         let stamp = self.shared.tally.borrow_mut().send(phase, members)?;
-        client.sender.send(&chat::message(
-            self.rooms.get(room).context("unknown room")?,
-            stamp,
-        ))
+        client
+            .sender
+            .send(&chat::message(self.rooms.get(room).context("unknown room")?, stamp))
     }
 
     /// Sends `rate` messages per second for `duration`, the first after one period.
@@ -143,8 +142,7 @@ async fn open_all(target: &Target, shared: &Rc<Shared>) -> Result<Vec<Client>> {
                 let room = index.checked_rem(rooms.len());
                 let room_id = room.and_then(|room| rooms.get(room)).map(String::as_str);
                 let username = format!("u{index}");
-                let (sender, receiver) =
-                    client::open(port, &username, room_id, Rc::clone(&scratch)).await?;
+                let (sender, receiver) = client::open(port, &username, room_id, Rc::clone(&scratch)).await?;
                 let sender = Rc::new(sender);
                 tokio::task::spawn_local(listen(receiver, Rc::clone(&sender), Rc::clone(&shared)));
                 opened.push(Client { sender, room });

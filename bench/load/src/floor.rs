@@ -22,7 +22,8 @@ const LISTENER: Token = Token(usize::MAX);
 const EVENTS_PER_POLL: usize = 1_024;
 const READ_BYTES: usize = 64 * 1024;
 
-const OPEN: &str = r#"0{"sid":"AAAAAAAAAAAAAAAAAAAA","upgrades":[],"pingInterval":25000,"pingTimeout":60000,"maxPayload":1000000}"#;
+const OPEN: &str =
+    r#"0{"sid":"AAAAAAAAAAAAAAAAAAAA","upgrades":[],"pingInterval":25000,"pingTimeout":60000,"maxPayload":1000000}"#;
 const CONNECTED: &str = r#"40{"sid":"BBBBBBBBBBBBBBBBBBBB"}"#;
 const JOINED: &str = r#"430[{"ok":true}]"#;
 
@@ -73,8 +74,7 @@ struct Floor {
 pub fn serve(rooms: usize) -> Result<()> {
     let mut listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
     let poll = Poll::new()?;
-    poll.registry()
-        .register(&mut listener, LISTENER, Interest::READABLE)?;
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let rooms: Vec<_> = (0..rooms)
         .map(|room| format!("00000000-0000-4000-8000-{room:012}"))
         .collect();

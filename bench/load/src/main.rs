@@ -114,42 +114,32 @@ fn main() -> Result<()> {
     if let Kind::Floor { rooms } = kind {
         return floor::serve(rooms);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, run(kind))
 }
 
 async fn run(kind: Kind) -> Result<()> {
     match kind {
-        Kind::Steady {
-            target,
-            rate,
-            seconds,
-        } => print(&workload::steady::run(&target, rate, Duration::from_secs(seconds)).await?),
+        Kind::Steady { target, rate, seconds } => {
+            print(&workload::steady::run(&target, rate, Duration::from_secs(seconds)).await?)
+        }
         Kind::Saturate {
             target,
             in_flight,
             seconds,
-        } => {
-            print(&workload::saturate::run(&target, in_flight, Duration::from_secs(seconds)).await?)
-        }
+        } => print(&workload::saturate::run(&target, in_flight, Duration::from_secs(seconds)).await?),
         Kind::Block {
             target,
             rate,
             seconds,
             block_ms,
         } => {
-            let (before, block) = (
-                Duration::from_secs(seconds),
-                Duration::from_millis(block_ms),
-            );
+            let (before, block) = (Duration::from_secs(seconds), Duration::from_millis(block_ms));
             print(&workload::block::run(&target, rate, before, block).await?)
         }
-        Kind::Idle {
-            target,
-            settle_seconds,
-        } => print(&workload::idle::run(&target, Duration::from_secs(settle_seconds)).await?),
+        Kind::Idle { target, settle_seconds } => {
+            print(&workload::idle::run(&target, Duration::from_secs(settle_seconds)).await?)
+        }
         Kind::Connect { target } => print(&workload::connect::run(&target).await?),
         Kind::Receive {
             target,
@@ -158,10 +148,7 @@ async fn run(kind: Kind) -> Result<()> {
             seconds,
         } => {
             let ask = serde_json::from_str(&ask)?;
-            print(
-                &workload::receive::run(&target, &event, &ask, Duration::from_secs(seconds))
-                    .await?,
-            )
+            print(&workload::receive::run(&target, &event, &ask, Duration::from_secs(seconds)).await?)
         }
         Kind::Floor { rooms } => floor::serve(rooms),
     }

@@ -12,10 +12,7 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
     let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
     // The command name, field 2, is in parentheses and may hold spaces; utime and stime are fields 14 and 15.
     let (_, fields) = stat.rsplit_once(')').with_context(|| path.clone())?;
-    let mut ticks = fields
-        .split_ascii_whitespace()
-        .skip(11)
-        .map(str::parse::<u64>);
+    let mut ticks = fields.split_ascii_whitespace().skip(11).map(str::parse::<u64>);
     let mut next = || ticks.next().with_context(|| path.clone());
     let total = next()?? + next()??;
     Ok(total as f64 / TICKS_PER_SECOND)

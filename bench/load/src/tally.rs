@@ -89,11 +89,7 @@ impl Tally {
 
     /// Books a received event, everything behind `42`; `true` if it was the last delivery of its message.
     pub fn receive(&mut self, event: &[u8]) -> Result<bool> {
-        if self
-            .counted
-            .as_ref()
-            .is_some_and(|name| event.starts_with(name))
-        {
+        if self.counted.as_ref().is_some_and(|name| event.starts_with(name)) {
             self.counted_events += 1;
         }
         if !event.starts_with(MESSAGE_EVENT) {
@@ -146,11 +142,7 @@ impl Tally {
     /// Deliveries of the messages outside the margins.
     pub fn deliveries(&self) -> Deliveries {
         let mut sum = Deliveries::default();
-        for message in self
-            .sent
-            .iter()
-            .filter(|message| message.phase != Phase::Margin)
-        {
+        for message in self.sent.iter().filter(|message| message.phase != Phase::Margin) {
             let arrived = message.received.min(message.members);
             sum.deliveries += u64::from(arrived);
             sum.expected += u64::from(message.members);

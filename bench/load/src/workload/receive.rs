@@ -17,12 +17,7 @@ pub struct Report {
     usage: Usage,
 }
 
-pub async fn run(
-    target: &Target,
-    event: &str,
-    start: &Value,
-    duration: Duration,
-) -> Result<Report> {
+pub async fn run(target: &Target, event: &str, start: &Value, duration: Duration) -> Result<Report> {
     let fleet = Fleet::open(target, Tally::new(Some(event))?).await?;
     ask(start);
     tokio::time::sleep(WARM_UP).await;
