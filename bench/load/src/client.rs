@@ -1,14 +1,17 @@
-//! One connection: upgrade, CONNECT, join, then reading for as long as the run lasts. Counts nothing itself.
+//! One WebSocket connection: upgrade, CONNECT, join, then reading for as long as the run lasts. Counts nothing itself.
 
 use crate::{
     chat::{self, Packet},
+    heartbeat::{Handshake, Heartbeat},
     wire::{Inbox, client_frame, upgrade_request},
 };
 use anyhow::{Result, bail, ensure};
+use nix::sys::socket;
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
     net::Ipv4Addr,
+    os::fd::AsRawFd,
     pin::Pin,
     rc::Rc,
     task::Poll,
@@ -37,12 +40,24 @@ impl Default for Scratch {
 /// The sending half.
 pub struct Sender {
     stream: OwnedWriteHalf,
+    pub heartbeat: Heartbeat,
 }
 
 impl Sender {
     /// Sends a packet at once; a full send buffer is an error, for the server has then stopped reading.
     pub fn send(&self, packet: &str) -> Result<()> {
         self.write(&client_frame(packet)?)
+    }
+
+    /// Ends the connection at once, for both halves.
+    pub fn shut_down(&self) {
+        // A connection that has ended already needs no more.
+        let _ = socket::shutdown(self.stream.as_ref().as_raw_fd(), socket::Shutdown::Both);
+    }
+
+    fn pong(&self) -> Result<()> {
+        self.heartbeat.beat();
+        self.send(chat::PONG)
     }
 
     fn write(&self, bytes: &[u8]) -> Result<()> {
@@ -63,7 +78,10 @@ pub async fn open(port: u16, username: &str, room: Option<&str>, scratch: Rc<Scr
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
     stream.set_nodelay(true)?;
     let (read, write) = stream.into_split();
-    let sender = Sender { stream: write };
+    let sender = Sender {
+        stream: write,
+        heartbeat: Heartbeat::default(),
+    };
     let mut receiver = Receiver {
         stream: read,
         inbox: Inbox::default(),
@@ -71,7 +89,9 @@ pub async fn open(port: u16, username: &str, room: Option<&str>, scratch: Rc<Scr
     };
     sender.write(upgrade_request(port, username).as_bytes())?;
     receiver.upgraded().await?;
-    receiver.wait_for(&sender, |packet| *packet == Packet::Open).await?;
+    receiver
+        .wait_for(&sender, |packet| matches!(packet, Packet::Open(_)))
+        .await?;
     sender.send(chat::CONNECT)?;
     receiver
         .wait_for(&sender, |packet| *packet == Packet::Connected)
@@ -91,7 +111,7 @@ impl Receiver {
         loop {
             self.read(|payload| match Packet::parse(payload) {
                 Packet::Event(event) => on_event(event),
-                Packet::Ping => sender.send(chat::PONG),
+                Packet::Ping => sender.pong(),
                 Packet::Refused => bail!("disconnected by the server"),
                 _ => Ok(()),
             })
@@ -114,9 +134,13 @@ impl Receiver {
     async fn wait_for(&mut self, sender: &Sender, wanted: impl Fn(&Packet<'_>) -> bool) -> Result<()> {
         let found = Cell::new(false);
         let visit = |payload: &[u8]| {
-            match Packet::parse(payload) {
-                packet if wanted(&packet) => found.set(true),
-                Packet::Ping => sender.send(chat::PONG)?,
+            let packet = Packet::parse(payload);
+            if wanted(&packet) {
+                found.set(true);
+            }
+            match packet {
+                Packet::Open(handshake) => sender.heartbeat.begin(&Handshake::parse(handshake)?),
+                Packet::Ping => sender.pong()?,
                 Packet::Refused => bail!("refused: {}", String::from_utf8_lossy(payload)),
                 _ => {}
             }
