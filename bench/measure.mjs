@@ -30,14 +30,14 @@ export async function measure(row, { rounds, ...options }) {
 }
 
 async function measureOnce(row, peer, options) {
-  const command = peers[peer](roomsOf(row, options), { ...options, heapMiB: row.heapMiB });
+  const command = [...peers[peer](roomsOf(row, options), { ...options, heapMiB: row.heapMiB }), ...(row.server ?? [])];
   const server = await Server.start(row.serverCores?.[peer] ?? SERVER_CORES, command);
   try {
     if (!row.load) {
       for (const request of row.commands(options)) server.send(request);
       return { server: await server.replies(COMMAND_LIMIT_MS) };
     }
-    const [workload, ...load] = row.load(options);
+    const [workload, ...load] = row.load(options, peer);
     const target = ['--port', server.port, '--pid', server.pid];
     if (server.rooms.length > 0) target.push('--rooms', server.rooms.join(','));
     const generator = [LOAD, workload, ...target, ...load].map(String);
