@@ -1,5 +1,5 @@
 //! One long-polling connection: handshake, CONNECT and join by requests, then one GET after the other. As in a browser,
-//! GET and POST have a kept-alive HTTP connection each. Counts nothing itself.
+//! GET and POST have a kept-alive HTTP connection each, opened again when the server has closed it. Counts nothing itself.
 
 use crate::{
     chat::{self, Packet},
@@ -8,23 +8,23 @@ use crate::{
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{
-    Request, StatusCode,
-    client::conn::http1::{self, SendRequest},
-    header::{CONTENT_TYPE, HOST},
+use hyper::{Request, StatusCode, header::CONTENT_TYPE};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
 };
-use hyper_util::rt::TokioIo;
-use std::{cell::Cell, net::Ipv4Addr};
-use tokio::{
-    net::TcpStream,
-    sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
-};
+use std::{cell::Cell, time::Duration};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 /// Separates the packets of a payload (Engine.IO 4, "HTTP long-polling").
 const SEPARATOR: char = '\x1e';
 
 /// Packets that one POST takes at most.
 const PACKETS_PER_POST: usize = 64;
+
+/// How long a connection is kept without a request. Node.js closes after 5 s and tells so; its agents stay a second
+/// below.
+const IDLE_LIMIT: Duration = Duration::from_secs(4);
 
 /// The sending half.
 pub struct Sender {
@@ -51,17 +51,17 @@ pub struct Receiver {
 
 /// Connects to the server's default namespace and joins `room`; resolves when the server has acknowledged it all.
 pub async fn open(port: u16, username: &str, room: Option<&str>) -> Result<(Sender, Receiver)> {
-    let path = format!("/socket.io/?EIO=4&transport=polling&username={username}");
-    let mut http = Http::connect(port, path.clone()).await?;
+    let mut http = Http::new(format!(
+        "http://127.0.0.1:{port}/socket.io/?EIO=4&transport=polling&username={username}"
+    ));
     let payload = http.get().await?;
     let Packet::Open(data) = Packet::parse(&payload) else {
         bail!("no handshake: {}", String::from_utf8_lossy(&payload))
     };
     let handshake = Handshake::parse(data)?;
-    let path = format!("{path}&sid={}", handshake.sid);
-    http.path.clone_from(&path);
+    http.url = format!("{}&sid={}", http.url, handshake.sid);
     let (outbox, waiting) = mpsc::unbounded_channel();
-    let posts = Http::connect(port, path).await?;
+    let posts = http.clone();
     tokio::task::spawn_local(async move {
         if let Err(error) = post_all(posts, waiting).await {
             eprintln!("POST failed: {error:#}");
@@ -125,7 +125,7 @@ impl Receiver {
 }
 
 /// Sends what waits, in order, everything that waits at the same moment in one request.
-async fn post_all(mut http: Http, mut waiting: UnboundedReceiver<String>) -> Result<()> {
+async fn post_all(http: Http, mut waiting: UnboundedReceiver<String>) -> Result<()> {
     let mut packets = Vec::new();
     while waiting.recv_many(&mut packets, PACKETS_PER_POST).await > 0 {
         let payload = packets.join(SEPARATOR.encode_utf8(&mut [0; 4]));
@@ -136,42 +136,35 @@ async fn post_all(mut http: Http, mut waiting: UnboundedReceiver<String>) -> Res
     Ok(())
 }
 
-/// A kept-alive HTTP connection that always asks for the same path.
+/// Requests of one client, always for the same URL.
+#[derive(Clone)]
 struct Http {
-    path: String,
-    host: String,
-    requests: SendRequest<Full<Bytes>>,
+    url: String,
+    client: Client<HttpConnector, Full<Bytes>>,
 }
 
 impl Http {
-    async fn connect(port: u16, path: String) -> Result<Self> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
-        stream.set_nodelay(true)?;
-        let (requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // Its error is that of the request that it breaks.
-        tokio::task::spawn_local(connection);
-        Ok(Self {
-            path,
-            host: format!("127.0.0.1:{port}"),
-            requests,
-        })
+    fn new(url: String) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_LIMIT)
+            .build(connector);
+        Self { url, client }
     }
 
-    async fn get(&mut self) -> Result<Bytes> {
-        let request = Request::get(&self.path).header(HOST, &self.host);
-        self.exchange(request.body(Full::default())?).await
+    async fn get(&self) -> Result<Bytes> {
+        self.exchange(Request::get(&self.url).body(Full::default())?).await
     }
 
-    async fn post(&mut self, payload: String) -> Result<Bytes> {
-        let request = Request::post(&self.path)
-            .header(HOST, &self.host)
-            .header(CONTENT_TYPE, "text/plain;charset=UTF-8");
+    async fn post(&self, payload: String) -> Result<Bytes> {
+        let request = Request::post(&self.url).header(CONTENT_TYPE, "text/plain;charset=UTF-8");
         self.exchange(request.body(payload.into())?).await
     }
 
-    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Bytes> {
-        self.requests.ready().await?;
-        let response = self.requests.send_request(request).await?;
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Bytes> {
+        let response = self.client.request(request).await?;
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();
         ensure!(status == StatusCode::OK, "{status}: {}", String::from_utf8_lossy(&body));
