@@ -40,6 +40,7 @@ pub async fn run(
     duration: Duration,
     capacity_batch: Option<u32>,
 ) -> Result<Report> {
+    ask(&json!({ "listen": null }));
     let fleet = Fleet::open(target, Tally::new(None)?).await?;
     fleet.fill(Phase::Margin, in_flight, WARM_UP).await?;
     ask(&json!({ "loopDelay": "saturated" }));
