@@ -31,7 +31,8 @@ export async function measure(row, { rounds: asked, ...options }) {
 }
 
 async function measureOnce(row, peer, options) {
-  const command = peers[peer](roomsOf(row, options), { ...options, ...row.settings });
+  const settings = { ...options, ...row.settings };
+  const command = [...peers[peer](roomsOf(row, options), settings), ...(row.server ?? [])];
   const server = await Server.start(row.serverCores?.[peer] ?? SERVER_CORES, command);
   try {
     if (!row.load) {
@@ -42,7 +43,7 @@ async function measureOnce(row, peer, options) {
       for (const request of row.before) server.send(request);
       await server.replies(COMMAND_LIMIT_MS);
     }
-    const [workload, ...load] = row.load(options);
+    const [workload, ...load] = row.load(options, peer);
     const target = ['--port', server.port, '--pid', server.pid];
     if (server.rooms.length > 0) target.push('--rooms', server.rooms.join(','));
     const generator = [LOAD, workload, ...target, ...load].map(String);

@@ -18,6 +18,7 @@ export function summarize(row, { raw = {}, failures = {} } = {}) {
     ...(row.note ? [row.note] : []),
     ...Object.entries(failures).map(([peer, reason]) => `${peer} not run: ${reason}`),
     ...Object.entries(raw).flatMap(([peer, reports]) => [...faults(peer, reports), ...remarks(row, peer, reports)]),
+    ...row.figures.flatMap((figure) => capacityNotes(figure, raw)),
   ];
   return [
     head,
@@ -84,10 +85,22 @@ function faults(peer, reports) {
 function remarks(row, peer, reports) {
   const busiest = Math.max(0, ...reports.map((report) => report.generator_cpu_s / report.elapsed_s || 0));
   if (busiest > GENERATOR_LIMIT) return [`${peer}: the load generator was the bottleneck`];
-  if (row.isThroughput && busiest * HEADROOM > 1) {
+  const isMeasured = row.figures.some(({ capacity }) => capacity); // then `capacityNotes` tells more
+  if (row.isThroughput && !isMeasured && busiest * HEADROOM > 1) {
     return [`${peer}: the load generator was busy ${Math.round(busiest * 100)} % of the time; it may have been the limit`];
   }
   return [];
+}
+
+/** What the generator takes from the floor, beside the most that a server under test reaches. */
+function capacityNotes(figure, { F = [], ...raw }) {
+  const figures = Object.entries(medians(figure, raw));
+  if (!figure.capacity || F.length === 0 || figures.length === 0) return [];
+  const [peer, most] = figures.reduce((best, other) => (other[1] > best[1] ? other : best));
+  const capacity = median(F.map(figure.capacity));
+  const times = `${show(capacity / most)} × ${peer}’s ${show(most)}`;
+  const verdict = capacity < most * HEADROOM ? `less than ${HEADROOM} ×: it may have been the limit` : 'enough';
+  return [`${figure.what}: from the floor the load generator takes ${show(capacity)}, ${times}; ${verdict}`];
 }
 
 function median(values) {

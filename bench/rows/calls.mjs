@@ -1,8 +1,8 @@
 // P12 and X1: what calls of the service cost the JavaScript that makes them, while clients are connected.
 
-/** Connects clients that wait while the server times its calls; `receive` tells the server when all are there. */
+/** Connects clients that wait, long enough, while the server times its calls; `receive` says when all are there. */
 const whileConnected = (clients, seconds, command) => [
-  'receive', '--clients', clients, '--event', 'bench', '--seconds', seconds, '--ask', JSON.stringify(command),
+  'receive', '--clients', clients, '--event', 'counted', '--seconds', seconds, '--ask', JSON.stringify(command),
 ];
 
 const figure = (command, name, more) => ({
@@ -27,7 +27,7 @@ export const rows = [
     rooms: 1_000,
     load: ({ quick }) => {
       const secondsPerCall = quick ? 0.3 : 1;
-      return whileConnected(quick ? 2_000 : 10_000, quick ? 4 : 10, { lookups: { secondsPerCall } });
+      return whileConnected(quick ? 2_000 : 10_000, quick ? 10 : 20, { lookups: { secondsPerCall } });
     },
     figures: [
       withinTwoMaps('getUser'),
@@ -43,7 +43,7 @@ export const rows = [
     rooms: 10,
     load: ({ quick }) => {
       const secondsPerCall = quick ? 0.3 : 1;
-      return whileConnected(100, quick ? 2 : 8, { crossing: { secondsPerCall } });
+      return whileConnected(100, quick ? 8 : 16, { crossing: { secondsPerCall } });
     },
     figures: CROSSING_CALLS.map((name) => ({
       what: `${name}, calls per second`,

@@ -27,7 +27,11 @@ export const rows = [
         of: (report) => report.server_cpu_us_per_connection,
         targets: [{ max: 0.45, times: 'A' }],
       },
-      { what: 'connections per second', of: (report) => report.connections_per_s },
+      {
+        what: 'connections per second',
+        of: (report) => report.connections_per_s,
+        capacity: (report) => report.connections_per_s,
+      },
     ],
   },
 ];

@@ -4,7 +4,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 
 const CALLS_PER_LOOK = 1_000;
 const AWAITED_CALLS_PER_TURN = 64;
-const HISTORY_LENGTH = 100;
+const HISTORY_LENGTH = 60;
 const PAGE = 50;
 
 export const commands = {

@@ -8,6 +8,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { commands as calls } from './calls.mjs';
 import { commands as history } from './history.mjs';
+import { commands as listener } from './listener.mjs';
 
 /**
  * Starts the service and obeys; `--rooms N` says how many rooms there are. `listen` attaches the service to a server
@@ -41,11 +42,13 @@ async function listenOnNode(service) {
 const commands = {
   ...calls,
   ...history,
+  ...listener,
 
-  /** Keeps JavaScript busy for that many milliseconds. */
+  /** Keeps JavaScript busy for that many milliseconds; answers when that ended. */
   block(service, ms) {
     const end = performance.now() + ms;
     while (performance.now() < end);
+    return { endedUnixMs: performance.timeOrigin + performance.now() };
   },
 
   /** Sends an event with `bytes` of payload to everyone, again and again for `seconds`. */
