@@ -4,17 +4,30 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
-const program = (name, rooms, ...more) => [
-  process.execPath, path.join(here, 'servers', name), '--rooms', String(rooms), ...more,
+/** Of the row's settings, `heapMiB` lifts V8's limit where gigabytes of messages are kept. */
+const program = (name, rooms, { heapMiB }, ...more) => [
+  process.execPath,
+  ...(heapMiB ? [`--max-old-space-size=${heapMiB}`] : []),
+  path.join(here, 'servers', name), '--rooms', String(rooms), ...more,
 ];
+const configured = (config) => (rooms, options) =>
+  program('native.mjs', rooms, options, '--config', JSON.stringify(config));
+
+const socketio = (name) => (rooms, { quietJoins = false, ...options }) =>
+  program(name, rooms, options, '--config', JSON.stringify({ quietJoins }));
 
 /** The load generator and floor server, built by `build.mjs`. */
 export const LOAD = path.join(here, '../target/bench/release/load');
 
-/** Command line of each peer's server with that many rooms; `base` is the package in another directory. */
+/** Command line of each peer's server with that many rooms; the names are the columns of the table. */
 export const peers = {
-  native: (rooms) => program('native.mjs', rooms),
-  base: (rooms, directory) => program('native.mjs', rooms, '--package', path.resolve(directory)),
-  A: (rooms) => program('socketio.mjs', rooms),
+  native: configured({}),
+  base: (rooms, options) => program('native.mjs', rooms, options, '--package', path.resolve(options.base)),
+  A: socketio('socketio.mjs'),
+  B: socketio('socketio-uws.mjs'),
   F: (rooms) => [LOAD, 'floor', '--rooms', String(rooms)],
+  // The package once more, for rows that compare it with itself.
+  'one core': configured({}),
+  'by count': configured({ history: { maxMessagesPerRoom: 1_000 } }),
+  'by age': configured({ history: { maxAgeMs: 500 } }),
 };

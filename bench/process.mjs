@@ -7,7 +7,6 @@ import { createInterface } from 'node:readline';
 
 const START_LIMIT_MS = 15_000;
 const STOP_LIMIT_MS = 3_000;
-const REPLY_LIMIT_MS = 60_000;
 const ERROR_TEXT_LIMIT = 2_000;
 
 const children = new Set();
@@ -60,6 +59,8 @@ export class Server {
   #replies = {};
   #marks = 0;
   #lines;
+  /** Rejects when the server has ended, with what it said. */
+  #died;
 
   static async start(cores, command) {
     const server = new Server();
@@ -68,10 +69,11 @@ export class Server {
       const lines = createInterface({ input: server.#job.child.stdout });
       server.#lines = lines;
       const line = once(lines, 'line').then(([text]) => JSON.parse(text));
-      const died = server.#job.ended.then(() => {
-        throw new Error(server.#job.errorText.trim() || 'the server ended at once');
+      server.#died = server.#job.ended.then(() => {
+        throw new Error(server.#job.errorText.trim() || 'the server ended');
       });
-      Object.assign(server, await within(START_LIMIT_MS, 'starting the server', Promise.race([line, died])));
+      server.#died.catch(() => {});
+      Object.assign(server, await within(START_LIMIT_MS, 'starting the server', Promise.race([line, server.#died])));
       lines.on('line', (text) => Object.assign(server.#replies, JSON.parse(text).reply));
       return server;
     } catch (error) {
@@ -85,13 +87,13 @@ export class Server {
   }
 
   /** Everything that the server has answered, once it has done all it was sent; a floor answers nothing. */
-  async replies() {
+  async replies(limitMs) {
     const mark = (this.#marks += 1);
     const reached = (async () => {
       while (this.#replies.mark !== mark) await once(this.#lines, 'line');
     })();
     this.send({ mark });
-    await within(REPLY_LIMIT_MS, 'the server’s answer', reached);
+    await within(limitMs, 'the server’s answer', Promise.race([reached, this.#died]));
     return this.#replies;
   }
 

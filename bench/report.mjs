@@ -1,47 +1,72 @@
-// From raw rounds to figures: medians, ratios, verdicts, the printed table and the results file.
+// From raw rounds to lines of a table: medians, ratios, verdicts, notes.
 
-import { readFileSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import os from 'node:os';
+/** Columns of figures, in the order of the table; the last ones belong to single rows. */
+export const FIGURE_COLUMNS = ['native', 'base', 'A', 'B', 'F', 'one core', 'by count', 'by age', 'Map'];
+const COLUMNS = ['row', 'what', ...FIGURE_COLUMNS, 'ratio', 'target', 'verdict'];
 
-const COLUMNS = ['row', 'what', 'native', 'base', 'A', 'B', 'F', 'ratio', 'target', 'verdict'];
+/** What must not happen; a run in which it did meets no target. */
+const FAULTS = ['losses', 'duplicates', 'disorders', 'closed'];
 const GENERATOR_LIMIT = 0.95;
+/** A figure of throughput is the server's own only while the generator could take in so many times more. */
+const HEADROOM = 1.5;
 
-/** Lines of the table for one row; `rounds` holds the raw reports per peer, `failures` a reason per peer. */
-export function summarize(row, rounds = {}, failures = {}) {
-  if (row.unavailable) return [{ row: row.id, what: row.what, verdict: `not run: ${row.unavailable}` }];
+/** Lines of the table for one row: `raw` holds the reports of each peer, `failures` a reason for each that failed. */
+export function summarize(row, { raw = {}, failures = {} } = {}) {
   const head = { row: row.id, what: row.what };
-  const troubles = [
+  if (row.unavailable) return [{ ...head, verdict: `not run: ${row.unavailable}` }];
+  const notes = [
+    ...(row.note ? [row.note] : []),
     ...Object.entries(failures).map(([peer, reason]) => `${peer} not run: ${reason}`),
-    ...Object.entries(rounds).flatMap(([peer, reports]) => findings(peer, reports)),
+    ...Object.entries(raw).flatMap(([peer, reports]) => [...faults(peer, reports), ...remarks(row, peer, reports)]),
+    ...row.figures.flatMap((figure) => capacityNotes(figure, raw)),
   ];
   return [
     head,
-    ...row.figures.flatMap((figure) => figureLines(row, figure, rounds)),
-    ...troubles.map((verdict) => ({ row: row.id, what: '  note', verdict })),
+    ...row.figures.flatMap((figure) => figureLines(row, figure, raw)),
+    ...notes.map((note) => ({ row: row.id, what: '  note', note })),
   ];
 }
 
-function figureLines(row, { what, of, targets }, rounds) {
-  const figures = {};
-  for (const [peer, reports] of Object.entries(rounds)) {
-    if (reports.length > 0) figures[peer] = median(reports.map(of));
-  }
-  const line = { row: row.id, what: `  ${what}`, ...figures };
-  if (targets.length === 0) return [line];
-  const sound = findings('native', rounds.native ?? []).length === 0;
-  return targets.map((target) => ({ ...line, ...judge(target, figures, sound) }));
+/** Whether a run went wrong in another way than by being slow. */
+export function isFaulty({ raw, failures }) {
+  return Object.keys(failures).length > 0 || Object.entries(raw).some(([peer, reports]) => faults(peer, reports).length > 0);
 }
 
-/** Compares the native figure with a target; a run that lost messages or connections meets none. */
-function judge(target, figures, sound) {
+/** Median of a figure for every peer that has reports. */
+export function medians({ of, beside = {} }, raw) {
+  const figures = {};
+  for (const [peer, reports] of Object.entries(raw)) {
+    if (reports.length > 0) figures[peer] = median(reports.map(of));
+  }
+  for (const [column, read] of Object.entries(beside)) {
+    if (raw.native?.length > 0) figures[column] = median(raw.native.map(read));
+  }
+  return figures;
+}
+
+function figureLines(row, figure, raw) {
+  const figures = medians(figure, raw);
+  const line = { row: row.id, what: `  ${figure.what}`, ...figures };
+  const comparable = [...row.peers, ...Object.keys(figure.beside ?? {})];
+  const targets = (figure.targets ?? []).filter(({ times }) => times === undefined || comparable.includes(times));
+  if (targets.length === 0) return [line];
+  const isSound = faults('native', raw.native ?? []).length === 0;
+  // The figures stand once, each further target below them.
+  return targets.map((target, index) => ({
+    ...(index === 0 ? line : { row: row.id, what: '' }),
+    ...judge(target, figures, isSound),
+  }));
+}
+
+/** Compares the native figure with a target; a run with faults meets none. */
+function judge(target, figures, isSound) {
   const [relation, bound] = Object.entries(target).find(([name]) => name in RELATIONS);
   const { sign, holds } = RELATIONS[relation];
   const text = `${sign} ${bound}${target.times ? ` × ${target.times}` : ''}`;
   const base = target.times ? figures[target.times] : 1;
   if (figures.native === undefined || base === undefined) return { target: text, verdict: '–' };
   const ratio = figures.native / base;
-  const verdict = holds(ratio, bound) && sound ? 'met' : 'missed';
+  const verdict = holds(ratio, bound) && isSound ? 'met' : 'missed';
   return { ratio: target.times ? ratio : undefined, target: text, verdict };
 }
 
@@ -51,14 +76,31 @@ const RELATIONS = {
   below: { sign: '<', holds: (value, bound) => value < bound },
 };
 
-/** What makes a peer's rounds doubtful. */
-function findings(peer, reports) {
+function faults(peer, reports) {
   const sum = (field) => reports.reduce((total, report) => total + (report[field] ?? 0), 0);
-  const counted = ['losses', 'duplicates', 'closed'].filter((field) => sum(field) > 0);
-  const found = counted.map((field) => `${peer}: ${sum(field)} ${field}`);
-  const busiest = Math.max(0, ...reports.map((report) => report.generator_cpu_s / report.elapsed_s));
-  if (busiest > GENERATOR_LIMIT) found.push(`${peer}: the load generator was the bottleneck`);
-  return found;
+  return FAULTS.filter((field) => sum(field) > 0).map((field) => `${peer}: ${sum(field)} ${field}`);
+}
+
+/** Where the generator, not the server, may have set the figure. */
+function remarks(row, peer, reports) {
+  const busiest = Math.max(0, ...reports.map((report) => report.generator_cpu_s / report.elapsed_s || 0));
+  if (busiest > GENERATOR_LIMIT) return [`${peer}: the load generator was the bottleneck`];
+  const isMeasured = row.figures.some(({ capacity }) => capacity); // then `capacityNotes` tells more
+  if (row.isThroughput && !isMeasured && busiest * HEADROOM > 1) {
+    return [`${peer}: the load generator was busy ${Math.round(busiest * 100)} % of the time; it may have been the limit`];
+  }
+  return [];
+}
+
+/** What the generator takes from the floor, beside the most that a server under test reaches. */
+function capacityNotes(figure, { F = [], ...raw }) {
+  const figures = Object.entries(medians(figure, raw));
+  if (!figure.capacity || F.length === 0 || figures.length === 0) return [];
+  const [peer, most] = figures.reduce((best, other) => (other[1] > best[1] ? other : best));
+  const capacity = median(F.map(figure.capacity));
+  const times = `${show(capacity / most)} × ${peer}’s ${show(most)}`;
+  const verdict = capacity < most * HEADROOM ? `less than ${HEADROOM} ×: it may have been the limit` : 'enough';
+  return [`${figure.what}: from the floor the load generator takes ${show(capacity)}, ${times}; ${verdict}`];
 }
 
 function median(values) {
@@ -67,51 +109,32 @@ function median(values) {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
-/** The lines as a table of aligned columns. */
+/** The columns that some line has a value for. */
+export function columnsOf(lines) {
+  return COLUMNS.filter((column) => lines.some((line) => line[column] !== undefined));
+}
+
+/** The lines as a table of aligned columns; notes run on behind their row. */
 export function table(lines) {
-  const columns = COLUMNS.filter((column) => lines.some((line) => column in line));
+  const columns = columnsOf(lines);
   const cells = [columns, ...lines.map((line) => columns.map((column) => show(line[column])))];
-  const widths = columns.map((_, index) => Math.max(...cells.map((row) => width(row, index))));
-  const format = (row) => row.map((cell, index) => cell.padEnd(widths[index])).join('  ').trimEnd();
+  const isWide = (index) => index > 0 && (lines[index - 1].note !== undefined || lines[index - 1].target === undefined);
+  const widths = columns.map((column, at) =>
+    Math.max(...cells.map((row, index) => (column === 'verdict' && isWide(index) ? 0 : row[at].length))),
+  );
+  const format = (row, index) => {
+    const note = lines[index - 1]?.note;
+    if (note !== undefined) return `${row[0].padEnd(widths[0])}    ${note}`;
+    return row.map((cell, at) => cell.padEnd(widths[at])).join('  ').trimEnd();
+  };
   const [head, ...body] = cells.map(format);
   return [head, '-'.repeat(head.length), ...body].join('\n');
 }
 
-/** The last column does not set a width: its notes are long. */
-function width(row, index) {
-  return index === row.length - 1 ? 0 : row[index].length;
-}
-
-function show(value) {
+/** A cell: three significant digits, larger numbers whole. */
+export function show(value) {
   if (value === undefined) return '';
   if (typeof value === 'string') return value;
   if (value >= 1000) return Math.round(value).toLocaleString('en');
   return value.toPrecision(3);
-}
-
-/** Writes everything that a reader needs to judge the figures. */
-export function writeResults(file, { options, lines, raw }) {
-  const results = { date: new Date().toISOString(), machine: machine(), versions: versions(), options, lines, raw };
-  writeFileSync(file, `${JSON.stringify(results, null, 2)}\n`);
-}
-
-function machine() {
-  const cpus = os.cpus();
-  return {
-    cpu: cpus[0].model,
-    cores: cpus.length,
-    memoryBytes: os.totalmem(),
-    kernel: `${os.type()} ${os.release()} ${os.arch()}`,
-  };
-}
-
-function versions() {
-  const require = createRequire(import.meta.url);
-  const versionOf = (file) => JSON.parse(readFileSync(file, 'utf8')).version;
-  return {
-    node: process.version,
-    'native-websocket-service': versionOf(new URL('../package.json', import.meta.url)),
-    'socket.io': versionOf(require.resolve('socket.io/package.json')),
-    ws: versionOf(require.resolve('ws/package.json')),
-  };
 }

@@ -1,18 +1,18 @@
-// `npm run bench`: runs the rows against every peer in interleaved rounds, prints the table, writes the results file.
+// `npm run bench`: runs the rows against every peer in interleaved rounds, prints the table, writes the results file
+// and, after a full run, docs/performance.md.
 
 import os from 'node:os';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { buildLoad } from './build.mjs';
-import { LOAD, peers } from './peers.mjs';
-import { Server, runLoad } from './process.mjs';
-import { summarize, table, writeResults } from './report.mjs';
+import { writeDocument } from './document.mjs';
+import { installPeers } from './install.mjs';
+import { measure } from './measure.mjs';
+import { isFaulty, summarize, table } from './report.mjs';
+import { readResults, resultsFile, writeResults } from './results.mjs';
 import { rows } from './rows/index.mjs';
 
-const SERVER_CORE = 0;
-const LOAD_CORE = 1;
-const LOAD_LIMIT_MS = 300_000;
-const RESULTS = fileURLToPath(new URL('results.json', import.meta.url));
+/** The rows and peers of `--check`, which need nothing installed. */
+const CHECKED = { P1: ['native', 'F'], P3: ['native'], P5: ['native'] };
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -20,67 +20,70 @@ const { values: options, positionals } = parseArgs({
     quick: { type: 'boolean', default: false },
     rounds: { type: 'string', default: '3' },
     base: { type: 'string' },
+    check: { type: 'boolean', default: false },
+    document: { type: 'boolean', default: false },
   },
 });
-
 const rounds = Number(options.rounds);
-const selected = positionals.length === 0 ? rows : rows.filter(({ id }) => positionals.includes(id));
-const unknown = positionals.filter((id) => !rows.some((row) => row.id === id));
-if (unknown.length > 0) throw new Error(`unknown row ${unknown.join(', ')}; known: ${rows.map(({ id }) => id).join(' ')}`);
 if (!Number.isInteger(rounds) || rounds < 1) throw new Error(`--rounds ${options.rounds}: a whole number from 1`);
-if (os.platform() !== 'linux' || os.cpus().length < 2) throw new Error('the benchmark needs Linux and two cores');
 
-console.log('building bench/load (release)');
-buildLoad();
+if (options.document) document();
+else if (options.check) await check();
+else await bench();
 
-const lines = [];
-const raw = {};
-for (const row of selected) {
-  const { reports, failures } = row.unavailable ? {} : await measure(row);
-  if (reports) raw[row.id] = reports;
-  lines.push(...summarize(row, reports, failures));
-}
-console.log(`\n${table(lines)}\n`);
-if (options.quick) console.log('quick rounds: fewer clients and shorter times than the rows say');
-writeResults(RESULTS, { options: { ...options, rows: selected.map(({ id }) => id) }, lines, raw });
-console.log('written: bench/results.json');
-
-/** All rounds of one row; a peer that fails takes no further part in it. */
-async function measure(row) {
-  const peersOfRow = options.base ? ['base', ...row.peers] : row.peers;
-  const reports = Object.fromEntries(peersOfRow.map((peer) => [peer, []]));
-  const failures = {};
-  for (let round = 1; round <= rounds; round += 1) {
-    for (const peer of peersOfRow.filter((name) => !(name in failures))) {
-      process.stdout.write(`${row.id} round ${round} of ${rounds}, ${peer} …`);
-      try {
-        reports[peer].push(await measureOnce(row, peer));
-        console.log(' done');
-      } catch (error) {
-        failures[peer] = reason(error);
-        console.log(` ${failures[peer]}`);
-      }
-    }
+async function bench() {
+  const selected = select(positionals);
+  prepare();
+  installPeers();
+  const results = {};
+  for (const row of selected) {
+    results[row.id] = await resultOf(row, { ...options, rounds });
+    writeResults(results, options); // a run takes long; what it has is not lost when it is stopped
   }
-  return { reports, failures };
+  show(selected, results);
+  console.log(`written: ${resultsFile(options)}`);
+  if (positionals.length === 0 && !options.quick && !options.base) document();
 }
 
-async function measureOnce(row, peer) {
-  const server = await Server.start(row.serverCores ?? SERVER_CORE, peers[peer](row.rooms, options.base));
-  try {
-    const [workload, ...load] = row.load(options);
-    const target = ['--port', server.port, '--pid', server.pid];
-    if (row.rooms > 0) target.push('--rooms', server.rooms.join(','));
-    const command = [LOAD, workload, ...target, ...load].map(String);
-    const report = await runLoad(LOAD_CORE, command, LOAD_LIMIT_MS, (request) => server.send(request));
-    return peer === 'F' ? report : { ...report, server: await server.replies() };
-  } finally {
-    await server.stop();
+/** A short form for continuous integration: time never fails it, wrong counts and orders do. */
+async function check() {
+  const selected = select(Object.keys(CHECKED)).map((row) => ({ ...row, peers: CHECKED[row.id] }));
+  prepare();
+  const results = {};
+  for (const row of selected) results[row.id] = await resultOf(row, { quick: true, rounds: 1 });
+  show(selected, results);
+  const faulty = selected.filter(({ id }) => isFaulty(results[id]));
+  for (const { id } of faulty) console.log(`${id}: something was lost, doubled, out of order or did not run`);
+  process.exitCode = faulty.length === 0 ? 0 : 1;
+}
+
+function document() {
+  for (const file of writeDocument(readResults(), rows)) console.log(`written: ${file}`);
+}
+
+/** The rows with these ids; `G1` stands for all of its points `G1.10`, `G1.100`, … */
+function select(ids) {
+  const isNamed = (row, id) => row.id === id || row.id.startsWith(`${id}.`);
+  const unknown = ids.filter((id) => !rows.some((row) => isNamed(row, id)));
+  if (unknown.length > 0) throw new Error(`unknown row ${unknown.join(', ')}; known: ${rows.map(({ id }) => id).join(' ')}`);
+  return ids.length === 0 ? rows : rows.filter((row) => ids.some((id) => isNamed(row, id)));
+}
+
+function prepare() {
+  if (os.platform() !== 'linux' || os.cpus().length < 2) throw new Error('the benchmark needs Linux and two cores');
+  console.log('building bench/load (release)');
+  buildLoad();
+}
+
+async function resultOf(row, how) {
+  const { reports = {}, failures = {} } = row.unavailable ? {} : await measure(row, how);
+  return { date: new Date().toISOString(), quick: how.quick, rounds: how.rounds, failures, raw: reports };
+}
+
+function show(selected, results) {
+  const lines = selected.flatMap((row) => summarize(row, results[row.id]));
+  console.log(`\n${table(lines)}\n`);
+  if (Object.values(results).some(({ quick }) => quick)) {
+    console.log('quick rounds: fewer clients and shorter times than the rows say');
   }
-}
-
-/** The one line of an error, or of a Node.js crash report, that says what is wrong. */
-function reason(error) {
-  const message = error.message.split('\n');
-  return message.find((line) => /^\w*Error\b/.test(line)) ?? message[0];
 }

@@ -6,20 +6,23 @@ import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { commands as calls } from './calls.mjs';
+import { commands as history } from './history.mjs';
+import { commands as listener } from './listener.mjs';
 
-/** Starts the service and obeys; `--rooms N` says how many rooms there are. */
-export async function main(WebSocketService) {
+/**
+ * Starts the service and obeys; `--rooms N` says how many rooms there are. `listen` attaches the service to a server
+ * and resolves with its port.
+ */
+export async function main(service, listen = listenOnNode) {
   const { values } = parseArgs({ strict: false, options: { rooms: { type: 'string', default: '1' } } });
-  const httpServer = createServer();
-  const service = new WebSocketService();
-  service.initialize(httpServer);
-  await new Promise((resolve) => httpServer.listen(0, '127.0.0.1', 4096, resolve));
+  const port = await listen(service);
   const rooms = [];
   for (let index = 0; index < Number(values.rooms); index += 1) {
     const room = await service.createRoom(`room-${index}`);
     rooms.push(room.id);
   }
-  print({ port: httpServer.address().port, pid: process.pid, rooms });
+  print({ port, pid: process.pid, rooms });
   for await (const line of createInterface({ input: process.stdin })) {
     for (const [name, argument] of Object.entries(JSON.parse(line))) {
       const reply = await commands[name](service, argument);
@@ -29,11 +32,23 @@ export async function main(WebSocketService) {
   process.exit(0);
 }
 
+async function listenOnNode(service) {
+  const httpServer = createServer();
+  service.initialize(httpServer);
+  await new Promise((resolve) => httpServer.listen(0, '127.0.0.1', 4096, resolve));
+  return httpServer.address().port;
+}
+
 const commands = {
-  /** Keeps JavaScript busy for that many milliseconds. */
+  ...calls,
+  ...history,
+  ...listener,
+
+  /** Keeps JavaScript busy for that many milliseconds; answers when that ended. */
   block(service, ms) {
     const end = performance.now() + ms;
     while (performance.now() < end);
+    return { endedUnixMs: performance.timeOrigin + performance.now() };
   },
 
   /** Sends an event with `bytes` of payload to everyone, again and again for `seconds`. */

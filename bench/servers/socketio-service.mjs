@@ -1,4 +1,4 @@
-// Peer A: the documented service on `socket.io` and `ws`, single instance, written the way such a module is written:
+// Peers A and B: the documented service on `socket.io`, single instance, written the way such a module is written:
 // an EventEmitter, Maps, and `io.to(room).emit`. It owns the semantics that the native service is compared with.
 
 import { randomUUID } from 'node:crypto';
@@ -9,7 +9,6 @@ const MESSAGE_TYPES = new Set(['text', 'image', 'file', 'system']);
 const STATS_WINDOW_MS = 60_000;
 
 export class WebSocketService extends EventEmitter {
-  #config;
   #io;
   #users = new Map(); // socket id → user
   #socketsByUser = new Map(); // user id → Set of socket ids
@@ -20,19 +19,25 @@ export class WebSocketService extends EventEmitter {
 
   constructor(config = {}) {
     super();
-    this.#config = {
+    this.config = {
       path: '/socket.io',
       cors: { origin: '*', credentials: true },
       pingTimeout: 60_000,
       pingInterval: 25_000,
       maxHttpBufferSize: 1e6,
+      quietJoins: false, // for the benchmark alone: nobody hears of joins and leaves
       ...config,
     };
   }
 
   initialize(httpServer) {
-    this.#io = new Server(httpServer, this.#config);
-    this.#io.on('connection', (socket) => this.handleConnection(socket));
+    this.serve(new Server(httpServer, this.config));
+  }
+
+  /** Serves on a Socket.IO server, whatever it is attached to. */
+  serve(io) {
+    this.#io = io;
+    io.on('connection', (socket) => this.handleConnection(socket));
   }
 
   use(middleware) {
@@ -175,6 +180,7 @@ export class WebSocketService extends EventEmitter {
   }
 
   #announce(event, { id: userId, username, socketId }, roomId) {
+    if (this.config.quietJoins) return;
     const data = { userId, username, socketId, roomId, timestamp: new Date() };
     this.#io.to(roomId).except(socketId).emit(event, data);
   }

@@ -9,16 +9,14 @@ const TEXT_BYTES: usize = 64;
 const SEQUENCE_DIGITS: usize = 8;
 const TIME_DIGITS: usize = 16;
 
-static CONTENT: LazyLock<memmem::Finder<'static>> =
-    LazyLock::new(|| memmem::Finder::new(b"\"content\":\""));
-static ROOM: LazyLock<memmem::Finder<'static>> =
-    LazyLock::new(|| memmem::Finder::new(b"\"roomId\":\""));
+static CONTENT: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\"content\":\""));
+static ROOM: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\"roomId\":\""));
 
 /// A received Engine.IO payload, as far as the clients care.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Packet<'a> {
-    /// Engine.IO open: the transport is up.
-    Open,
+    /// Engine.IO open, the transport is up: everything behind `0`.
+    Open(&'a [u8]),
     /// Heartbeat; wants `PONG`.
     Ping,
     /// Answer to CONNECT.
@@ -39,7 +37,7 @@ impl<'a> Packet<'a> {
             [b'2', ..] => Self::Ping,
             [b'4', b'3', ack @ ..] => Self::Ack(ack),
             [b'4', b'0', ..] => Self::Connected,
-            [b'0', ..] => Self::Open,
+            [b'0', handshake @ ..] => Self::Open(handshake),
             [b'4', b'1' | b'4', ..] | [b'1', ..] => Self::Refused,
             _ => Self::Other,
         }
@@ -99,10 +97,14 @@ fn behind<'a>(event: &'a [u8], finder: &memmem::Finder<'_>) -> Option<&'a [u8]> 
 
 fn number(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0_u64, |number, digit| {
-        digit
-            .is_ascii_digit()
-            .then(|| number * 10 + u64::from(digit - b'0'))
+        digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0'))
     })
+}
+
+/// The number that digits at the beginning spell; `None` without any.
+pub fn leading_number(bytes: &[u8]) -> Option<u64> {
+    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    number(bytes.get(..digits).filter(|digits| !digits.is_empty())?)
 }
 
 #[cfg(test)]
@@ -135,7 +137,7 @@ mod tests {
     #[test]
     fn packets_are_told_apart() {
         assert_eq!(Packet::parse(b"2"), Packet::Ping);
-        assert_eq!(Packet::parse(b"0{}"), Packet::Open);
+        assert_eq!(Packet::parse(b"0{}"), Packet::Open(b"{}"));
         assert_eq!(Packet::parse(b"40{}"), Packet::Connected);
         assert_eq!(Packet::parse(b"44{}"), Packet::Refused);
         assert_eq!(Packet::parse(b"430[]"), Packet::Ack(b"0[]"));

@@ -6,13 +6,16 @@ mod chat;
 mod client;
 mod fleet;
 mod floor;
+mod heartbeat;
+mod order;
+mod polling;
 mod process;
 mod tally;
 mod wire;
 mod workload;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -24,7 +27,7 @@ struct Command {
 }
 
 /// The server under test and the clients to open to it.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct Target {
     /// Port of the server on 127.0.0.1.
     #[arg(long)]
@@ -41,6 +44,15 @@ pub struct Target {
     /// Ids of the rooms; client `i` joins room `i mod rooms`. Without rooms nothing is joined.
     #[arg(long, value_delimiter = ',')]
     rooms: Vec<String>,
+    #[arg(long, value_enum, default_value_t = Transport::Websocket)]
+    transport: Transport,
+}
+
+/// What the clients speak, from the handshake to the end.
+#[derive(Clone, Copy, ValueEnum)]
+enum Transport {
+    Websocket,
+    Polling,
 }
 
 #[derive(Subcommand)]
@@ -63,6 +75,25 @@ enum Kind {
         in_flight: u32,
         #[arg(long)]
         seconds: u64,
+        /// For the floor: afterwards, how many deliveries the generator takes when they come in writes of so many.
+        #[arg(long)]
+        capacity_batch: Option<u32>,
+    },
+    /// As saturate, then as steady, while the server's JavaScript listens to every message.
+    Listen {
+        #[command(flatten)]
+        target: Target,
+        #[arg(long)]
+        in_flight: u32,
+        /// Messages per second of the steady part.
+        #[arg(long)]
+        rate: u32,
+        /// Length of each part.
+        #[arg(long)]
+        seconds: u64,
+        /// As for saturate.
+        #[arg(long)]
+        capacity_batch: Option<u32>,
     },
     /// As steady; after `seconds` the server is asked to block its JavaScript for `block_ms`.
     Block {
@@ -74,6 +105,26 @@ enum Kind {
         seconds: u64,
         #[arg(long)]
         block_ms: u64,
+    },
+    /// Idle clients while the server's JavaScript is blocked for longer than its heartbeat allows, and new ones that
+    /// come in the middle of that.
+    Survive {
+        #[command(flatten)]
+        target: Target,
+        #[arg(long)]
+        newcomers: usize,
+        #[arg(long)]
+        block_ms: u64,
+    },
+    /// All connections come and go again and again; memory after each round.
+    Storm {
+        #[command(flatten)]
+        target: Target,
+        #[arg(long)]
+        rounds: usize,
+        /// Quiet time between the last end of a connection and the measurement.
+        #[arg(long)]
+        settle_seconds: u64,
     },
     /// Connections in rooms that do nothing; memory per connection.
     Idle {
@@ -114,55 +165,55 @@ fn main() -> Result<()> {
     if let Kind::Floor { rooms } = kind {
         return floor::serve(rooms);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, run(kind))
 }
 
 async fn run(kind: Kind) -> Result<()> {
+    let (seconds, ms) = (Duration::from_secs, Duration::from_millis);
     match kind {
         Kind::Steady {
             target,
             rate,
-            seconds,
-        } => print(&workload::steady::run(&target, rate, Duration::from_secs(seconds)).await?),
+            seconds: length,
+        } => print(&workload::steady::run(&target, rate, seconds(length)).await?),
         Kind::Saturate {
             target,
             in_flight,
-            seconds,
-        } => {
-            print(&workload::saturate::run(&target, in_flight, Duration::from_secs(seconds)).await?)
-        }
+            seconds: length,
+            capacity_batch,
+        } => print(&workload::saturate::run(&target, in_flight, seconds(length), capacity_batch).await?),
+        Kind::Listen {
+            target,
+            in_flight,
+            rate,
+            seconds: length,
+            capacity_batch,
+        } => print(&workload::listen::run(&target, in_flight, rate, seconds(length), capacity_batch).await?),
         Kind::Block {
             target,
             rate,
-            seconds,
+            seconds: before,
             block_ms,
-        } => {
-            let (before, block) = (
-                Duration::from_secs(seconds),
-                Duration::from_millis(block_ms),
-            );
-            print(&workload::block::run(&target, rate, before, block).await?)
-        }
-        Kind::Idle {
+        } => print(&workload::block::run(&target, rate, seconds(before), ms(block_ms)).await?),
+        Kind::Survive {
             target,
+            newcomers,
+            block_ms,
+        } => print(&workload::survive::run(&target, newcomers, ms(block_ms)).await?),
+        Kind::Storm {
+            target,
+            rounds,
             settle_seconds,
-        } => print(&workload::idle::run(&target, Duration::from_secs(settle_seconds)).await?),
+        } => print(&workload::storm::run(&target, rounds, seconds(settle_seconds)).await?),
+        Kind::Idle { target, settle_seconds } => print(&workload::idle::run(&target, seconds(settle_seconds)).await?),
         Kind::Connect { target } => print(&workload::connect::run(&target).await?),
         Kind::Receive {
             target,
             event,
             ask,
-            seconds,
-        } => {
-            let ask = serde_json::from_str(&ask)?;
-            print(
-                &workload::receive::run(&target, &event, &ask, Duration::from_secs(seconds))
-                    .await?,
-            )
-        }
+            seconds: length,
+        } => print(&workload::receive::run(&target, &event, &serde_json::from_str(&ask)?, seconds(length)).await?),
         Kind::Floor { rooms } => floor::serve(rooms),
     }
 }

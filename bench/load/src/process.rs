@@ -1,24 +1,14 @@
-//! CPU time and memory of a process as Linux tells them in `/proc`.
+//! CPU time, memory and open files of a process as Linux tells them.
 
 use anyhow::{Context, Result};
-use std::fs;
+use nix::{time::clock_getcpuclockid, unistd::Pid};
+use std::{fs, time::Duration};
 
-/// Unit of the times in `/proc/<pid>/stat`: `USER_HZ`, 100 on every Linux that Node.js supports.
-const TICKS_PER_SECOND: f64 = 100.0;
-
-/// Seconds of CPU that all threads of the process have used, user and system together, to 10 ms.
+/// Seconds of CPU that all threads of the process have used, ended ones too, user and system together. The process's
+/// CPU clock counts nanoseconds; `/proc/<pid>/stat` would count in steps of 10 ms.
 pub fn cpu_seconds(pid: u32) -> Result<f64> {
-    let path = format!("/proc/{pid}/stat");
-    let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
-    // The command name, field 2, is in parentheses and may hold spaces; utime and stime are fields 14 and 15.
-    let (_, fields) = stat.rsplit_once(')').with_context(|| path.clone())?;
-    let mut ticks = fields
-        .split_ascii_whitespace()
-        .skip(11)
-        .map(str::parse::<u64>);
-    let mut next = || ticks.next().with_context(|| path.clone());
-    let total = next()?? + next()??;
-    Ok(total as f64 / TICKS_PER_SECOND)
+    let clock = clock_getcpuclockid(Pid::from_raw(pid.try_into()?)).context("no such process")?;
+    Ok(Duration::from(clock.now()?).as_secs_f64())
 }
 
 /// Resident memory of the process in bytes.
@@ -31,4 +21,27 @@ pub fn resident_bytes(pid: u32) -> Result<u64> {
         .with_context(|| path.clone())?;
     let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
     Ok(kilobytes * 1024)
+}
+
+/// How many files, sockets included, the process has open.
+pub fn open_files(pid: u32) -> Result<usize> {
+    let path = format!("/proc/{pid}/fd");
+    Ok(fs::read_dir(&path).with_context(|| path.clone())?.count())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn cpu_time_is_finer_than_a_tick() -> Result<()> {
+        let own = std::process::id();
+        let before = cpu_seconds(own)?;
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(2) {}
+        let used = cpu_seconds(own)? - before;
+        assert!(used > 0.0 && used < 1.0, "{used}");
+        Ok(())
+    }
 }

@@ -26,11 +26,7 @@ pub struct Inbox {
 
 impl Inbox {
     /// Passes the payload of every complete text frame to `visit` and keeps the remaining bytes for the next call.
-    pub fn feed(
-        &mut self,
-        fresh: &mut [u8],
-        mut visit: impl FnMut(&[u8]) -> Result<()>,
-    ) -> Result<()> {
+    pub fn feed(&mut self, fresh: &mut [u8], mut visit: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         if self.rest.is_empty() {
             let used = split_frames(fresh, &mut visit)?;
             self.rest.extend(fresh.iter().skip(used));
@@ -155,10 +151,7 @@ mod tests {
         bytes.extend(server_frame(&long)?);
         for cut in [0, 1, 3, 4, 9, 30, 1_000, bytes.len()] {
             let (head, tail) = bytes.split_at(cut);
-            assert_eq!(
-                texts_of(&[head, tail]),
-                ["2", "42[\"message\"]", long.as_str()]
-            );
+            assert_eq!(texts_of(&[head, tail]), ["2", "42[\"message\"]", long.as_str()]);
         }
         Ok(())
     }
@@ -169,10 +162,7 @@ mod tests {
         let mut bytes = upgrade_response(b"key").into_bytes();
         let head_bytes = bytes.len();
         bytes.extend(server_frame("0{}")?);
-        assert_eq!(
-            inbox.feed_head(&bytes).map(|head| head.len()),
-            Some(head_bytes)
-        );
+        assert_eq!(inbox.feed_head(&bytes).map(|head| head.len()), Some(head_bytes));
         let mut texts = 0;
         inbox.feed(&mut [], |_| {
             texts += 1;

@@ -1,11 +1,15 @@
 //! The workloads, one per file, and what their reports have in common.
 
 pub mod block;
+mod capacity;
 pub mod connect;
 pub mod idle;
+pub mod listen;
 pub mod receive;
 pub mod saturate;
 pub mod steady;
+pub mod storm;
+pub mod survive;
 
 use crate::process::{cpu_seconds, resident_bytes};
 use anyhow::Result;

@@ -4,6 +4,7 @@ use super::{Usage, WARM_UP, Window};
 use crate::{
     Target,
     fleet::Fleet,
+    process::resident_bytes,
     tally::{Delays, Deliveries, Phase, Tally},
 };
 use anyhow::Result;
@@ -17,11 +18,14 @@ pub struct Report {
     #[serde(flatten)]
     deliveries: Deliveries,
     delay_ms: Delays,
+    /// Growth from before the first connection to the end.
+    rss_bytes_per_connection: f64,
     #[serde(flatten)]
     usage: Usage,
 }
 
 pub async fn run(target: &Target, rate: u32, duration: Duration) -> Result<Report> {
+    let rss_before_bytes = resident_bytes(target.pid)?;
     let fleet = Fleet::open(target, Tally::new(None)?).await?;
     fleet.pace(Phase::Margin, rate, WARM_UP).await?;
     fleet.drain().await;
@@ -29,11 +33,13 @@ pub async fn run(target: &Target, rate: u32, duration: Duration) -> Result<Repor
     fleet.pace(Phase::Normal, rate, duration).await?;
     fleet.drain().await;
     let usage = window.close()?;
+    let grown = usage.server_rss_bytes.saturating_sub(rss_before_bytes);
     Ok(Report {
         connected: fleet.len(),
         closed: fleet.tally(Tally::closed),
         deliveries: fleet.tally(Tally::deliveries),
         delay_ms: fleet.tally(Tally::normal_delays),
+        rss_bytes_per_connection: grown as f64 / target.clients as f64,
         usage,
     })
 }

@@ -1,71 +1,54 @@
 //! The floor: the least a server can do for a chat. One thread, an epoll loop, plain non-blocking writes; the frame of
-//! a message is built once and written to every socket of the room. No heartbeat, no registry, no history.
+//! a message is built once and written to every socket of the room. No heartbeat, no registry, no history. Asked to, it
+//! delivers many messages with one write, or broadcasts by itself, to show what the load generator takes.
 
+mod broadcast;
+mod peer;
+mod request;
+
+use self::{broadcast::Broadcast, peer::Peer, request::Request};
 use crate::{
     chat::{self, MESSAGE_EVENT, Packet},
-    wire::{Inbox, server_frame, upgrade_response},
+    wire::{server_frame, upgrade_response},
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use memchr::memmem;
-use mio::{
-    Events, Interest, Poll, Token,
-    net::{TcpListener, TcpStream},
-};
+use mio::{Events, Interest, Poll, Token, Waker, net::TcpListener};
 use serde_json::json;
 use std::{
     collections::HashMap,
-    io::{self, ErrorKind, Read, Write},
+    io::{self, ErrorKind, Read},
     net::{Ipv4Addr, SocketAddr},
+    rc::Rc,
+    sync::mpsc::Receiver,
 };
 
 const LISTENER: Token = Token(usize::MAX);
+const REQUESTS: Token = Token(usize::MAX - 1);
 const EVENTS_PER_POLL: usize = 1_024;
 const READ_BYTES: usize = 64 * 1024;
 
-const OPEN: &str = r#"0{"sid":"AAAAAAAAAAAAAAAAAAAA","upgrades":[],"pingInterval":25000,"pingTimeout":60000,"maxPayload":1000000}"#;
+const OPEN: &str =
+    r#"0{"sid":"AAAAAAAAAAAAAAAAAAAA","upgrades":[],"pingInterval":25000,"pingTimeout":60000,"maxPayload":1000000}"#;
 const CONNECTED: &str = r#"40{"sid":"BBBBBBBBBBBBBBBBBBBB"}"#;
 const JOINED: &str = r#"430[{"ok":true}]"#;
 
-struct Peer {
-    stream: TcpStream,
-    inbox: Inbox,
-    upgraded: bool,
-    /// What the kernel had no room for.
-    unsent: Vec<u8>,
-}
-
-impl Peer {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let written = if self.unsent.is_empty() {
-            write_some(&mut self.stream, bytes)?
-        } else {
-            0
-        };
-        self.unsent.extend(bytes.iter().skip(written));
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if !self.unsent.is_empty() {
-            let written = write_some(&mut self.stream, &self.unsent)?;
-            self.unsent.drain(..written);
-        }
-        Ok(())
-    }
-}
-
-/// Writes what the kernel takes now.
-fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    match stream.write(bytes) {
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
-        written => written,
-    }
+#[derive(Default)]
+struct Room {
+    members: Vec<usize>,
+    /// Frames that wait for their batch to be full, and how many they are.
+    held: Vec<u8>,
+    held_count: usize,
 }
 
 struct Floor {
     poll: Poll,
     peers: Vec<Option<Peer>>,
-    rooms: HashMap<Vec<u8>, Vec<usize>>,
+    rooms: HashMap<Vec<u8>, Room>,
+    /// Messages of a room that leave in one write.
+    batch: usize,
+    broadcast: Option<Broadcast>,
+    requests: Receiver<Request>,
     buffer: Box<[u8]>,
 }
 
@@ -73,8 +56,7 @@ struct Floor {
 pub fn serve(rooms: usize) -> Result<()> {
     let mut listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
     let poll = Poll::new()?;
-    poll.registry()
-        .register(&mut listener, LISTENER, Interest::READABLE)?;
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let rooms: Vec<_> = (0..rooms)
         .map(|room| format!("00000000-0000-4000-8000-{room:012}"))
         .collect();
@@ -82,14 +64,14 @@ pub fn serve(rooms: usize) -> Result<()> {
         "{}",
         json!({ "port": listener.local_addr()?.port(), "pid": std::process::id(), "rooms": rooms })
     );
-    std::thread::spawn(|| {
-        let _ = io::copy(&mut io::stdin(), &mut io::sink());
-        std::process::exit(0);
-    });
+    let requests = request::read(Waker::new(poll.registry(), REQUESTS)?);
     let mut floor = Floor {
         poll,
         peers: Vec::new(),
         rooms: HashMap::new(),
+        batch: 1,
+        broadcast: None,
+        requests,
         buffer: vec![0; READ_BYTES].into(),
     };
     let mut events = Events::with_capacity(EVENTS_PER_POLL);
@@ -98,6 +80,8 @@ pub fn serve(rooms: usize) -> Result<()> {
         for event in &events {
             if event.token() == LISTENER {
                 floor.accept(&listener)?;
+            } else if event.token() == REQUESTS {
+                floor.begin_requests()?;
             } else if let Err(error) = floor.ready(event.token().0) {
                 floor.close(event.token().0);
                 if error.downcast_ref::<io::Error>().is_none() {
@@ -105,6 +89,7 @@ pub fn serve(rooms: usize) -> Result<()> {
                 }
             }
         }
+        floor.go_on_broadcasting()?;
     }
 }
 
@@ -121,13 +106,7 @@ impl Floor {
             self.poll
                 .registry()
                 .register(&mut stream, Token(self.peers.len()), both)?;
-            let peer = Peer {
-                stream,
-                inbox: Inbox::default(),
-                upgraded: false,
-                unsent: Vec::new(),
-            };
-            self.peers.push(Some(peer));
+            self.peers.push(Some(Peer::new(stream)));
         }
     }
 
@@ -135,8 +114,8 @@ impl Floor {
         if let Some(peer) = self.peers.get_mut(index) {
             *peer = None;
         }
-        for members in self.rooms.values_mut() {
-            members.retain(|member| *member != index);
+        for room in self.rooms.values_mut() {
+            room.members.retain(|member| *member != index);
         }
     }
 
@@ -180,7 +159,7 @@ impl Floor {
                 let Some(room) = chat::room_id(packet).and_then(until_quote) else {
                     return Ok(());
                 };
-                self.rooms.entry(room.to_vec()).or_default().push(index);
+                self.rooms.entry(room.to_vec()).or_default().members.push(index);
                 self.reply(index, JOINED)
             }
             _ => Ok(()),
@@ -202,21 +181,79 @@ impl Floor {
         let content = chat::content(event)
             .and_then(until_quote)
             .context("message without content")?;
-        let Some(members) = self.rooms.get(room) else {
-            return Ok(());
-        };
         let frame = server_frame(&format!(
             r#"42["message",{{"id":"00000000-0000-4000-8000-000000000000","roomId":"{}","userId":"BBBBBBBBBBBBBBBBBBBB","username":"u000","content":"{}","type":"text","timestamp":"2026-01-01T00:00:00.000Z"}}]"#,
             str::from_utf8(room)?,
             str::from_utf8(content)?,
         ))?;
-        for member in members {
-            if let Some(Some(peer)) = self.peers.get_mut(*member) {
-                // A peer that is gone is noticed when its socket is read.
-                let _ = peer.write(&frame);
+        let Some(room) = self.rooms.get_mut(room) else {
+            return Ok(());
+        };
+        if self.batch == 1 {
+            write_to_members(&mut self.peers, &room.members, &frame);
+            return Ok(());
+        }
+        room.held.extend(frame);
+        room.held_count += 1;
+        if room.held_count == self.batch {
+            room.release(&mut self.peers);
+        }
+        Ok(())
+    }
+
+    /// Takes the requests that have come.
+    fn begin_requests(&mut self) -> Result<()> {
+        while let Ok(Request { broadcast_all, batch }) = self.requests.try_recv() {
+            if let Some(broadcast) = broadcast_all {
+                self.broadcast = Some(Broadcast::new(broadcast));
+            }
+            if let Some(batch) = batch {
+                ensure!(batch > 0, "a batch of nothing");
+                self.batch = batch;
+                for room in self.rooms.values_mut() {
+                    room.release(&mut self.peers);
+                }
             }
         }
         Ok(())
+    }
+
+    /// Writes the next block to everyone, once everyone has the one before; the poll tells who has room again.
+    fn go_on_broadcasting(&mut self) -> Result<()> {
+        while let Some(broadcast) = self.broadcast.as_mut() {
+            if self.peers.iter().flatten().any(Peer::has_block) {
+                return Ok(());
+            }
+            let Some(block) = broadcast.block()? else {
+                self.broadcast = None;
+                return Ok(());
+            };
+            for peer in self.peers.iter_mut().flatten().filter(|peer| peer.upgraded) {
+                // A peer that is gone is noticed when its socket is read.
+                let _ = peer.write_block(Rc::clone(&block));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Room {
+    /// Writes what is held.
+    fn release(&mut self, peers: &mut [Option<Peer>]) {
+        if self.held_count > 0 {
+            write_to_members(peers, &self.members, &self.held);
+            self.held.clear();
+            self.held_count = 0;
+        }
+    }
+}
+
+fn write_to_members(peers: &mut [Option<Peer>], members: &[usize], bytes: &[u8]) {
+    for member in members {
+        if let Some(Some(peer)) = peers.get_mut(*member) {
+            // A peer that is gone is noticed when its socket is read.
+            let _ = peer.write(bytes);
+        }
     }
 }
 

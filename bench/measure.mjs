@@ -1,0 +1,65 @@
+// The rounds of a row: one server after the other, each with its own load, in turn.
+
+import { LOAD, peers } from './peers.mjs';
+import { Server, runLoad } from './process.mjs';
+
+const SERVER_CORES = 0;
+const LOAD_CORES = 1;
+const LOAD_LIMIT_MS = 300_000;
+/** How long the server's own work may take, behind the load or without one. */
+const COMMAND_LIMIT_MS = 900_000;
+
+/** All rounds of one row; a peer that fails takes no further part in it. */
+export async function measure(row, { rounds: asked, ...options }) {
+  const rounds = Math.min(asked, row.maxRounds ?? asked);
+  const peersOfRow = options.base ? ['base', ...row.peers] : row.peers;
+  const reports = Object.fromEntries(peersOfRow.map((peer) => [peer, []]));
+  const failures = {};
+  for (let round = 1; round <= rounds; round += 1) {
+    for (const peer of peersOfRow.filter((name) => !(name in failures))) {
+      process.stdout.write(`${row.id} round ${round} of ${rounds}, ${peer} …`);
+      try {
+        reports[peer].push(await measureOnce(row, peer, options));
+        console.log(' done');
+      } catch (error) {
+        failures[peer] = reason(error);
+        console.log(` ${failures[peer]}`);
+      }
+    }
+  }
+  return { reports, failures };
+}
+
+async function measureOnce(row, peer, options) {
+  const settings = { ...options, ...row.settings };
+  const command = [...peers[peer](roomsOf(row, options), settings), ...(row.server ?? [])];
+  const server = await Server.start(row.serverCores?.[peer] ?? SERVER_CORES, command);
+  try {
+    if (!row.load) {
+      for (const request of row.commands(options)) server.send(request);
+      return { server: await server.replies(COMMAND_LIMIT_MS) };
+    }
+    if (row.before) {
+      for (const request of row.before) server.send(request);
+      await server.replies(COMMAND_LIMIT_MS);
+    }
+    const [workload, ...load] = row.load(options, peer);
+    const target = ['--port', server.port, '--pid', server.pid];
+    if (server.rooms.length > 0) target.push('--rooms', server.rooms.join(','));
+    const generator = [LOAD, workload, ...target, ...load].map(String);
+    const onAsk = (request) => server.send(request);
+    const report = await runLoad(row.loadCores ?? LOAD_CORES, generator, LOAD_LIMIT_MS, onAsk);
+    for (const request of row.after ?? []) server.send(request);
+    return peer === 'F' ? report : { ...report, server: await server.replies(COMMAND_LIMIT_MS) };
+  } finally {
+    await server.stop();
+  }
+}
+
+const roomsOf = ({ rooms }, options) => (typeof rooms === 'function' ? rooms(options) : rooms);
+
+/** The one line of an error, or of a Node.js crash report, that says what is wrong. */
+function reason(error) {
+  const message = error.message.split('\n');
+  return message.find((line) => /^(FATAL ERROR|\w*Error\b)/.test(line)) ?? message[0];
+}
