@@ -17,7 +17,8 @@ use smallvec::SmallVec;
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
-    hub::{Members, User},
+    event::Link,
+    hub::{Member, Members, User},
     packet::Packet,
 };
 
@@ -32,7 +33,7 @@ pub type Except = SmallVec<[u64; 2]>;
 #[derive(Debug)]
 enum Entry {
     Many {
-        members: Arc<Vec<Arc<User>>>,
+        members: Arc<Vec<Member>>,
         except: Except,
         packet: Packet,
     },
@@ -187,6 +188,10 @@ async fn work(part: Arc<Part>) {
         readers.into_iter().for_each(Waker::wake);
         if entries.is_empty() {
             part.wake.notified().await;
+            // What other clients have sent by now is read first, so that it leaves in the same writes: the first turn
+            // asks the kernel, the second lets the readers run, which would otherwise come after this task.
+            tokio::task::yield_now().await;
+            tokio::task::yield_now().await;
         } else {
             deliver(entries).await;
             // Packets that arrive meanwhile form the next batch.
@@ -198,7 +203,7 @@ async fn work(part: Arc<Part>) {
 /// Writes a batch. Connections that several packets are for are written to once, at the end.
 async fn deliver(entries: VecDeque<Entry>) {
     let alone = entries.len() == 1;
-    let mut staged: Vec<Arc<User>> = Vec::new();
+    let mut staged: Vec<Arc<dyn Link>> = Vec::new();
     let mut turn = 0_usize;
     for entry in entries {
         match entry {
@@ -207,8 +212,11 @@ async fn deliver(entries: VecDeque<Entry>) {
                 except,
                 packet,
             } => {
-                for user in members.iter().filter(|user| !except.contains(&user.key())) {
-                    send(user, &packet, alone, &mut staged);
+                for member in members.iter() {
+                    if !except.is_empty() && except.contains(&member.user().key()) {
+                        continue;
+                    }
+                    send(member.link(), &packet, alone, &mut staged);
                     turn += 1;
                     if turn.is_multiple_of(DELIVERIES_PER_TURN) {
                         tokio::task::yield_now().await;
@@ -217,7 +225,7 @@ async fn deliver(entries: VecDeque<Entry>) {
             }
             Entry::One { user, packet, volatile } => {
                 if !(volatile && user.link().is_busy()) {
-                    send(&user, &packet, alone, &mut staged);
+                    send(user.link(), &packet, alone, &mut staged);
                 }
             }
             Entry::Close { user, transport } => {
@@ -233,15 +241,15 @@ async fn deliver(entries: VecDeque<Entry>) {
     flush(&mut staged, &mut turn).await;
 }
 
-fn send(user: &Arc<User>, packet: &Packet, alone: bool, staged: &mut Vec<Arc<User>>) {
-    if user.link().send(packet, alone) {
-        staged.push(user.clone());
+fn send(link: &Arc<dyn Link>, packet: &Packet, alone: bool, staged: &mut Vec<Arc<dyn Link>>) {
+    if link.send(packet, alone) {
+        staged.push(link.clone());
     }
 }
 
-async fn flush(staged: &mut Vec<Arc<User>>, turn: &mut usize) {
-    for user in staged.drain(..) {
-        user.link().flush();
+async fn flush(staged: &mut Vec<Arc<dyn Link>>, turn: &mut usize) {
+    for link in staged.drain(..) {
+        link.flush();
         *turn += 1;
         if turn.is_multiple_of(DELIVERIES_PER_TURN) {
             tokio::task::yield_now().await;
@@ -258,7 +266,6 @@ mod tests {
     };
 
     use super::*;
-    use crate::event::Link;
 
     const PARTS: usize = 3;
 

@@ -314,7 +314,7 @@ async fn a_probe_whose_stream_is_reset_leaves_the_session_polling() {
         .upgrade("GET", &websocket_url(&client), OFFER)
         .unwrap();
     let far = Arc::new(far);
-    let (carrier, source) = (Carrier::Tcp(far.clone()), Source::Tcp(far));
+    let (carrier, source) = (Carrier::Tcp(far.clone().into()), Source::Tcp(far));
     server.transport().attach(upgrade, head(&client), carrier, source, &[]);
     // Accepted only when the attempt before is over.
     drop(Ws::open(server.address, Some(&client.sid), false).await);

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::User;
+use crate::event::Link;
 
 /// A change of membership, in order.
 #[derive(Debug, Clone)]
@@ -21,11 +22,37 @@ struct Slot {
     typing: bool,
 }
 
+/// A member, with the way to it at hand: a delivery need not look into the user.
+#[derive(Debug, Clone)]
+pub struct Member {
+    link: Arc<dyn Link>,
+    user: Arc<User>,
+}
+
+impl Member {
+    fn new(user: &Arc<User>) -> Self {
+        Self {
+            link: user.link().clone(),
+            user: user.clone(),
+        }
+    }
+
+    /// The user.
+    pub fn user(&self) -> &Arc<User> {
+        &self.user
+    }
+
+    /// The way to its connection.
+    pub fn link(&self) -> &Arc<dyn Link> {
+        &self.link
+    }
+}
+
 /// The members of a room. A snapshot stays as it was; a change copies a part only while a snapshot of it is in use.
 #[derive(Debug)]
 pub struct Members {
     slots: HashMap<u64, Slot>,
-    parts: Vec<Arc<Vec<Arc<User>>>>,
+    parts: Vec<Arc<Vec<Member>>>,
     next_order: u64,
     /// Changes that JavaScript has not heard of; `None` when it is to be told everything anew.
     journal: Option<Vec<Change>>,
@@ -76,7 +103,7 @@ impl Members {
             typing: false,
         });
         self.next_order += 1;
-        Arc::make_mut(part).push(user.clone());
+        Arc::make_mut(part).push(Member::new(user));
         self.note(Change::Joined(user.clone()));
         true
     }
@@ -88,8 +115,11 @@ impl Members {
         if slot.index >= part.len() {
             return None;
         }
-        let user = part.swap_remove(slot.index);
-        if let Some(moved) = part.get(slot.index).and_then(|moved| self.slots.get_mut(&moved.key())) {
+        let Member { user, .. } = part.swap_remove(slot.index);
+        if let Some(moved) = part
+            .get(slot.index)
+            .and_then(|moved| self.slots.get_mut(&moved.user.key()))
+        {
             moved.index = slot.index;
         }
         self.note(Change::Left(user));
@@ -104,13 +134,17 @@ impl Members {
     }
 
     /// The members of each part, as they are now.
-    pub fn snapshot(&self) -> impl Iterator<Item = (usize, &Arc<Vec<Arc<User>>>)> {
+    pub fn snapshot(&self) -> impl Iterator<Item = (usize, &Arc<Vec<Member>>)> {
         self.parts.iter().enumerate().filter(|(_, part)| !part.is_empty())
     }
 
     /// The members in the order in which they joined.
     pub fn in_order(&self) -> Vec<Arc<User>> {
-        let mut users: Vec<_> = self.parts.iter().flat_map(|part| part.iter().cloned()).collect();
+        let mut users: Vec<_> = self
+            .parts
+            .iter()
+            .flat_map(|part| part.iter().map(|member| member.user.clone()))
+            .collect();
         users.sort_unstable_by_key(|user| self.slots.get(&user.key()).map_or(0, |slot| slot.order));
         users
     }
@@ -154,6 +188,10 @@ mod tests {
 
     fn user(key: u64) -> Arc<User> {
         Arc::new(User::new(key, &key.to_string(), Arc::new(Nowhere), "{}".into(), 0))
+    }
+
+    fn keys_of(members: &[Member]) -> Vec<u64> {
+        members.iter().map(|member| member.user().key()).collect()
     }
 
     fn keys(users: &[Arc<User>]) -> Vec<u64> {
@@ -212,7 +250,7 @@ mod tests {
         members.remove(0);
         members.insert(&user(9));
         members.clear();
-        let seen: Vec<_> = before.iter().map(|(part, users)| (*part, keys(users))).collect();
+        let seen: Vec<_> = before.iter().map(|(part, members)| (*part, keys_of(members))).collect();
         assert_eq!(seen, [(0, vec![0, 2]), (1, vec![1, 3])]);
         assert!(members.is_empty());
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use dashmap::DashMap;
 
 pub use history::{History, StoredMessage};
-pub use members::{Change, Members};
+pub use members::{Change, Member, Members};
 pub use room::{Room, RoomInfo, RoomState};
 pub use stats::{Rates, Stats};
 pub use user::{Handshake, Identity, Interest, SocketId, User};

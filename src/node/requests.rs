@@ -126,7 +126,7 @@ impl NativeService {
             self.server.transport().attach(
                 upgrade,
                 Head::new(&url, &headers, &address, false),
-                Carrier::Tcp(stream.clone()),
+                Carrier::Tcp(stream.clone().into()),
                 Source::Tcp(stream),
                 received.as_deref().unwrap_or_default(),
             );

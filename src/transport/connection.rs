@@ -5,20 +5,24 @@
 //! until the CONNECT answer has passed, and after an upgrade until a marker has come through the queue.
 
 use std::{
-    collections::VecDeque,
     io,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use socketioxide::socket::Sid;
 
-use super::engine::PollQueue;
+#[cfg(unix)]
+use super::handover::Descriptor;
+use super::{
+    engine::PollQueue,
+    outbox::{Carrier, Outbox, Route},
+};
 use crate::{
     event::Link,
     packet::{Packet, text_frame},
@@ -26,88 +30,10 @@ use crate::{
 
 /// How long a client may take to read what is left and to close its side.
 const LINGER: Duration = Duration::from_secs(3);
-/// Buffers handed to the kernel in one call.
-const BUFFERS_PER_WRITE: usize = 64;
+/// Number of a connection's first socket.
+const FIRST: u64 = 0;
 /// WebSocket close frame with status 1000.
 const CLOSE_FRAME: [u8; 4] = [0x88, 0x02, 0x03, 0xe8];
-
-/// A byte stream that JavaScript writes for us: TLS, and anything without a descriptor.
-pub trait ByteSink: Send + Sync {
-    /// Writes bytes; [`Connection::written`] is told when they are gone.
-    fn write(&self, bytes: Bytes);
-    /// Ends the stream after what was written.
-    fn end(&self);
-    /// Closes the stream at once.
-    fn destroy(&self);
-}
-
-/// What carries the bytes of a WebSocket.
-#[derive(Clone)]
-pub enum Carrier {
-    /// A connection of our own.
-    #[cfg(unix)]
-    Tcp(Arc<tokio::net::TcpStream>),
-    /// A connection that JavaScript reads and writes.
-    Bridge(Arc<dyn ByteSink>),
-}
-
-impl std::fmt::Debug for Carrier {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            #[cfg(unix)]
-            Self::Tcp(_) => "Tcp",
-            Self::Bridge(_) => "Bridge",
-        })
-    }
-}
-
-impl Carrier {
-    /// Closes the stream at once.
-    pub(super) fn close(&self) {
-        match self {
-            #[cfg(unix)]
-            Self::Tcp(stream) => {
-                let _ = socket2::SockRef::from(&**stream).shutdown(std::net::Shutdown::Both);
-            }
-            Self::Bridge(sink) => sink.destroy(),
-        }
-    }
-}
-
-/// Which way packets take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Route {
-    /// Not connected yet: held.
-    Held,
-    /// Through socketioxide's queue, for long-polling.
-    Queue,
-    /// Upgraded: held until the queue has drained.
-    Draining,
-    /// Straight to the WebSocket.
-    Direct,
-}
-
-#[derive(Debug)]
-struct Outbox {
-    route: Route,
-    held: Vec<Packet>,
-    carrier: Option<Carrier>,
-    /// Bytes the kernel has not taken yet; of the first buffer, what is left of it.
-    pending: VecDeque<Bytes>,
-    pending_bytes: usize,
-    /// Bytes in socketioxide's queue.
-    queued_bytes: usize,
-    flushing: bool,
-    /// The client is on WebSocket, or has completed its upgrade.
-    on_websocket: bool,
-    /// Which socket on this transport packets are for; those for an earlier one are dropped.
-    generation: u64,
-    connect_passed: bool,
-    /// Disconnected by the server while packets were held; whether with the transport.
-    farewell: Option<bool>,
-    closing: bool,
-    closed: bool,
-}
 
 /// The outgoing half of one client.
 #[derive(Debug)]
@@ -117,6 +43,8 @@ pub struct Connection {
     eio3: bool,
     limit: usize,
     runtime: tokio::runtime::Handle,
+    /// For the tasks that finish what a call began.
+    me: Weak<Self>,
     round_trip_us: AtomicU32,
     /// Set when the connection is closed for a fault of the client's: its reason.
     overflowed: AtomicBool,
@@ -124,30 +52,17 @@ pub struct Connection {
 
 impl Connection {
     /// A connection that holds its packets. `limit`: bytes that may wait for it.
-    pub(super) fn new(queue: PollQueue, eio3: bool, limit: usize, runtime: tokio::runtime::Handle) -> Self {
-        Self {
-            outbox: Mutex::new(Outbox {
-                route: Route::Held,
-                held: Vec::new(),
-                carrier: None,
-                pending: VecDeque::new(),
-                pending_bytes: 0,
-                queued_bytes: 0,
-                flushing: false,
-                on_websocket: false,
-                generation: 0,
-                connect_passed: false,
-                farewell: None,
-                closing: false,
-                closed: false,
-            }),
+    pub(super) fn new(queue: PollQueue, eio3: bool, limit: usize, runtime: tokio::runtime::Handle) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            outbox: Mutex::default(),
             queue,
             eio3,
             limit,
             runtime,
+            me: me.clone(),
             round_trip_us: AtomicU32::new(0),
             overflowed: AtomicBool::new(false),
-        }
+        })
     }
 
     /// Gives the connection the stream that it writes to: at a WebSocket handshake, or when an upgrade begins.
@@ -189,7 +104,7 @@ impl Connection {
     }
 
     /// The CONNECT answer is in the queue; a polling client's packets may follow it.
-    pub(super) fn connected(self: &Arc<Self>, polling: bool) {
+    pub(super) fn connected(&self, polling: bool) {
         let mut outbox = self.outbox.lock();
         if outbox.route != Route::Held {
             return;
@@ -210,7 +125,7 @@ impl Connection {
     }
 
     /// The CONNECT answer has left.
-    pub(super) fn connect_passed(self: &Arc<Self>, over_websocket: bool) {
+    pub(super) fn connect_passed(&self, over_websocket: bool) {
         let mut outbox = self.outbox.lock();
         outbox.connect_passed = true;
         if over_websocket && outbox.route == Route::Held {
@@ -219,14 +134,14 @@ impl Connection {
     }
 
     /// The marker came out of the queue: nothing older is left there.
-    pub(super) fn drained(self: &Arc<Self>) {
+    pub(super) fn drained(&self) {
         let outbox = self.outbox.lock();
         if outbox.route == Route::Draining {
             self.go_direct(outbox);
         }
     }
 
-    fn go_direct(self: &Arc<Self>, mut outbox: MutexGuard<'_, Outbox>) {
+    fn go_direct(&self, mut outbox: MutexGuard<'_, Outbox>) {
         outbox.route = Route::Direct;
         outbox.queued_bytes = 0;
         for packet in std::mem::take(&mut outbox.held) {
@@ -246,7 +161,7 @@ impl Connection {
         outbox.pending_bytes + outbox.queued_bytes
     }
 
-    fn say_goodbye(self: &Arc<Self>, transport: bool) {
+    fn say_goodbye(&self, transport: bool) {
         let mut outbox = self.outbox.lock();
         match outbox.route {
             Route::Held | Route::Draining => outbox.farewell = Some(transport),
@@ -263,7 +178,7 @@ impl Connection {
     }
 
     /// Writes bytes of socketioxide's, or of ours, that are not packets: handshake, heartbeat, close.
-    pub(super) fn write_raw(self: &Arc<Self>, bytes: Bytes) {
+    pub(super) fn write_raw(&self, bytes: Bytes) {
         let mut outbox = self.outbox.lock();
         if !outbox.closing {
             outbox.stage(bytes);
@@ -278,7 +193,7 @@ impl Connection {
     }
 
     /// JavaScript has written bytes of a bridged stream.
-    pub fn written(self: &Arc<Self>, bytes: usize) {
+    pub fn written(&self, bytes: usize) {
         let mut outbox = self.outbox.lock();
         outbox.pending_bytes = outbox.pending_bytes.saturating_sub(bytes);
     }
@@ -300,7 +215,7 @@ impl Connection {
     }
 
     /// Says goodbye over WebSocket: delivers what is queued, ends our side, and closes for good after a while.
-    pub(super) fn end(self: &Arc<Self>) {
+    pub(super) fn end(&self) {
         let mut outbox = self.outbox.lock();
         if outbox.closing || outbox.carrier.is_none() {
             return;
@@ -308,8 +223,8 @@ impl Connection {
         outbox.stage(Bytes::from_static(&CLOSE_FRAME));
         outbox.closing = true;
         self.write(&mut outbox);
-        let connection = self.clone();
         drop(outbox);
+        let Some(connection) = self.me.upgrade() else { return };
         self.runtime.spawn(async move {
             let mut left = usize::MAX;
             // As long as the client reads, it gets what is queued; shutdown has a deadline of its own.
@@ -331,7 +246,7 @@ impl Connection {
     }
 
     /// The stream's reader is gone: lets what is pending leave, then closes.
-    pub(super) fn reader_gone(self: &Arc<Self>) {
+    pub(super) fn reader_gone(&self) {
         let mut outbox = self.outbox.lock();
         if outbox.pending.is_empty() || outbox.closed {
             outbox.kill();
@@ -341,7 +256,7 @@ impl Connection {
         }
     }
 
-    fn enqueue(self: &Arc<Self>, outbox: &mut Outbox, packet: &Packet) {
+    fn enqueue(&self, outbox: &mut Outbox, packet: &Packet) {
         outbox.queued_bytes += packet.polling_len();
         // A refused packet belongs to a session that has ended.
         if outbox.queued_bytes > self.limit {
@@ -351,7 +266,7 @@ impl Connection {
         }
     }
 
-    fn overflow(self: &Arc<Self>, outbox: &mut Outbox) {
+    fn overflow(&self, outbox: &mut Outbox) {
         self.overflowed.store(true, Ordering::Release);
         let waiting = outbox.pending_bytes + outbox.queued_bytes;
         self.queue.warn(format!(
@@ -370,7 +285,7 @@ impl Connection {
     }
 
     /// Writes what the kernel takes and leaves the rest to a task that waits for the client.
-    fn write(self: &Arc<Self>, outbox: &mut Outbox) {
+    fn write(&self, outbox: &mut Outbox) {
         if outbox.flushing {
             return self.check_limit(outbox);
         }
@@ -385,23 +300,24 @@ impl Connection {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.check_limit(outbox);
                 #[cfg(unix)]
-                if let Some(Carrier::Tcp(stream)) = &outbox.carrier {
+                if let (Some(Carrier::Tcp(stream)), Some(connection)) = (&outbox.carrier, self.me.upgrade()) {
+                    let stream = stream.clone();
                     outbox.flushing = true;
-                    self.runtime.spawn(self.clone().flush_when_writable(stream.clone()));
+                    self.runtime.spawn(connection.flush_when_writable(stream));
                 }
             }
             Err(_) => outbox.fail(),
         }
     }
 
-    fn check_limit(self: &Arc<Self>, outbox: &mut Outbox) {
+    fn check_limit(&self, outbox: &mut Outbox) {
         if outbox.pending_bytes > self.limit {
             self.overflow(outbox);
         }
     }
 
     #[cfg(unix)]
-    async fn flush_when_writable(self: Arc<Self>, stream: Arc<tokio::net::TcpStream>) {
+    async fn flush_when_writable(self: Arc<Self>, stream: Descriptor) {
         while stream.writable().await.is_ok() {
             let mut outbox = self.outbox.lock();
             let written = stream.try_io(tokio::io::Interest::WRITABLE, || outbox.write_pending());
@@ -420,172 +336,113 @@ impl Connection {
     }
 }
 
-impl Outbox {
-    fn stage(&mut self, bytes: Bytes) {
-        if !self.closed && !self.closing {
-            self.pending_bytes += bytes.len();
-            self.pending.push_back(bytes);
-        }
-    }
-
-    fn write_pending(&mut self) -> io::Result<()> {
-        while !self.pending.is_empty() {
-            match &self.carrier {
-                #[cfg(unix)]
-                Some(Carrier::Tcp(stream)) => {
-                    let written = write_vectored(stream, &self.pending)?;
-                    self.advance(written);
-                }
-                Some(Carrier::Bridge(sink)) => {
-                    // What JavaScript has not written yet counts as pending until it says so.
-                    self.pending.drain(..).for_each(|bytes| sink.write(bytes));
-                }
-                None => return Ok(()),
-            }
-        }
-        if self.pending.capacity() > BUFFERS_PER_WRITE {
-            self.pending = VecDeque::new();
-        }
-        Ok(())
-    }
-
-    #[cfg(unix)]
-    fn advance(&mut self, mut written: usize) {
-        self.pending_bytes = self.pending_bytes.saturating_sub(written);
-        while let Some(first) = self.pending.front_mut() {
-            if first.len() > written {
-                first.advance(written);
-                return;
-            }
-            written -= first.len();
-            self.pending.pop_front();
-        }
-    }
-
-    /// Everything has left: tells the client that no more comes.
-    fn finish(&mut self) {
-        match &self.carrier {
-            #[cfg(unix)]
-            Some(Carrier::Tcp(stream)) => {
-                let _ = socket2::SockRef::from(&**stream).shutdown(std::net::Shutdown::Write);
-            }
-            Some(Carrier::Bridge(sink)) => sink.end(),
-            None => {}
-        }
-    }
-
-    /// The carrier broke: with it the connection, unless the client is polling and only tried to upgrade.
-    fn fail(&mut self) {
-        if self.on_websocket {
-            self.kill();
-        } else {
-            self.drop_carrier();
-        }
-    }
-
-    fn drop_carrier(&mut self) {
-        self.pending = VecDeque::new();
-        self.pending_bytes = 0;
-        if let Some(carrier) = self.carrier.take() {
-            carrier.close();
-        }
-    }
-
-    fn kill(&mut self) {
-        self.closing = true;
-        self.closed = true;
-        self.drop_carrier();
-    }
-}
-
-#[cfg(unix)]
-fn write_vectored(stream: &tokio::net::TcpStream, pending: &VecDeque<Bytes>) -> io::Result<usize> {
-    let socket = socket2::SockRef::from(stream);
-    // The descriptor is non-blocking, and Rust programs ignore SIGPIPE, but Node.js decides here.
-    match pending.front() {
-        Some(only) if pending.len() == 1 => socket.send_with_flags(only, libc::MSG_NOSIGNAL),
-        _ => {
-            let buffers: smallvec::SmallVec<[io::IoSlice<'_>; BUFFERS_PER_WRITE]> = pending
-                .iter()
-                .take(BUFFERS_PER_WRITE)
-                .map(|bytes| io::IoSlice::new(bytes))
-                .collect();
-            socket.send_vectored_with_flags(&buffers, libc::MSG_NOSIGNAL)
-        }
-    }
-}
-
-/// [`Connection`] as the service sees it.
-#[derive(Debug)]
-pub(super) struct ClientLink {
-    connection: Arc<Connection>,
-    generation: u64,
-}
-
-impl ClientLink {
+impl Connection {
     /// The way to the socket that is on the connection now.
-    pub(super) fn new(connection: Arc<Connection>) -> Self {
-        let generation = connection.outbox.lock().generation;
-        Self { connection, generation }
+    pub(super) fn link(self: &Arc<Self>) -> Arc<dyn Link> {
+        let generation = self.outbox.lock().generation;
+        if generation == FIRST {
+            self.clone()
+        } else {
+            let connection = self.clone();
+            Arc::new(LaterSocket { connection, generation })
+        }
     }
-}
 
-impl Link for ClientLink {
-    fn send(&self, packet: &Packet, now: bool) -> bool {
-        let mut outbox = self.connection.outbox.lock();
-        if outbox.closing || outbox.generation != self.generation {
+    fn send_to(&self, generation: u64, packet: &Packet, now: bool) -> bool {
+        let mut outbox = self.outbox.lock();
+        if outbox.closing || outbox.generation != generation {
             return false;
         }
         match outbox.route {
+            Route::Direct if now => {
+                if !outbox.send_now(&self.frames(packet)) {
+                    self.write(&mut outbox);
+                }
+                false
+            }
             Route::Direct => {
                 let first = outbox.pending.is_empty();
-                let frames = self.connection.frames(packet);
-                outbox.stage(frames);
-                if now {
-                    self.connection.write(&mut outbox);
-                    return false;
-                }
+                outbox.stage(self.frames(packet));
                 first
             }
             Route::Queue => {
-                self.connection.enqueue(&mut outbox, packet);
+                self.enqueue(&mut outbox, packet);
                 false
             }
             Route::Held | Route::Draining => {
                 outbox.held.push(packet.clone());
                 outbox.queued_bytes += packet.polling_len();
-                if outbox.queued_bytes > self.connection.limit {
-                    self.connection.overflow(&mut outbox);
+                if outbox.queued_bytes > self.limit {
+                    self.overflow(&mut outbox);
                 }
                 false
             }
         }
     }
 
+    fn close_socket(&self, generation: u64, transport: bool) {
+        if self.outbox.lock().generation == generation {
+            self.say_goodbye(transport);
+        }
+    }
+}
+
+/// The first socket of a connection, nearly always the only one, is reached without a detour.
+impl Link for Connection {
+    fn send(&self, packet: &Packet, now: bool) -> bool {
+        self.send_to(FIRST, packet, now)
+    }
+
     fn flush(&self) {
-        let mut outbox = self.connection.outbox.lock();
+        let mut outbox = self.outbox.lock();
         if outbox.route == Route::Direct && !outbox.pending.is_empty() {
-            self.connection.write(&mut outbox);
+            self.write(&mut outbox);
         }
     }
 
     fn is_busy(&self) -> bool {
-        let outbox = self.connection.outbox.lock();
-        outbox.pending_bytes > 0 || outbox.queued_bytes > 0
+        self.waiting() > 0
     }
 
     fn close(&self, transport: bool) {
-        if self.connection.outbox.lock().generation == self.generation {
-            self.connection.say_goodbye(transport);
-        }
+        self.close_socket(FIRST, transport);
     }
 
     fn round_trip_us(&self) -> Option<u32> {
         #[cfg(unix)]
-        if let Some(Carrier::Tcp(stream)) = &self.connection.outbox.lock().carrier {
+        if let Some(Carrier::Tcp(stream)) = &self.outbox.lock().carrier {
             return super::handover::round_trip_us(stream);
         }
-        Some(self.connection.round_trip_us.load(Ordering::Relaxed)).filter(|micros| *micros > 0)
+        Some(self.round_trip_us.load(Ordering::Relaxed)).filter(|micros| *micros > 0)
+    }
+}
+
+/// A socket that came back on a connection after an earlier one had left.
+#[derive(Debug)]
+struct LaterSocket {
+    connection: Arc<Connection>,
+    generation: u64,
+}
+
+impl Link for LaterSocket {
+    fn send(&self, packet: &Packet, now: bool) -> bool {
+        self.connection.send_to(self.generation, packet, now)
+    }
+
+    fn flush(&self) {
+        self.connection.flush();
+    }
+
+    fn is_busy(&self) -> bool {
+        self.connection.is_busy()
+    }
+
+    fn close(&self, transport: bool) {
+        self.connection.close_socket(self.generation, transport);
+    }
+
+    fn round_trip_us(&self) -> Option<u32> {
+        self.connection.round_trip_us()
     }
 }
 

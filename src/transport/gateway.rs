@@ -14,9 +14,10 @@ use http_body_util::Full;
 use serde_json::json;
 
 use super::{
-    connection::{Carrier, SessionId},
+    connection::SessionId,
     engine::Transport,
     head::{Head, Offer, single},
+    outbox::Carrier,
     session::{FAREWELL, Outgoing, Session, Verdict},
     stream::Bytestream,
 };

@@ -1,10 +1,46 @@
 //! Taking over a connection from Node.js by its file descriptor. The only module with `unsafe` code.
 #![allow(unsafe_code)]
 
-use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
+use std::{
+    io,
+    ops::Deref,
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd},
+    sync::Arc,
+};
 
 use tokio::net::TcpStream;
+
+/// A stream with its descriptor at hand: a write to each of many connections need not follow the pointer.
+#[derive(Debug, Clone)]
+pub struct Descriptor {
+    fd: RawFd,
+    stream: Arc<TcpStream>,
+}
+
+impl From<Arc<TcpStream>> for Descriptor {
+    fn from(stream: Arc<TcpStream>) -> Self {
+        Self {
+            fd: stream.as_raw_fd(),
+            stream,
+        }
+    }
+}
+
+impl Deref for Descriptor {
+    type Target = TcpStream;
+
+    fn deref(&self) -> &TcpStream {
+        &self.stream
+    }
+}
+
+impl AsFd for Descriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the stream that the descriptor was taken from lives as long as `self`, keeps it open and never
+        // exchanges it.
+        unsafe { BorrowedFd::borrow_raw(self.fd) }
+    }
+}
 
 /// A stream of our own over the connection behind `fd`, which stays open until its owner closes it as well.
 ///

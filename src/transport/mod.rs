@@ -12,11 +12,13 @@ mod gateway;
 #[cfg(unix)]
 pub mod handover;
 mod head;
+mod outbox;
 mod session;
 mod stream;
 
-pub use connection::{ByteSink, Carrier, Connection};
+pub use connection::Connection;
 pub use engine::Transport;
 pub use gateway::{Reply, Upgrade};
 pub use head::Head;
+pub use outbox::{ByteSink, Carrier};
 pub use stream::{Bytestream, Source};

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
 use super::{
-    connection::{ClientLink, Connection, SessionId},
+    connection::{Connection, SessionId},
     engine::{PollQueue, Transport},
     head::Head,
 };
@@ -132,7 +132,7 @@ impl Session {
                 number,
                 finished: AtomicBool::new(false),
                 transport: transport.clone(),
-                connection: Arc::new(Connection::new(queue, eio3, limit, transport.runtime.clone())),
+                connection: Connection::new(queue, eio3, limit, transport.runtime.clone()),
                 head,
                 eio3,
                 opened: Instant::now(),
@@ -541,7 +541,7 @@ impl Session {
                 })?,
         };
         let now = clock::now_ms();
-        let link = Arc::new(ClientLink::new(self.connection.clone()));
+        let link = self.connection.link();
         let handshake = self.head.handshake(auth);
         Ok(Arc::new(User::new(service.next_key(), &id, link, handshake, now)))
     }

@@ -136,7 +136,7 @@ fn hand_over(transport: &Arc<Transport>, upgrade: Upgrade, request: &Request, st
         return bridge(transport, upgrade, request, stream, received);
     }
     let stream = Arc::new(stream);
-    let (carrier, source) = (Carrier::Tcp(stream.clone()), Source::Tcp(stream));
+    let (carrier, source) = (Carrier::Tcp(stream.clone().into()), Source::Tcp(stream));
     transport.attach(upgrade, request.head(), carrier, source, received);
 }
 
