@@ -24,6 +24,8 @@ use crate::{
 
 /// Queue entries of one part above which readers wait.
 const HIGH_WATER: usize = 512;
+/// Receivers up to which a packet does not wait for those of larger rooms.
+const FEW: usize = 64;
 /// Deliveries after which a worker lets other tasks of its thread run.
 const DELIVERIES_PER_TURN: usize = 256;
 
@@ -200,11 +202,68 @@ async fn work(part: Arc<Part>) {
     }
 }
 
+/// Connections that have something staged. Those that a packet for few reaches are written to first, so that it waits
+/// for no large room; what else is staged for them leaves with it, in order.
+#[derive(Debug, Default)]
+struct Staged {
+    first: Vec<Arc<dyn Link>>,
+    later: Vec<Arc<dyn Link>>,
+    turn: usize,
+}
+
+impl Staged {
+    fn send(&mut self, link: &Arc<dyn Link>, packet: &Packet, delivery: Delivery) {
+        let is_new = link.send(packet, delivery == Delivery::Now);
+        match delivery {
+            Delivery::Now => {}
+            // Also when a packet for many has staged it before.
+            Delivery::First => self.first.push(link.clone()),
+            Delivery::Later if is_new => self.later.push(link.clone()),
+            Delivery::Later => {}
+        }
+    }
+
+    /// Counts a delivery and lets other tasks run from time to time.
+    async fn count(&mut self) {
+        self.turn += 1;
+        if self.turn.is_multiple_of(DELIVERIES_PER_TURN) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn flush(&mut self) {
+        for links in [std::mem::take(&mut self.first), std::mem::take(&mut self.later)] {
+            for link in links {
+                link.flush();
+                self.count().await;
+            }
+        }
+    }
+}
+
+/// When a packet leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Delivery {
+    /// At once: nothing else waits.
+    Now,
+    First,
+    Later,
+}
+
+impl Delivery {
+    fn of(receivers: usize, alone: bool) -> Self {
+        match receivers {
+            _ if alone => Self::Now,
+            0..=FEW => Self::First,
+            _ => Self::Later,
+        }
+    }
+}
+
 /// Writes a batch. Connections that several packets are for are written to once, at the end.
 async fn deliver(entries: VecDeque<Entry>) {
     let alone = entries.len() == 1;
-    let mut staged: Vec<Arc<dyn Link>> = Vec::new();
-    let mut turn = 0_usize;
+    let mut staged = Staged::default();
     for entry in entries {
         match entry {
             Entry::Many {
@@ -212,20 +271,17 @@ async fn deliver(entries: VecDeque<Entry>) {
                 except,
                 packet,
             } => {
+                let delivery = Delivery::of(members.len(), alone);
                 for member in members.iter() {
-                    if !except.is_empty() && except.contains(&member.user().key()) {
-                        continue;
-                    }
-                    send(member.link(), &packet, alone, &mut staged);
-                    turn += 1;
-                    if turn.is_multiple_of(DELIVERIES_PER_TURN) {
-                        tokio::task::yield_now().await;
+                    if except.is_empty() || !except.contains(&member.user().key()) {
+                        staged.send(member.link(), &packet, delivery);
+                        staged.count().await;
                     }
                 }
             }
             Entry::One { user, packet, volatile } => {
                 if !(volatile && user.link().is_busy()) {
-                    send(user.link(), &packet, alone, &mut staged);
+                    staged.send(user.link(), &packet, Delivery::of(1, alone));
                 }
             }
             Entry::Close { user, transport } => {
@@ -233,28 +289,12 @@ async fn deliver(entries: VecDeque<Entry>) {
                 user.link().close(transport);
             }
             Entry::Barrier(done) => {
-                flush(&mut staged, &mut turn).await;
+                staged.flush().await;
                 let _ = done.send(());
             }
         }
     }
-    flush(&mut staged, &mut turn).await;
-}
-
-fn send(link: &Arc<dyn Link>, packet: &Packet, alone: bool, staged: &mut Vec<Arc<dyn Link>>) {
-    if link.send(packet, alone) {
-        staged.push(link.clone());
-    }
-}
-
-async fn flush(staged: &mut Vec<Arc<dyn Link>>, turn: &mut usize) {
-    for link in staged.drain(..) {
-        link.flush();
-        *turn += 1;
-        if turn.is_multiple_of(DELIVERIES_PER_TURN) {
-            tokio::task::yield_now().await;
-        }
-    }
+    staged.flush().await;
 }
 
 #[cfg(test)]
@@ -422,6 +462,64 @@ mod tests {
         fanout.flushed().await;
         let expected = [args([0, 1]), vec!["closed".to_owned()]].concat();
         assert_eq!(*clients[0].1.written.lock(), expected);
+    }
+
+    #[tokio::test]
+    async fn a_packet_for_few_does_not_wait_for_a_large_room() {
+        let fanout = fanout();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let recorded = |key: u64| -> Arc<User> {
+            let link = Recorded {
+                key,
+                order: order.clone(),
+            };
+            Arc::new(User::new(key, &key.to_string(), Arc::new(link), "{}".into(), 0))
+        };
+        // All in one part, so that one worker serves both rooms.
+        let keys = (0_u64..).filter(|key| recorded(*key).shard(PARTS) == 0);
+        let users: Vec<_> = keys.take(1_000).map(recorded).collect();
+        let mut large = Members::new(PARTS);
+        users.iter().for_each(|user| {
+            large.insert(user);
+        });
+        let mut small = Members::new(PARTS);
+        let pair = [users[500].key(), users[999].key()];
+        small.insert(&users[500]);
+        small.insert(&users[999]);
+        fanout.send_many(&large, &Except::new(), &packet(0));
+        fanout.send_many(&small, &Except::new(), &packet(1));
+        fanout.flushed().await;
+        let order = order.lock();
+        assert_eq!(order[..2], pair, "the small room is written to first");
+        assert!(users.iter().all(|user| order.contains(&user.key())));
+    }
+
+    /// Notes who is written to, in order.
+    #[derive(Debug)]
+    struct Recorded {
+        key: u64,
+        order: Arc<Mutex<Vec<u64>>>,
+    }
+
+    impl Link for Recorded {
+        fn send(&self, _: &Packet, now: bool) -> bool {
+            assert!(!now, "several packets wait");
+            true
+        }
+
+        fn flush(&self) {
+            self.order.lock().push(self.key);
+        }
+
+        fn is_busy(&self) -> bool {
+            false
+        }
+
+        fn close(&self, _: bool) {}
+
+        fn round_trip_us(&self) -> Option<u32> {
+            None
+        }
     }
 
     struct Woken(AtomicUsize);
