@@ -41,7 +41,7 @@ class WebSocketService extends EventEmitter {
   #gateway;
   #users;
   #rooms;
-  #messages = new Messages();
+  #messages;
   /** Socket id → `AuthenticatedSocket`, for those that JavaScript has asked for. */
   #sockets = new Map();
   #localSockets = new Map();
@@ -72,6 +72,7 @@ class WebSocketService extends EventEmitter {
     this.#native = new NativeService(nativeConfig(this.#config), () => self.deref()?.#hear());
     this.#users = new Users(this.#native);
     this.#rooms = new Rooms(this.#native);
+    this.#messages = new Messages(this.#native);
     this.#gateway = new Gateway(this.#native, this.#config, this.#operations);
     this.#readEvent = eventReader(this.#handlers(), this.#users, this.#rooms, this.#messages);
   }
@@ -304,11 +305,7 @@ class WebSocketService extends EventEmitter {
     assertString('roomId', roomId);
     assertCount('limit', limit);
     assertCount('offset', offset);
-    const page = new Fields(this.#native.messages(roomId, limit, offset));
-    const first = page.next();
-    const messages = [];
-    while (!page.done) messages.push(this.#messages.read(roomId, page, first));
-    return messages;
+    return this.#messages.page(roomId, limit, offset);
   }
 
   // --- broadcasts ----------------------------------------------------------------------------------------------------
