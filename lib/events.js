@@ -17,6 +17,7 @@ function eventReader(handlers, users, rooms, messages) {
       'disconnect',
       (fields) => {
         const [socketId, reason] = [fields.socketId(users), fields.next()];
+        users.left(socketId);
         return [socketId, reason, Array.from({ length: fields.next() }, () => fields.next())];
       },
     ],
@@ -44,7 +45,14 @@ function eventReader(handlers, users, rooms, messages) {
     13: ['bridgeWrite', (fields) => take(fields, 2)],
     14: ['bridgeEnd', (fields) => [fields.next(), fields.flag()]],
     15: ['done', (fields) => [fields.next()]],
-    16: ['abandoned', (fields) => [fields.next()]],
+    16: [
+      'abandoned',
+      (fields) => {
+        const socketId = fields.next();
+        users.left(socketId);
+        return [socketId];
+      },
+    ],
     17: ['warning', (fields) => [fields.next()]],
   };
 

@@ -41,7 +41,7 @@ class WebSocketService extends EventEmitter {
   #gateway;
   #users;
   #rooms;
-  #messages = new Messages();
+  #messages;
   /** Socket id → `AuthenticatedSocket`, for those that JavaScript has asked for. */
   #sockets = new Map();
   #localSockets = new Map();
@@ -69,9 +69,11 @@ class WebSocketService extends EventEmitter {
     this.#config = resolveConfig(config);
     // Weak, so that a service that nobody uses any more can be collected.
     const self = new WeakRef(this);
-    this.#native = new NativeService(nativeConfig(this.#config), () => self.deref()?.#hear());
-    this.#users = new Users(this.#native);
+    const departing = Buffer.alloc(1);
+    this.#native = new NativeService(nativeConfig(this.#config), () => self.deref()?.#hear(), departing);
+    this.#users = new Users(this.#native, departing);
     this.#rooms = new Rooms(this.#native);
+    this.#messages = new Messages(this.#native);
     this.#gateway = new Gateway(this.#native, this.#config, this.#operations);
     this.#readEvent = eventReader(this.#handlers(), this.#users, this.#rooms, this.#messages);
   }
@@ -142,11 +144,10 @@ class WebSocketService extends EventEmitter {
     } else {
       if (this.#localSockets.get(id) === socket) return;
       const handshake = localSocket.handshakeText(socket);
-      this.#users.remember({ socketId: id, userId, username: name, handshake, connectedAt: Date.now(), profile: socket.user });
       if (!this.#native.registerLocal(id, userId, name, handshake)) {
-        this.#users.forget(id);
         throw invalidArgument('socket.id', id, 'the id of no connected socket');
       }
+      this.#users.remember({ socketId: id, userId, username: name, handshake, connectedAt: Date.now(), profile: socket.user });
       this.#adoptLocal(socket);
     }
     socket.user = this.#users.get(id);
@@ -180,7 +181,8 @@ class WebSocketService extends EventEmitter {
 
   getUser(socketId) {
     assertString('socketId', socketId);
-    return this.#departing.get(socketId)?.user ?? this.#users.get(socketId);
+    const departing = this.#departing.size > 0 ? this.#departing.get(socketId) : undefined;
+    return departing?.user ?? this.#users.get(socketId);
   }
 
   getConnectedUsers() {
@@ -189,7 +191,7 @@ class WebSocketService extends EventEmitter {
 
   isUserOnline(userId) {
     assertString('userId', userId);
-    return this.#native.isOnline(userId);
+    return this.#users.isOnline(userId);
   }
 
   getUserSockets(userId) {
@@ -304,11 +306,7 @@ class WebSocketService extends EventEmitter {
     assertString('roomId', roomId);
     assertCount('limit', limit);
     assertCount('offset', offset);
-    const page = new Fields(this.#native.messages(roomId, limit, offset));
-    const first = page.next();
-    const messages = [];
-    while (!page.done) messages.push(this.#messages.read(roomId, page, first));
-    return messages;
+    return this.#messages.page(roomId, limit, offset);
   }
 
   // --- broadcasts ----------------------------------------------------------------------------------------------------

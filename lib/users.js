@@ -10,9 +10,16 @@ class Users {
   #users = new Map();
   /** Socket id → what a user is made of, for connections that JavaScript has been told of. */
   #records = new Map();
+  /** Socket id → user object of a connected socket whose end will be told. */
+  #present = new Map();
+  /** User id → socket id of such a socket. */
+  #online = new Map();
+  /** The first byte is not 0 while the end of a connection waits to be told. */
+  #departing;
 
-  constructor(native) {
+  constructor(native, departing) {
     this.#native = native;
+    this.#departing = departing;
   }
 
   /** Learns what a user is made of; `profile` may give more fields. */
@@ -25,11 +32,28 @@ class Users {
     return this.#records.get(socketId) ?? this.#fetch(socketId);
   }
 
-  /** The user of a registered socket. */
+  /** The user of a registered socket. The native side is asked only until it has been found there. */
   get(socketId) {
-    if (this.#users.has(socketId)) return this.#native.isConnected(socketId) ? this.#users.get(socketId) : undefined;
-    if (!this.#native.isConnected(socketId)) return undefined;
-    return this.of(socketId);
+    const user = this.#present.get(socketId);
+    if (user !== undefined && Atomics.load(this.#departing, 0) === 0) return user;
+    return this.#look(socketId);
+  }
+
+  #look(socketId) {
+    const isRegistered = this.#records.has(socketId) ? this.#native.watch(socketId) : this.#fetch(socketId) !== undefined;
+    if (!isRegistered) return undefined;
+    const user = this.of(socketId);
+    this.#present.set(socketId, user);
+    return user;
+  }
+
+  /** Whether a user has a registered socket. The native side is asked only until one is found that JavaScript knows. */
+  isOnline(userId) {
+    if (this.#online.has(userId) && Atomics.load(this.#departing, 0) === 0) return true;
+    const socketId = this.#native.onlineSocket(userId);
+    if (socketId === null) return false;
+    if (this.#records.get(socketId)?.userId === userId) this.#online.set(userId, socketId);
+    return true;
   }
 
   /** The user of a socket that was registered when an event was made, even if it has gone since. */
@@ -42,6 +66,13 @@ class Users {
       this.#users.set(socketId, user);
     }
     return user;
+  }
+
+  /** The end of a connection was taken from the native side, and will be told. */
+  left(socketId) {
+    this.#present.delete(socketId);
+    const userId = this.#records.get(socketId)?.userId;
+    if (this.#online.get(userId) === socketId) this.#online.delete(userId);
   }
 
   forget(socketId) {

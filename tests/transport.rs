@@ -48,7 +48,8 @@ async fn messages_reach_every_member_in_the_order_of_history() {
     }
     let history: Vec<Value> = server
         .service()
-        .messages(&id, usize::MAX, 0)
+        .messages(&id, 0..=u64::MAX)
+        .1
         .iter()
         .rev()
         .map(|message| serde_json::from_str(message.json()).unwrap())

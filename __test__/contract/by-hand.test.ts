@@ -191,6 +191,28 @@ describe('handleConnection by hand', () => {
     expect(room.members.size).toBe(0);
   });
 
+  test('registers an object again that was taken out, heard or not', async () => {
+    const service = mockService();
+    const socket = new FakeSocket('hand-1');
+    for (let turn = 0; turn < 3; turn++) {
+      await service.handleConnection(socket.as());
+      const user = service.getUser('hand-1');
+      expect(user).toMatchObject({ id: 'hand-1' });
+      expect([service.getUser('hand-1') === user, service.isUserOnline('hand-1')]).toEqual([true, true]);
+      await service.handleDisconnection('hand-1');
+      expect([service.getUser('hand-1'), service.isUserOnline('hand-1')]).toEqual([undefined, false]);
+    }
+    expect(service.getStats().totalConnections).toBe(3);
+  });
+
+  test('refuses an id that is taken and leaves its user alone', async () => {
+    const service = mockService();
+    await service.handleConnection(new FakeSocket('hand-1').as());
+    const user = service.getUser('hand-1');
+    await expect(service.handleConnection(new FakeSocket('hand-1').as())).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
+    expect(service.getUser('hand-1')).toBe(user);
+  });
+
   test('lives beside real clients', async () => {
     const running = await start();
     const client = await connect(running);

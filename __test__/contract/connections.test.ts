@@ -13,6 +13,7 @@ import {
   TrustingService,
   transportSettings,
   WebSocketService,
+  type Client,
   type Running,
 } from '../harness';
 
@@ -87,6 +88,54 @@ describe('several sockets of one user', () => {
     await gone;
     expect(running.service.isUserOnline('alice')).toBe(false);
     expect(running.service.getUserSockets('alice')).toEqual([]);
+  });
+
+  test.each([false, true])('are seen to go at once, with a listener of disconnect: %s', async (isHeard) => {
+    const running = await start({}, { Service: TrustingService });
+    const { service } = running;
+    if (isHeard) service.on('disconnect', () => {});
+    const clients: Client[] = [];
+    for (let index = 0; index < 3; index++) clients.push(await connect(running, { auth: { userId: 'alice' } }));
+    const online = () => clients.map(({ id }) => service.getUser(id!)?.id);
+    const ids = clients.map(({ id }) => id!);
+    expect([online(), service.isUserOnline('alice')]).toEqual([['alice', 'alice', 'alice'], true]);
+    void service.handleDisconnection(ids[0]!);
+    expect([service.getUser(ids[0]!), service.isUserOnline('alice')]).toEqual([undefined, true]);
+    service.getSocket(ids[1]!)!.disconnect();
+    expect([service.getUser(ids[1]!), service.isUserOnline('alice')]).toEqual([undefined, true]);
+    expect(service.getUser(ids[2]!)).toMatchObject({ id: 'alice', socketId: ids[2] });
+    void service.disconnectUser('alice');
+    expect([service.getUser(ids[2]!), service.isUserOnline('alice')]).toEqual([undefined, false]);
+  });
+
+  test('are seen to go at once by a listener that disconnects them', async () => {
+    const running = await start({}, { Service: TrustingService });
+    const { service } = running;
+    const [alice, bob] = [await connect(running, { auth: { userId: 'alice' } }), await connect(running, { auth: { userId: 'bob' } })];
+    expect([service.getUser(bob.id!)?.id, service.isUserOnline('bob')]).toEqual(['bob', true]);
+    const bobId = bob.id!;
+    const seen = new Promise((resolve) => {
+      service.once('disconnect', () => {
+        void service.disconnectUser('bob');
+        resolve([service.getUser(bobId), service.isUserOnline('bob')]);
+      });
+    });
+    alice.disconnect();
+    expect(await seen).toEqual([undefined, false]);
+  });
+
+  test('are seen to go while JavaScript is busy', async () => {
+    const running = await start();
+    const { service } = running;
+    const client = await connect(running, { transports: ['websocket'] });
+    const id = client.id!;
+    expect([service.getUser(id)?.id, service.isUserOnline(id)]).toEqual([id, true]);
+    (client.io.engine.transport as any).ws._socket.destroy();
+    const end = performance.now() + 5_000;
+    while (service.getUser(id) !== undefined && performance.now() < end);
+    expect([service.getUser(id), service.isUserOnline(id)]).toEqual([undefined, false]);
+    await eventsDelivered(service);
+    expect([service.getUser(id), service.isUserOnline(id)]).toEqual([undefined, false]);
   });
 
   test('a user id is no socket id and no property name', async () => {

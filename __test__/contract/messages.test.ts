@@ -1,5 +1,8 @@
 // Contract sections 2 and 3: messages and their history.
 
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import type * as Api from '../../index';
 import {
   connect,
   drained,
@@ -15,6 +18,8 @@ import {
   UUID_V4,
   type Running,
 } from '../harness';
+
+const { Messages } = jest.requireActual('../../lib/messages.js');
 
 const contents = (running: Running, roomId: string, limit?: number, offset?: number): string[] =>
   running.service.getRoomMessages(roomId, limit, offset).map((message) => message.content);
@@ -163,6 +168,80 @@ describe('history limits', () => {
     await running.service.sendMessage(room.id, 'server', 'new');
     expect(contents(running, room.id)).toEqual(['new']);
     expect(running.service.getRoomStats(room.id)!.messageCount).toBe(1);
+  });
+
+  test.each([1, 63, 64, 65, 200])('of a room that keeps %i, the kept are the same objects and others are forgotten', async (most) => {
+    const { service } = await start({ history: { maxMessagesPerRoom: most } });
+    const room = await service.createRoom('r');
+    const sent: Api.Message[] = [];
+    for (let index = 0; index < 2 * most + 70; index++) {
+      const message = await service.sendMessage(room.id, 'server', `${index}`);
+      message.edited = true;
+      sent.push(message);
+      if (index % 50 === 0) expect(service.getRoomMessages(room.id, 1)[0]).toBe(message);
+    }
+    const kept = service.getRoomMessages(room.id, Infinity);
+    expect(kept).toHaveLength(most);
+    kept.forEach((message, index) => expect(message).toBe(sent.at(-1 - index)));
+    expect(kept.every((message) => message.edited)).toBe(true);
+    expect(service.getRoomMessages(room.id, 5, most - 1)).toEqual([kept.at(-1)]);
+    expect(service.getRoomMessages(room.id, 5, most)).toEqual([]);
+  });
+
+  test('a dropped message can be collected, a kept one is held', async () => {
+    setFlagsFromString('--expose-gc');
+    const collect: () => void = runInNewContext('gc');
+    const { service } = await start({ history: { maxMessagesPerRoom: 3 } });
+    const room = await service.createRoom('r');
+    const objects: WeakRef<Api.Message>[] = [];
+    for (let index = 0; index < 5; index++) objects.push(new WeakRef(await service.sendMessage(room.id, 'server', `${index}`)));
+    while (objects[1]!.deref() !== undefined) {
+      await new Promise((turn) => setImmediate(turn));
+      collect();
+    }
+    expect(objects.map((object) => object.deref()?.content)).toEqual([undefined, undefined, '2', '3', '4']);
+  });
+
+  test('messages that were never looked at join those that were, wherever they are', async () => {
+    const running = await start();
+    const room = await running.service.createRoom('r');
+    const [client] = await members(running, room, 1);
+    const sent = Array.from({ length: 200 }, (_, index) =>
+      client!.emitWithAck('message', { roomId: room.id, content: `${index}` }),
+    );
+    await Promise.all(sent);
+    // Islands: one in the middle, one at the end, one across the 64th, which pages then run over.
+    const islands = [[3, 100], [2, 0], [10, 130]].map(([limit, offset]) =>
+      running.service.getRoomMessages(room.id, limit, offset),
+    );
+    const all = running.service.getRoomMessages(room.id, Infinity);
+    expect(all.map(({ content }) => content)).toEqual(Array.from({ length: 200 }, (_, index) => `${199 - index}`));
+    expect(all[100]).toBe(islands[0]![0]);
+    expect(all[1]).toBe(islands[1]![1]);
+    expect(all.slice(130, 140).every((message, index) => message === islands[2]![index])).toBe(true);
+    const page = running.service.getRoomMessages(room.id, 50, 95);
+    expect(page.every((message, index) => message === all[95 + index])).toBe(true);
+  });
+
+  test('what becomes too old while a page is made is not in it', () => {
+    let first = 0;
+    const asked: number[][] = [];
+    const messages = new Messages({
+      keptMessages: () => [0, 6],
+      messages(_: string, oldest: number, newest: number) {
+        asked.push([oldest, newest]);
+        const kept = [5, 4, 3, 2, 1, 0].filter((seq) => seq >= Math.max(first, oldest) && seq <= newest);
+        return [first, ...kept.flatMap((seq) => [seq, `{"content":"${seq}"}`, 0])];
+      },
+    });
+    const page = (limit: number, offset: number) =>
+      messages.page('r', limit, offset).map(({ content }: Api.Message) => Number(content));
+    expect(page(3, 1)).toEqual([4, 3, 2]);
+    first = 3;
+    expect(page(50, 0)).toEqual([5, 4, 3]);
+    first = 6;
+    expect(page(50, 4)).toEqual([]);
+    expect(asked).toEqual([[2, 4], [5, 5], [0, 1]]);
   });
 
   test('without limits everything is kept', async () => {

@@ -1,6 +1,10 @@
 //! The messages of one room, oldest first, kept within the configured retention.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    ops::{Range, RangeInclusive},
+    sync::Arc,
+};
 
 use crate::{config::HistoryConfig, packet::Packet};
 
@@ -93,9 +97,20 @@ impl History {
         self.last_timestamp
     }
 
-    /// Newest first, after skipping the `offset` newest.
-    pub fn page(&self, limit: usize, offset: usize) -> impl Iterator<Item = &Arc<StoredMessage>> {
-        self.messages.iter().rev().skip(offset).take(limit)
+    /// Positions of the kept messages, without holes.
+    pub fn positions(&self) -> Range<u64> {
+        self.first_seq()..self.next_seq
+    }
+
+    /// The kept ones of the messages at these positions, oldest first.
+    pub fn range(&self, positions: RangeInclusive<u64>) -> impl DoubleEndedIterator<Item = &Arc<StoredMessage>> {
+        let first = self.first_seq();
+        let index = |seq: u64| {
+            let index = usize::try_from(seq.saturating_sub(first)).unwrap_or(usize::MAX);
+            index.min(self.messages.len())
+        };
+        let end = index(positions.end().saturating_add(1));
+        self.messages.range(index(*positions.start()).min(end)..end)
     }
 
     /// Forgets everything.
@@ -113,13 +128,25 @@ mod tests {
     }
 
     #[test]
-    fn pages_run_from_the_newest_message() {
+    fn messages_are_found_by_position() {
+        let keep = HistoryConfig {
+            max_messages_per_room: Some(3),
+            max_age_ms: None,
+        };
         let mut history = History::default();
         for text in ["a", "b", "c", "d"] {
-            history.push(packet(text), 1, &HistoryConfig::default());
+            history.push(packet(text), 1, &keep);
         }
-        let page: Vec<_> = history.page(2, 1).map(|message| message.json().to_owned()).collect();
-        assert_eq!(page, [r#"{"content":"c"}"#, r#"{"content":"b"}"#]);
+        let at = |positions| history.range(positions).map(|message| message.seq).collect::<Vec<_>>();
+        assert_eq!(history.positions(), 1..4);
+        assert_eq!(at(1..=2), [1, 2]);
+        assert_eq!(at(0..=u64::MAX), [1, 2, 3]);
+        assert!(at(0..=0).is_empty() && at(4..=9).is_empty());
+        #[expect(clippy::reversed_empty_ranges, reason = "what JavaScript could ask for")]
+        let reversed = at(3..=1);
+        assert!(reversed.is_empty());
+        let newest = history.range(3..=3).next().map(|message| message.json());
+        assert_eq!(newest, Some(r#"{"content":"d"}"#));
     }
 
     #[test]

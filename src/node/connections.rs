@@ -23,14 +23,24 @@ impl NativeService {
         self.server.service().hub.user(socket_id).or_else(admitted)
     }
 
-    /// The record of a connected user; empty when there is none.
+    /// The record of a connected user; empty when there is none. JavaScript will hear of its end.
     #[napi]
     pub fn user(&self, socket_id: String) -> Vec<Field> {
         let mut fields = Fields::default();
         if let Some(user) = self.server.service().hub.user(&socket_id) {
-            fields.record(&user);
+            // One that is just leaving might not be told of any more.
+            user.with_rooms(|_| {
+                fields.record(&user);
+            });
         }
         fields.into_vec()
+    }
+
+    /// Whether a socket is registered, of which JavaScript has the record. If so, JavaScript will hear of its end.
+    #[napi]
+    pub fn watch(&self, socket_id: String) -> bool {
+        let user = self.server.service().hub.user(&socket_id);
+        user.is_some_and(|user| user.with_rooms(|_| user.touch()).is_some())
     }
 
     /// Whether a socket is registered.
@@ -58,10 +68,13 @@ impl NativeService {
             .collect()
     }
 
-    /// Whether a user has a socket.
+    /// A socket of a user: one of whose end JavaScript will hear, or an empty id. Null when the user has no socket.
     #[napi]
-    pub fn is_online(&self, user_id: String) -> bool {
-        self.server.service().hub.is_online(&user_id)
+    pub fn online_socket(&self, user_id: String) -> Option<String> {
+        let sockets = self.server.service().hub.sockets_of(&user_id);
+        let told = sockets.iter().find(|user| user.is_touched() && user.is_connected());
+        let id = told.map_or("", |user| user.id());
+        (!sockets.is_empty()).then(|| id.to_owned())
     }
 
     /// Ids of a user's sockets.

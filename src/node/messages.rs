@@ -41,19 +41,21 @@ impl NativeService {
         fields.into_vec()
     }
 
-    /// A page of history, newest first, behind the position of the oldest kept message.
+    /// Positions of the oldest kept message and of the next one to come; empty for an unknown room.
     #[napi]
-    pub fn messages(&self, room_id: String, limit: f64, offset: f64) -> Vec<Field> {
-        let service = self.server.service();
-        let size = |number: f64| usize::try_from(index(number)).unwrap_or(usize::MAX);
-        let page = service.messages(&room_id, size(limit), size(offset));
-        let first = service
-            .hub
-            .room(&room_id)
-            .map_or(0, |room| room.state().history.first_seq());
+    pub fn kept_messages(&self, room_id: String) -> Vec<f64> {
+        let kept = self.server.service().kept_messages(&room_id);
+        kept.map_or_else(Vec::new, |kept| vec![kept.start as f64, kept.end as f64])
+    }
+
+    /// The kept messages at positions from `oldest` to `newest`, newest first, behind the position of the oldest kept
+    /// message.
+    #[napi]
+    pub fn messages(&self, room_id: String, oldest: f64, newest: f64) -> Vec<Field> {
+        let (first, messages) = self.server.service().messages(&room_id, index(oldest)..=index(newest));
         let mut fields = Fields::default();
         fields.integer(first);
-        for message in page {
+        for message in messages {
             fields.message(&message);
         }
         fields.into_vec()

@@ -12,6 +12,7 @@ use std::{
 use dashmap::DashMap;
 use napi::{
     Status,
+    bindgen_prelude::Buffer,
     threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode},
 };
 use parking_lot::Mutex;
@@ -45,6 +46,14 @@ pub(super) enum Item {
 }
 
 impl Item {
+    /// Whether it tells of a connection's end.
+    fn is_departure(&self) -> bool {
+        matches!(
+            self,
+            Self::Event(ServiceEvent::Disconnect(..) | ServiceEvent::Abandoned(_))
+        )
+    }
+
     /// Bytes that the item keeps in memory, roughly.
     fn size(&self) -> usize {
         match self {
@@ -64,9 +73,24 @@ struct Items {
     list: VecDeque<Item>,
     bytes: usize,
     readers: Vec<Waker>,
+    /// How many of the items tell of a connection's end.
+    departures: usize,
+    /// Memory of JavaScript's whose first byte says whether there are such items.
+    departing: Option<Buffer>,
 }
 
 impl Items {
+    /// Counts the ends of connections among the items, and shows JavaScript whether there are any.
+    fn count_departures(&mut self, come: usize, gone: usize) {
+        if come == gone {
+            return;
+        }
+        self.departures = (self.departures + come).saturating_sub(gone);
+        if let Some(flag) = self.departing.as_mut().and_then(|flags| flags.first_mut()) {
+            *flag = u8::from(self.departures > 0);
+        }
+    }
+
     fn is_full(&self) -> bool {
         self.list.len() >= MOST_ITEMS || self.bytes >= MOST_BYTES
     }
@@ -83,9 +107,13 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn new(wake: Wake) -> Self {
+    /// `departing`: the first byte is not 0 while the end of a connection waits to be taken.
+    pub(super) fn new(wake: Wake, departing: Buffer) -> Self {
         Self {
-            items: Mutex::default(),
+            items: Mutex::new(Items {
+                departing: Some(departing),
+                ..Items::default()
+            }),
             wake,
             listening: AtomicU32::new(0),
             closed: AtomicBool::new(false),
@@ -111,6 +139,7 @@ impl Queue {
         }
         let mut items = self.items.lock();
         items.bytes += item.size();
+        items.count_departures(usize::from(item.is_departure()), 0);
         items.list.push_back(item);
         let first = items.list.len() == 1;
         drop(items);
@@ -129,6 +158,7 @@ impl Queue {
             if items.list.is_empty() {
                 items.bytes = 0;
             }
+            items.count_departures(0, taken.iter().filter(|item| item.is_departure()).count());
             let readers = if items.is_full() {
                 Vec::new()
             } else {

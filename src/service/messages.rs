@@ -1,6 +1,9 @@
 //! Chat messages: stored, delivered and told in one order.
 
-use std::sync::Arc;
+use std::{
+    ops::{Range, RangeInclusive},
+    sync::Arc,
+};
 
 use bytes::{BufMut, Bytes};
 
@@ -109,12 +112,22 @@ impl Service {
         Ok(stored)
     }
 
-    /// `getRoomMessages`: newest first, after the `offset` newest.
-    pub fn messages(&self, room_id: &str, limit: usize, offset: usize) -> Vec<Arc<StoredMessage>> {
-        self.hub.room(room_id).map_or_else(Vec::new, |room| {
+    /// Positions of the messages that a room keeps.
+    pub fn kept_messages(&self, room_id: &str) -> Option<Range<u64>> {
+        self.hub.room(room_id).map(|room| {
             let mut state = room.state();
             state.history.prune(clock::now_ms(), &self.config.history);
-            state.history.page(limit, offset).cloned().collect()
+            state.history.positions()
+        })
+    }
+
+    /// The kept messages at these positions, newest first, behind the position of the oldest kept message.
+    pub fn messages(&self, room_id: &str, positions: RangeInclusive<u64>) -> (u64, Vec<Arc<StoredMessage>>) {
+        self.hub.room(room_id).map_or((0, Vec::new()), |room| {
+            let mut state = room.state();
+            state.history.prune(clock::now_ms(), &self.config.history);
+            let messages = state.history.range(positions).rev().cloned().collect();
+            (state.history.first_seq(), messages)
         })
     }
 }
