@@ -14,6 +14,7 @@ const cache = new Map();
 
 /** Name of the bundle that a request asks for, or undefined. `base` is the service's path. */
 function bundleOf(url, base) {
+  if (!url.startsWith('socket.io', base.length + 1)) return undefined;
   const path = url.split('?', 1)[0];
   const name = path.startsWith(`${base}/`) ? path.slice(base.length + 1) : '';
   return FILE.test(name) ? name : undefined;

@@ -40,7 +40,7 @@ function eventReader(handlers, users, rooms, messages) {
       },
     ],
     11: ['fault', (fields) => take(fields, 2)],
-    12: ['reply', (fields) => take(fields, 5)],
+    12: ['reply', (fields) => [fields.next(), fields.next(), fields.next(), fields.next(), fields.next()]],
     13: ['bridgeWrite', (fields) => take(fields, 2)],
     14: ['bridgeEnd', (fields) => [fields.next(), fields.flag()]],
     15: ['done', (fields) => [fields.next()]],

@@ -9,6 +9,9 @@ const { bundleOf, serveBundle } = require('./client-bundle.js');
 
 const FORBIDDEN = 4;
 const CLOSING = 'Server is shutting down';
+/** A URL whose query has an `sid`: a request of a session. */
+const OF_SESSION = /^[^?]*\?(?:.*&)?sid=[^&]/;
+const NO_HEADERS = [];
 
 class Gateway {
   /** Keeps the service alive for as long as an HTTP server uses the gateway. */
@@ -17,9 +20,13 @@ class Gateway {
   #operations;
   #config;
   #cors;
+  /** What the CORS middleware sets on every response, as names and values; undefined when that depends on the request. */
+  #corsHeaders;
   #nextRequest = 0;
-  /** Number → response that waits for the native side. */
+  /** Number → response that waits for the native side, and the headers that it gets besides. */
   #responses = new Map();
+  /** Polls that the native side is not told of yet: their numbers and URLs. */
+  #polls = { ids: [], urls: [] };
   /** Number → stream that is bridged. */
   #bridges = new Map();
   #closed = false;
@@ -29,6 +36,7 @@ class Gateway {
     this.#operations = operations;
     this.#config = config;
     this.#cors = corsMiddleware(config.cors);
+    this.#corsHeaders = fixedHeaders(this.#cors, config.cors);
   }
 
   /** Whether upgrades are handled; otherwise they are requests like others. */
@@ -42,11 +50,12 @@ class Gateway {
 
   onRequest(req, res) {
     if (this.#closed) return unavailable(res);
+    const bundle = this.#config.serveClient ? bundleOf(req.url, this.path) : undefined;
+    if (this.#corsHeaders && !bundle && req.method !== 'OPTIONS') return this.#serve(req, res, this.#corsHeaders);
     this.#cors(req, res, (error) => {
       if (error) return answer(res, 400, 'application/json', errorBody(3, 'Bad request'));
-      const bundle = this.#config.serveClient ? bundleOf(req.url, this.path) : undefined;
       if (bundle) return void serveBundle(bundle, req, res);
-      this.#authorize(req, false, (reply) => (reply ? answer(res, reply.status, reply.contentType, reply.body) : this.#read(req, res)));
+      this.#serve(req, res, NO_HEADERS);
     });
   }
 
@@ -66,11 +75,12 @@ class Gateway {
 
   /** The native side has answered a request. */
   reply(id, status, contentType, body, sid) {
-    const res = this.#responses.get(id);
-    if (res === undefined) return;
+    const waiting = this.#responses.get(id);
+    if (waiting === undefined) return;
     this.#responses.delete(id);
-    if (sid !== null && this.#config.cookie) res.setHeader('Set-Cookie', this.#cookie(sid));
-    answer(res, status, contentType, body);
+    const { res, headers } = waiting;
+    const withCookie = sid !== null && this.#config.cookie;
+    answer(res, status, contentType, body, withCookie ? [...headers, 'Set-Cookie', this.#cookie(sid)] : headers);
   }
 
   /** The native side has bytes for a bridged stream. */
@@ -88,12 +98,18 @@ class Gateway {
   /** Answers what is still open. */
   close() {
     this.#closed = true;
-    for (const [id, res] of this.#responses) {
+    this.#handIn();
+    for (const [id, { res, headers }] of this.#responses) {
       this.#native.cancel(id);
-      unavailable(res);
+      unavailable(res, headers);
     }
     this.#responses.clear();
     for (const socket of this.#bridges.values()) socket.destroy();
+  }
+
+  #serve(req, res, headers) {
+    if (!this.#config.allowRequest) return this.#read(req, res, headers);
+    this.#authorize(req, false, (refusal) => (refusal ? answerWith(res, refusal, headers) : this.#read(req, res, headers)));
   }
 
   /** Runs Engine.IO's checks and `allowRequest`; calls back with the reply of a refusal. */
@@ -122,8 +138,8 @@ class Gateway {
     done([origin].flat().some(matches));
   }
 
-  #read(req, res) {
-    if (req.method !== 'POST') return this.#respond(req, res);
+  #read(req, res, headers) {
+    if (req.method !== 'POST') return this.#respond(req, res, headers);
     const limit = this.#config.maxHttpBufferSize;
     const chunks = [];
     let size = 0;
@@ -131,8 +147,7 @@ class Gateway {
       for (const event of ['data', 'end', 'close']) req.removeAllListeners(event);
       req.resume();
       this.#native.refuseOversized(req.method, req.url);
-      res.setHeader('Connection', 'close');
-      answer(res, 413, 'text/plain; charset=UTF-8', '');
+      answer(res, 413, 'text/plain; charset=UTF-8', '', [...headers, 'Connection', 'close']);
     };
     if (Number(req.headers['content-length']) > limit) return refuse();
     if (req.headers.expect === '100-continue') res.writeContinue();
@@ -145,22 +160,44 @@ class Gateway {
     req.on('close', abandoned);
     req.on('end', () => {
       req.off('close', abandoned);
-      this.#respond(req, res, Buffer.concat(chunks));
+      this.#respond(req, res, headers, Buffer.concat(chunks));
     });
   }
 
-  #respond(req, res, body) {
+  #respond(req, res, headers, body) {
+    if (req.method === 'GET' && OF_SESSION.test(req.url)) return this.#poll(req.url, this.#expect(req, res, headers));
     const checked = this.#native.check(req.method, req.url, false);
-    if (typeof checked === 'object') return answer(res, checked.status, checked.contentType, checked.body);
+    if (typeof checked === 'object') return answerWith(res, checked, headers);
     const head = checked ? headOf(req) : undefined;
+    const id = this.#expect(req, res, headers);
+    this.#native.respond(id, req.method, req.url, head, req.headers['content-type'], body);
+  }
+
+  /** Gives a response that the native side will answer its number. */
+  #expect(req, res, headers) {
     const id = this.#nextRequest++;
-    this.#responses.set(id, res);
+    this.#responses.set(id, { res, headers });
     res.on('close', () => {
       if (!this.#responses.delete(id)) return;
+      this.#handIn();
       this.#native.cancel(id);
       this.#native.abandon(req.method, req.url);
     });
-    this.#native.respond(id, req.method, req.url, head, req.headers['content-type'], body);
+    return id;
+  }
+
+  /** Polls that come in one turn of the event loop are handed in together: each time wakes a native thread. */
+  #poll(url, id) {
+    if (this.#polls.ids.length === 0) setImmediate(() => this.#handIn());
+    this.#polls.ids.push(id);
+    this.#polls.urls.push(url);
+  }
+
+  #handIn() {
+    const { ids, urls } = this.#polls;
+    if (ids.length === 0) return;
+    this.#polls = { ids: [], urls: [] };
+    this.#native.poll(ids, urls.join('\n'));
   }
 
   #attach(req, socket, received) {
@@ -226,18 +263,30 @@ function drain(socket, received) {
   return received.some((chunk) => chunk.length > 0) ? Buffer.concat(received) : undefined;
 }
 
-function answer(res, status, contentType, body) {
+/** Answers; `headers` are names and values that come first. */
+function answer(res, status, contentType, body, headers = NO_HEADERS) {
   if (res.headersSent || res.destroyed) return;
-  res.setHeader('Content-Type', contentType);
-  res.setHeader('Content-Length', Buffer.byteLength(body));
-  if (status === 200) res.setHeader('Cache-Control', 'no-store');
-  res.writeHead(status);
+  const own = ['Content-Type', contentType, 'Content-Length', Buffer.byteLength(body)];
+  if (status === 200) own.push('Cache-Control', 'no-store');
+  res.writeHead(status, [...headers, ...own]);
   res.end(body);
 }
 
-function unavailable(res) {
-  res.setHeader('Connection', 'close');
-  answer(res, 503, 'text/plain; charset=UTF-8', CLOSING);
+function answerWith(res, { status, contentType, body }, headers) {
+  answer(res, status, contentType, body, headers);
+}
+
+function unavailable(res, headers = NO_HEADERS) {
+  answer(res, 503, 'text/plain; charset=UTF-8', CLOSING, [...headers, 'Connection', 'close']);
+}
+
+/** What CORS middleware sets for every request, or undefined when it looks at the request's origin. */
+function fixedHeaders(middleware, { origin }) {
+  if (origin && typeof origin !== 'string') return undefined;
+  const headers = new Map();
+  const response = { getHeader: (name) => headers.get(name), setHeader: (name, value) => headers.set(name, value) };
+  middleware({ method: 'GET', headers: {} }, response, () => {});
+  return [...headers].flat();
 }
 
 function errorBody(code, message) {

@@ -23,7 +23,8 @@ use crate::{config::Config, server::Server};
 pub struct NativeService {
     pub(super) server: Arc<Server>,
     pub(super) queue: Arc<Queue>,
-    pub(super) requests: Arc<DashMap<u64, AbortHandle>>,
+    /// Requests that are being answered; of a poll that was just handed in, there is no task yet.
+    pub(super) requests: Arc<DashMap<u64, Option<AbortHandle>>>,
     pub(super) bridges: DashMap<u64, Bridge>,
     pub(super) next_bridge: AtomicU64,
 }

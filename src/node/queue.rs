@@ -147,7 +147,7 @@ impl Queue {
                         .number(id)
                         .number(reply.status)
                         .text(reply.content_type)
-                        .bytes(&reply.body)
+                        .text(String::from_utf8_lossy(&reply.body))
                         .optional(reply.sid.as_deref());
                 }
                 Item::BridgeWrite(id, buffer) => {

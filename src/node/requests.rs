@@ -78,16 +78,50 @@ impl NativeService {
             requests.remove(&number);
             queue.push(Item::Reply(id, reply));
         });
-        self.requests.insert(number, task.abort_handle());
+        self.requests.insert(number, Some(task.abort_handle()));
         if task.is_finished() {
             self.requests.remove(&number);
         }
     }
 
+    /// Answers polls of sessions under these numbers, unless they are cancelled; the URLs are lines of one text.
+    #[napi]
+    pub fn poll(&self, ids: Vec<f64>, urls: String) {
+        for id in &ids {
+            self.requests.insert(index(*id), None);
+        }
+        let transport = self.server.transport().clone();
+        let (queue, requests) = (self.queue.clone(), self.requests.clone());
+        // From a thread of the runtime, starting a task wakes nobody.
+        self.server.runtime().spawn(async move {
+            for (id, url) in ids.into_iter().zip(urls.lines()) {
+                let answer = match transport.clone().poll(url) {
+                    Ok(answer) => answer,
+                    Err(reply) => {
+                        requests.remove(&index(id));
+                        queue.push(Item::Reply(id, reply));
+                        continue;
+                    }
+                };
+                let (tell, running) = (queue.clone(), requests.clone());
+                let task = tokio::spawn(async move {
+                    let reply = answer.await;
+                    running.remove(&index(id));
+                    tell.push(Item::Reply(id, reply));
+                });
+                match requests.get_mut(&index(id)) {
+                    Some(mut entry) => *entry = Some(task.abort_handle()),
+                    // It has been cancelled, or is finished.
+                    None => task.abort(),
+                }
+            }
+        });
+    }
+
     /// Forgets a request.
     #[napi]
     pub fn cancel(&self, id: f64) {
-        if let Some((_, task)) = self.requests.remove(&index(id)) {
+        if let Some((_, Some(task))) = self.requests.remove(&index(id)) {
             task.abort();
         }
     }

@@ -146,7 +146,7 @@ impl Transport {
                 None => Reply::error(3),
             },
             Ok(Target::Session(session)) => match method {
-                "GET" => self.poll(session).await,
+                "GET" => self.wait(session).await,
                 "POST" => self.receive(session, content_type, body).await,
                 _ => Reply::new(500, TEXT, ""),
             },
@@ -185,7 +185,17 @@ impl Transport {
         }
     }
 
-    async fn poll(self: Arc<Self>, session: Arc<Session>) -> Reply {
+    /// Answers a poll of a session. Dropping the future, when the client goes away, lets go of the session.
+    pub fn poll(self: Arc<Self>, url: &str) -> Result<impl Future<Output = Reply> + Send + 'static, Reply> {
+        match self.target("GET", url, false) {
+            Ok(Target::Session(session)) => Ok(self.wait(session)),
+            Ok(Target::Handshake { .. }) => Err(Reply::error(3)),
+            Err(code) => Err(Reply::error(code)),
+        }
+    }
+
+    /// Waits until there is something for a polling client.
+    async fn wait(self: Arc<Self>, session: Arc<Session>) -> Reply {
         loop {
             let Some(request) = self.poll_request(Method::GET, &session, Bytes::new(), None) else {
                 return Reply::error(1);
