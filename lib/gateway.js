@@ -6,6 +6,7 @@
 const corsMiddleware = require('cors');
 const { serialize } = require('cookie');
 const { bundleOf, serveBundle } = require('./client-bundle.js');
+const { Waiting } = require('./waiting.js');
 
 const FORBIDDEN = 4;
 const CLOSING = 'Server is shutting down';
@@ -22,9 +23,8 @@ class Gateway {
   #cors;
   /** What the CORS middleware sets on every response, as names and values; undefined when that depends on the request. */
   #corsHeaders;
-  #nextRequest = 0;
-  /** Number → response that waits for the native side, and the headers that it gets besides. */
-  #responses = new Map();
+  /** Responses that wait for the native side, with the headers that they get besides. */
+  #responses = new Waiting();
   /** Polls that the native side is not told of yet: their numbers and URLs. */
   #polls = { ids: [], urls: [] };
   /** Number → stream that is bridged. */
@@ -75,9 +75,8 @@ class Gateway {
 
   /** The native side has answered a request. */
   reply(id, status, contentType, body, sid) {
-    const waiting = this.#responses.get(id);
+    const waiting = this.#responses.take(id);
     if (waiting === undefined) return;
-    this.#responses.delete(id);
     const { res, headers } = waiting;
     const withCookie = sid !== null && this.#config.cookie;
     answer(res, status, contentType, body, withCookie ? [...headers, 'Set-Cookie', this.#cookie(sid)] : headers);
@@ -99,11 +98,10 @@ class Gateway {
   close() {
     this.#closed = true;
     this.#handIn();
-    for (const [id, { res, headers }] of this.#responses) {
+    for (const [id, { res, headers }] of this.#responses.takeAll()) {
       this.#native.cancel(id);
       unavailable(res, headers);
     }
-    this.#responses.clear();
     for (const socket of this.#bridges.values()) socket.destroy();
   }
 
@@ -175,10 +173,9 @@ class Gateway {
 
   /** Gives a response that the native side will answer its number. */
   #expect(req, res, headers) {
-    const id = this.#nextRequest++;
-    this.#responses.set(id, { res, headers });
+    const id = this.#responses.add({ res, headers });
     res.on('close', () => {
-      if (!this.#responses.delete(id)) return;
+      if (this.#responses.take(id) === undefined) return;
       this.#handIn();
       this.#native.cancel(id);
       this.#native.abandon(req.method, req.url);
