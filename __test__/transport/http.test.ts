@@ -6,6 +6,23 @@ import type { CorsConfig, WebSocketConfig } from '../../index';
 
 const POLL = '/socket.io/?EIO=4&transport=polling';
 
+describe('a poll', () => {
+  test.each([
+    '/socket.io/?sid=unknown&EIO=4&transport=polling',
+    `${POLL}&sid=unknown`,
+    `${POLL}&sid=`,
+    `${POLL}&sid=a&sid=b`,
+    `${POLL}&s%69d=unknown`,
+    `${POLL}&xsid=1`,
+    '/socket.io/?a?sid=1&EIO=4&transport=polling',
+  ])('of %s is answered as by Socket.IO', async (url) => {
+    const running = await start();
+    const reference = await startReference();
+    const told = ({ status, body }: Answer) => ({ status, body: status === 200 ? 'opened' : body });
+    expect(told(await raw(running.port, url))).toEqual(told(await raw(reference.port, url)));
+  });
+});
+
 describe('cors', () => {
   const corsHeaders = ({ status, headers }: Answer) => ({
     status,

@@ -248,7 +248,8 @@ impl Transport {
                     Cow::Owned(packet)
                 }
                 Outgoing::Answer(answer) => {
-                    self.post(session, answer).await;
+                    // Boxed, because it is rare and each poll's task would keep room for it.
+                    Box::pin(self.post(session, answer)).await;
                     continue;
                 }
                 Outgoing::Drained => {
