@@ -4,6 +4,9 @@
 
 const { decodeArgs } = require('./payload.js');
 
+/** Bytes in memory that the native side writes: not 0 while something, or the end of a connection, waits to be taken. */
+const SIGNS = { event: 0, departure: 1 };
+
 /**
  * A function that takes one event off a `Fields` and returns how to tell it: a call of one of `handlers`. Everything
  * is read, and the objects of the event are made, at once; telling may wait for earlier events.
@@ -76,4 +79,4 @@ function take(fields, count) {
   return Array.from({ length: count }, () => fields.next());
 }
 
-module.exports = { eventReader };
+module.exports = { eventReader, SIGNS };

@@ -9,7 +9,7 @@ const { NativeService } = require('../binding.js');
 const { refusalOf, runMiddleware } = require('./admission.js');
 const { nativeConfig, resolveConfig } = require('./config.js');
 const { assertEventName, assertString, assertStrings, invalidArgument, WebSocketServiceError } = require('./errors.js');
-const { eventReader } = require('./events.js');
+const { eventReader, SIGNS } = require('./events.js');
 const { Fields } = require('./fields.js');
 const { Gateway } = require('./gateway.js');
 const localSocket = require('./local-socket.js');
@@ -38,6 +38,8 @@ const TURN_MS = 10;
 class WebSocketService extends EventEmitter {
   #config;
   #native;
+  /** What the native side shows without being asked. */
+  #signs;
   #gateway;
   #users;
   #rooms;
@@ -69,9 +71,9 @@ class WebSocketService extends EventEmitter {
     this.#config = resolveConfig(config);
     // Weak, so that a service that nobody uses any more can be collected.
     const self = new WeakRef(this);
-    const departing = Buffer.alloc(1);
-    this.#native = new NativeService(nativeConfig(this.#config), () => self.deref()?.#hear(), departing);
-    this.#users = new Users(this.#native, departing);
+    this.#signs = Buffer.alloc(Object.keys(SIGNS).length);
+    this.#native = new NativeService(nativeConfig(this.#config), () => self.deref()?.#hear(), this.#signs);
+    this.#users = new Users(this.#native, this.#signs);
     this.#rooms = new Rooms(this.#native);
     this.#messages = new Messages(this.#native);
     this.#gateway = new Gateway(this.#native, this.#config, this.#operations);
@@ -262,7 +264,7 @@ class WebSocketService extends EventEmitter {
   async deleteRoom(roomId) {
     assertString('roomId', roomId);
     const room = this.#rooms.get(roomId);
-    const members = room ? [...room.members] : [];
+    const members = room && this.#localSockets.size > 0 ? [...room.members] : [];
     this.#rooms.delete(roomId);
     this.#messages.forget(roomId);
     for (const id of members) await this.#localSockets.get(id)?.leave?.(roomId);
@@ -466,6 +468,7 @@ class WebSocketService extends EventEmitter {
     if (this.#told === this.#heard.length) {
       this.#heard = [];
       this.#told = 0;
+      if (Atomics.load(this.#signs, SIGNS.event) === 0) return (this.#behind = false);
       const fields = new Fields(this.#native.take(BATCH));
       while (!fields.done) this.#heard.push(this.#readEvent(fields));
     }

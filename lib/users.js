@@ -3,6 +3,7 @@
 'use strict';
 
 const { parse } = require('node:querystring');
+const { SIGNS } = require('./events.js');
 
 class Users {
   #native;
@@ -14,12 +15,12 @@ class Users {
   #present = new Map();
   /** User id → socket id of such a socket. */
   #online = new Map();
-  /** The first byte is not 0 while the end of a connection waits to be told. */
-  #departing;
+  /** What the native side shows without being asked. */
+  #signs;
 
-  constructor(native, departing) {
+  constructor(native, signs) {
     this.#native = native;
-    this.#departing = departing;
+    this.#signs = signs;
   }
 
   /** Learns what a user is made of; `profile` may give more fields. */
@@ -35,7 +36,7 @@ class Users {
   /** The user of a registered socket. The native side is asked only until it has been found there. */
   get(socketId) {
     const user = this.#present.get(socketId);
-    if (user !== undefined && Atomics.load(this.#departing, 0) === 0) return user;
+    if (user !== undefined && Atomics.load(this.#signs, SIGNS.departure) === 0) return user;
     return this.#look(socketId);
   }
 
@@ -49,7 +50,7 @@ class Users {
 
   /** Whether a user has a registered socket. The native side is asked only until one is found that JavaScript knows. */
   isOnline(userId) {
-    if (this.#online.has(userId) && Atomics.load(this.#departing, 0) === 0) return true;
+    if (this.#online.has(userId) && Atomics.load(this.#signs, SIGNS.departure) === 0) return true;
     const socketId = this.#native.onlineSocket(userId);
     if (socketId === null) return false;
     if (this.#records.get(socketId)?.userId === userId) this.#online.set(userId, socketId);

@@ -47,17 +47,17 @@ pub(super) fn index(number: f64) -> u64 {
 
 #[napi]
 impl NativeService {
-    /// `config`: the checked options as JSON; `wake` is called when there is something to take; the first byte of
-    /// `departing` is not 0 while the end of a connection waits to be taken.
+    /// `config`: the checked options as JSON; `wake` is called when there is something to take; the bytes of
+    /// `signs` are not 0 while something waits to be taken, and while the end of a connection does.
     #[napi(constructor)]
-    pub fn new(env: Env, config: String, wake: Function<'_, (), ()>, departing: Buffer) -> Result<Self> {
+    pub fn new(env: Env, config: String, wake: Function<'_, (), ()>, signs: Buffer) -> Result<Self> {
         let config: Config = serde_json::from_str(&config).map_err(invalid)?;
         let wake = wake
             .build_threadsafe_function()
             .weak::<true>()
             .max_queue_size::<1>()
             .build()?;
-        let queue = Arc::new(Queue::new(wake, departing));
+        let queue = Arc::new(Queue::new(wake, signs));
         let server = Arc::new(Server::new(config, queue.clone()).map_err(invalid)?);
         // A worker thread that is terminated, or a process that exits, takes its connections with it.
         env.add_env_cleanup_hook((Arc::downgrade(&server), queue.clone()), |(server, queue)| {

@@ -75,19 +75,16 @@ struct Items {
     readers: Vec<Waker>,
     /// How many of the items tell of a connection's end.
     departures: usize,
-    /// Memory of JavaScript's whose first byte says whether there are such items.
-    departing: Option<Buffer>,
+    /// Memory of JavaScript's that says whether there are items, and whether there are such.
+    signs: Option<Buffer>,
 }
 
 impl Items {
-    /// Counts the ends of connections among the items, and shows JavaScript whether there are any.
-    fn count_departures(&mut self, come: usize, gone: usize) {
-        if come == gone {
-            return;
-        }
-        self.departures = (self.departures + come).saturating_sub(gone);
-        if let Some(flag) = self.departing.as_mut().and_then(|flags| flags.first_mut()) {
-            *flag = u8::from(self.departures > 0);
+    /// Shows JavaScript whether something waits to be taken.
+    fn show(&mut self) {
+        if let Some([item, departure, ..]) = self.signs.as_deref_mut() {
+            *item = u8::from(!self.list.is_empty());
+            *departure = u8::from(self.departures > 0);
         }
     }
 
@@ -107,11 +104,11 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// `departing`: the first byte is not 0 while the end of a connection waits to be taken.
-    pub(super) fn new(wake: Wake, departing: Buffer) -> Self {
+    /// `signs`: the first byte is not 0 while something waits to be taken, the second while the end of a connection does.
+    pub(super) fn new(wake: Wake, signs: Buffer) -> Self {
         Self {
             items: Mutex::new(Items {
-                departing: Some(departing),
+                signs: Some(signs),
                 ..Items::default()
             }),
             wake,
@@ -139,8 +136,9 @@ impl Queue {
         }
         let mut items = self.items.lock();
         items.bytes += item.size();
-        items.count_departures(usize::from(item.is_departure()), 0);
+        items.departures += usize::from(item.is_departure());
         items.list.push_back(item);
+        items.show();
         let first = items.list.len() == 1;
         drop(items);
         if first {
@@ -158,7 +156,8 @@ impl Queue {
             if items.list.is_empty() {
                 items.bytes = 0;
             }
-            items.count_departures(0, taken.iter().filter(|item| item.is_departure()).count());
+            items.departures -= taken.iter().filter(|item| item.is_departure()).count();
+            items.show();
             let readers = if items.is_full() {
                 Vec::new()
             } else {
