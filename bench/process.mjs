@@ -68,13 +68,20 @@ export class Server {
     try {
       const lines = createInterface({ input: server.#job.child.stdout });
       server.#lines = lines;
-      const line = once(lines, 'line').then(([text]) => JSON.parse(text));
+      const line = new Promise((resolve) => {
+        lines.on('line', (text) => {
+          if (text.startsWith('{"port"')) resolve(JSON.parse(text));
+        });
+      });
       server.#died = server.#job.ended.then(() => {
         throw new Error(server.#job.errorText.trim() || 'the server ended');
       });
       server.#died.catch(() => {});
       Object.assign(server, await within(START_LIMIT_MS, 'starting the server', Promise.race([line, server.#died])));
-      lines.on('line', (text) => Object.assign(server.#replies, JSON.parse(text).reply));
+      lines.on('line', (text) => {
+        // What a server runs under may print lines of its own.
+        if (text.startsWith('{')) Object.assign(server.#replies, JSON.parse(text).reply);
+      });
       return server;
     } catch (error) {
       await server.stop();
@@ -100,6 +107,19 @@ export class Server {
   stop() {
     return stop(this.#job);
   }
+
+  /** Ends the server as it is, without giving it time to let go of anything, and whatever it runs under after it. */
+  async kill() {
+    process.kill(this.pid, 'SIGKILL');
+    await this.#job.ended;
+  }
+}
+
+/** Starts a load generator whose report nobody needs; it works until it is stopped. */
+export function startLoad(cores, command) {
+  const job = start(cores, command);
+  job.child.stdout.resume();
+  return { stop: () => stop(job) };
 }
 
 /** Runs a load generator to its end and resolves with its report; what it asks for goes to `onAsk`. */

@@ -9,6 +9,7 @@ import { parseArgs } from 'node:util';
 import { commands as calls } from './calls.mjs';
 import { commands as history } from './history.mjs';
 import { commands as listener } from './listener.mjs';
+import { commands as memory } from './memory.mjs';
 
 /**
  * Starts the service and obeys; `--rooms N` says how many rooms there are. `listen` attaches the service to a server
@@ -43,6 +44,7 @@ const commands = {
   ...calls,
   ...history,
   ...listener,
+  ...memory,
 
   /** Keeps JavaScript busy for that many milliseconds; answers when that ended. */
   block(service, ms) {
