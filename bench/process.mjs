@@ -70,7 +70,8 @@ export class Server {
       server.#lines = lines;
       const line = new Promise((resolve) => {
         lines.on('line', (text) => {
-          if (text.startsWith('{"port"')) resolve(JSON.parse(text));
+          const ready = text.startsWith('{') ? JSON.parse(text) : {};
+          if ('port' in ready) resolve(ready);
         });
       });
       server.#died = server.#job.ended.then(() => {
