@@ -4,6 +4,6 @@ export const rows = [
   {
     id: 'P9',
     what: 'two instances on one Redis, 1,000 messages/s',
-    unavailable: 'the server program has no Redis option and the load generator connects to one server only',
+    unavailable: 'the package serves one instance in this version: it refuses the `redis` option',
   },
 ];
