@@ -5,7 +5,13 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
-use support::{Client, Polling, TestServer, Ws, config, event, number, random::Random, within};
+use support::{
+    Polling, TestServer, Ws,
+    client::{polling, upgrade},
+    config, event, number,
+    random::Random,
+    within,
+};
 use tokio::task::JoinSet;
 
 /// Sessions of a stress test.
@@ -14,30 +20,6 @@ const SESSIONS: usize = 400;
 const AT_ONCE: usize = 8;
 /// Numbered packets in each direction.
 const NUMBERS: u64 = 200;
-
-/// A polling session in the default namespace, and its socket's id.
-async fn polling(server: &TestServer) -> (Polling, String) {
-    let (Client::Polling(polling), id) = Client::polling(server.address).await else {
-        unreachable!()
-    };
-    (polling, id)
-}
-
-/// Upgrades as `engine.io-client` does: probes while it polls, lets the last poll end, then switches.
-async fn upgrade(polling: &Polling, bridged: bool, received: &mut Vec<String>) -> Ws {
-    let open_poll = tokio::spawn({
-        let polling = polling.clone();
-        async move { polling.get().await }
-    });
-    let mut ws = Ws::open(polling.address, Some(&polling.sid), bridged).await;
-    ws.send("2probe").await;
-    assert_eq!(ws.packet().await.unwrap(), "3probe");
-    let (status, body) = within("the end of the last poll", open_poll).await.unwrap();
-    assert_eq!(status, 200, "{body}");
-    received.extend(body.split('\u{1e}').filter(|packet| *packet != "6").map(str::to_owned));
-    ws.send("5").await;
-    ws
-}
 
 /// The numbers of the packets, heartbeats left out.
 fn numbers(packets: &[String]) -> Vec<u64> {

@@ -13,7 +13,7 @@ use tokio_tungstenite::{
     tungstenite::{Error, Message, client::IntoClientRequest as _},
 };
 
-use super::{front::BRIDGE, within};
+use super::{TestServer, front::BRIDGE, within};
 
 /// A client on WebSocket.
 pub struct Ws {
@@ -333,4 +333,28 @@ async fn request(address: SocketAddr, method: &str, sid: &str, body: &str) -> (u
             return (status, body);
         }
     }
+}
+
+/// A polling session in the default namespace, and its socket's id.
+pub async fn polling(server: &TestServer) -> (Polling, String) {
+    let (Client::Polling(polling), id) = Client::polling(server.address).await else {
+        unreachable!()
+    };
+    (polling, id)
+}
+
+/// Upgrades as `engine.io-client` does: probes while it polls, lets the last poll end, then switches.
+pub async fn upgrade(polling: &Polling, bridged: bool, received: &mut Vec<String>) -> Ws {
+    let open_poll = tokio::spawn({
+        let polling = polling.clone();
+        async move { polling.get().await }
+    });
+    let mut ws = Ws::open(polling.address, Some(&polling.sid), bridged).await;
+    ws.send("2probe").await;
+    assert_eq!(ws.packet().await.unwrap(), "3probe");
+    let (status, body) = within("the end of the last poll", open_poll).await.unwrap();
+    assert_eq!(status, 200, "{body}");
+    received.extend(body.split('\u{1e}').filter(|packet| *packet != "6").map(str::to_owned));
+    ws.send("5").await;
+    ws
 }
