@@ -48,6 +48,133 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Native threads. Default: the number of cores.
     pub worker_threads: usize,
+    /// The cluster; without it the service is alone.
+    pub redis: Option<RedisConfig>,
+}
+
+/// The Redis that connects the instances of a cluster.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct RedisConfig {
+    /// Prefix of every channel and key, the same as of `@socket.io/redis-adapter`. Default `socket.io`.
+    pub key_prefix: String,
+    /// Where the servers, the nodes of a Redis Cluster, or the sentinels are. Default `localhost:6379`.
+    pub servers: Vec<RedisAddress>,
+    /// What listens there.
+    pub mode: RedisMode,
+    /// ACL user; the default user without it.
+    pub username: Option<String>,
+    /// Password of the user.
+    pub password: Option<Secret>,
+    /// ACL user of the sentinels.
+    pub sentinel_username: Option<String>,
+    /// Password of the sentinels.
+    pub sentinel_password: Option<Secret>,
+    /// Number of the database, which holds the keys; channels have none. Default 0.
+    pub db: u8,
+    /// TLS, if it is to be used.
+    pub tls: Option<RedisTlsConfig>,
+    /// Time between two beats of an instance. Milliseconds at the JavaScript edge, default 2,000. An instance that is
+    /// silent for three beats is gone.
+    #[serde(deserialize_with = "millis")]
+    pub heartbeat_interval: Duration,
+    /// How long Redis may take to accept a connection, or to answer. Default 5,000 ms.
+    #[serde(deserialize_with = "millis")]
+    pub response_timeout: Duration,
+    /// Publications that may wait while Redis is away; beyond it the oldest are dropped. Default 100,000.
+    pub max_queued_messages: usize,
+    /// Bytes that may wait while Redis is away; beyond it the oldest are dropped. Default 64 MiB.
+    pub max_queued_bytes: usize,
+    /// How long a question to the other servers may stay unanswered. Default 5,000 ms, as with
+    /// `@socket.io/redis-adapter`.
+    #[serde(deserialize_with = "millis")]
+    pub requests_timeout: Duration,
+}
+
+impl Default for RedisConfig {
+    fn default() -> Self {
+        Self {
+            key_prefix: "socket.io".to_owned(),
+            servers: vec![RedisAddress {
+                host: "localhost".to_owned(),
+                port: 6379,
+            }],
+            mode: RedisMode::Single,
+            username: None,
+            password: None,
+            sentinel_username: None,
+            sentinel_password: None,
+            db: 0,
+            tls: None,
+            heartbeat_interval: Duration::from_secs(2),
+            response_timeout: Duration::from_secs(5),
+            max_queued_messages: 100_000,
+            max_queued_bytes: 64 << 20,
+            requests_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A host name or address, and a port.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisAddress {
+    /// Host name or IP address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+/// What listens at the addresses of Redis.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RedisMode {
+    /// One server.
+    Single,
+    /// Nodes of a Redis Cluster; some of them suffice.
+    Cluster,
+    /// Sentinels, which know the master of this name.
+    Sentinel(String),
+}
+
+/// TLS towards Redis. PEM texts.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct RedisTlsConfig {
+    /// Certificates to trust instead of the system's.
+    pub ca: Option<String>,
+    /// Certificate chain of this client.
+    pub cert: Option<String>,
+    /// Private key of this client.
+    pub key: Option<Secret>,
+    /// Name that the server's certificate must have, instead of the host's.
+    pub servername: Option<String>,
+    /// Accept any certificate. Default false.
+    pub insecure: bool,
+}
+
+/// A text that never shows in logs.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("[secret]")
+    }
 }
 
 /// Retention of chat messages per room; `None` is unlimited.
@@ -58,6 +185,8 @@ pub struct HistoryConfig {
     pub max_messages_per_room: Option<usize>,
     /// Age at which a message is dropped, in milliseconds.
     pub max_age_ms: Option<u64>,
+    /// Keep messages in Redis as well, so that they survive the restart of all instances. Default false.
+    pub persist: bool,
 }
 
 /// Presence announcements.
@@ -103,6 +232,7 @@ impl Default for Config {
             presence: PresenceConfig::default(),
             limits: LimitsConfig::default(),
             worker_threads: std::thread::available_parallelism().map_or(1, usize::from),
+            redis: None,
         }
     }
 }

@@ -7,6 +7,7 @@
 //! | [`packet`] | the wire form of a packet, encoded once |
 //! | [`event`] | what the service tells the outside, and the ports it speaks through |
 //! | [`hub`] | state in memory: users, rooms, history, counters |
+//! | [`cluster`] | the other servers, over Redis |
 //! | [`fanout`] | delivery to connections, in order |
 //! | [`service`] | the use cases: one function per verb of the API |
 //! | [`transport`] | Engine.IO and Socket.IO over socketioxide: handshake, streams, long-polling |
@@ -14,6 +15,7 @@
 //! | `node` | the Node.js addon: conversions and the event bridge |
 
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod error;
 pub mod event;

@@ -1,0 +1,1 @@
+//! The messages of `@socket.io/redis-adapter` 8.3, byte for byte.

@@ -1,0 +1,1 @@
+//! The connections to Redis: made again for ever, publishing and subscribing apart.
