@@ -5,7 +5,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use native_websocket_service::{config::Config, server::Server, service::Filter};
+use native_websocket_service::{config::Config, event::Filter, server::Server};
 use support::{Admissions, Client, Polling, TestServer, Ws, config, event, within};
 
 /// Bytes that may wait for a slow reader in these tests.

@@ -15,6 +15,10 @@ pub struct RoomInfo {
     pub label: Box<str>,
     /// Creation time, milliseconds since the epoch.
     pub created_at: u64,
+    /// User id of whoever created it; known in a cluster.
+    pub created_by: Option<Box<str>>,
+    /// JSON object given at creation; known in a cluster.
+    pub metadata: Option<Box<str>>,
     /// Whether the room is in the registry.
     pub registered: bool,
 }
@@ -27,6 +31,8 @@ impl RoomInfo {
             name: name.into(),
             label: "".into(),
             created_at: 0,
+            created_by: None,
+            metadata: None,
             registered: false,
         }
     }

@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::Room;
-use crate::event::Link;
+use crate::{event::Link, packet::Packet};
 
 /// A Socket.IO id: 20 characters from a cryptographic source, unrelated to the transport's session id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -119,6 +119,10 @@ pub struct User {
     link: Arc<dyn Link>,
     identity: OnceLock<Identity>,
     handshake: Handshake,
+    /// What `socket.user` holds besides, a JSON object; known where it is to be told to other instances.
+    profile: OnceLock<Box<str>>,
+    /// Uid of the instance that the socket is connected to, when it is another one.
+    instance: Option<Arc<str>>,
     /// When the connection was made, milliseconds since the epoch.
     pub connected_at: u64,
     last_activity: AtomicU64,
@@ -130,6 +134,28 @@ pub struct User {
     settled: AtomicBool,
     /// JavaScript holds objects that belong to the connection.
     touched: AtomicBool,
+}
+
+/// The way to a socket on another instance: there is none, what is for it is published.
+#[derive(Debug)]
+struct Unreachable;
+
+impl Link for Unreachable {
+    fn send(&self, _: &Packet, _: bool) -> bool {
+        false
+    }
+
+    fn flush(&self) {}
+
+    fn is_busy(&self) -> bool {
+        false
+    }
+
+    fn close(&self, _: bool) {}
+
+    fn round_trip_us(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// Acknowledgements that may be awaited from one client.
@@ -144,6 +170,8 @@ impl User {
             link,
             identity: OnceLock::new(),
             handshake,
+            profile: OnceLock::new(),
+            instance: None,
             connected_at: now,
             last_activity: AtomicU64::new(now),
             rooms: Mutex::default(),
@@ -152,6 +180,24 @@ impl User {
             settled: AtomicBool::new(true),
             touched: AtomicBool::new(false),
         }
+    }
+
+    /// A socket that is connected to another instance: known of, but out of reach of this one's deliveries.
+    pub fn elsewhere(key: u64, id: &str, instance: &Arc<str>, connected_at: u64) -> Self {
+        Self {
+            instance: Some(instance.clone()),
+            ..Self::new(key, id, Arc::new(Unreachable), "{}".into(), connected_at)
+        }
+    }
+
+    /// Whether the socket is connected to another instance of the cluster.
+    pub fn is_elsewhere(&self) -> bool {
+        self.instance.is_some()
+    }
+
+    /// Uid of the instance that the socket is connected to, when it is another one.
+    pub fn instance(&self) -> Option<&Arc<str>> {
+        self.instance.as_ref()
     }
 
     /// Number of the connection, unique in the process.
@@ -192,6 +238,16 @@ impl User {
     /// `socket.userId`, else the socket id.
     pub fn user_id(&self) -> &str {
         &self.identity().user_id
+    }
+
+    /// Says what `socket.user` holds, as a JSON object; only the first call counts.
+    pub fn describe(&self, profile: &str) {
+        let _ = self.profile.set(profile.into());
+    }
+
+    /// What `socket.user` holds, as a JSON object, if it was said.
+    pub fn profile(&self) -> Option<&str> {
+        self.profile.get().map(|profile| &**profile)
     }
 
     /// When the client last sent an event, milliseconds since the epoch.

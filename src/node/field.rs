@@ -146,6 +146,22 @@ impl Fields {
                 };
                 self.number(10).text(user.id()).number(ack).packet(packet)
             }
+            ServiceEvent::RoomForgotten(room) => self.number(18).text(&*room.info.id),
+            ServiceEvent::Cluster(status) => self.number(19).text(*status),
+            ServiceEvent::ServerSide { args, ack } => self
+                .number(20)
+                .text(String::from_utf8_lossy(args))
+                .number(ack.map_or(-1.0, |id| id as f64)),
+            ServiceEvent::DataWanted(id, users) => {
+                self.number(21).integer(*id).integer(users.len() as u64);
+                for user in users {
+                    self.text(user.id());
+                }
+                self
+            }
+            ServiceEvent::Answered(id, error, json) => {
+                self.number(22).integer(*id).optional(error.as_deref()).text(&**json)
+            }
             ServiceEvent::Warning(text) => self.number(17).text(text),
             ServiceEvent::Fault(code, message) => self.number(11).text(*code).text(message),
         };

@@ -9,9 +9,9 @@ use super::{
     queue::Item,
 };
 use crate::{
+    event::Filter,
     packet::{Packet, PacketKind},
     server::Server,
-    service::Filter,
 };
 
 /// `BroadcastOptions`, as JSON.

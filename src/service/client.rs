@@ -13,7 +13,7 @@ use super::{
 use crate::{
     clock,
     error::{Error, Result},
-    event::ServiceEvent,
+    event::{Fact, ServiceEvent},
     hub::User,
     packet::{Packet, PacketKind},
 };
@@ -199,7 +199,7 @@ impl Service {
             if self.config.require_membership && !state.members.contains(user.key()) {
                 return Err(Error::NotAMember);
             }
-            self.send_to_others(&state, user, &packet);
+            self.send_to_others(&state, user, &room, &packet, Fact::None);
             Ok(())
         })?;
         Ok(format!("\"roomId\":{}", json_string(&room_id)))

@@ -6,10 +6,11 @@ mod client;
 mod connections;
 mod messages;
 mod payload;
+mod peers;
 mod rooms;
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
@@ -18,16 +19,16 @@ use tokio::sync::oneshot;
 
 use crate::{
     config::Config,
-    event::{EventKind, EventSink, ServiceEvent},
+    event::{EventKind, EventSink, Peers, ServiceEvent},
     fanout::Fanout,
     hub::Hub,
 };
 
 pub use admission::{Admitted, Refusal};
-pub use broadcast::Filter;
 pub use client::ClientPacket;
 pub use connections::ConnectionStats;
 pub use messages::{MessageType, NewMessage};
+pub use peers::Loss;
 pub use rooms::RoomStats;
 
 /// A service: its state, its deliveries and what it tells JavaScript.
@@ -43,6 +44,8 @@ pub struct Service {
     introductions: DashMap<u64, oneshot::Sender<()>>,
     admits: AtomicBool,
     closed: AtomicBool,
+    /// The other servers, in a cluster.
+    peers: OnceLock<Arc<dyn Peers>>,
 }
 
 impl std::fmt::Debug for Service {
@@ -68,7 +71,17 @@ impl Service {
             introductions: DashMap::new(),
             admits: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            peers: OnceLock::new(),
         }
+    }
+
+    /// Makes the service one of a cluster; only the first call counts.
+    pub fn join_cluster(&self, peers: Arc<dyn Peers>) {
+        let _ = self.peers.set(peers);
+    }
+
+    fn peers(&self) -> Option<&Arc<dyn Peers>> {
+        self.peers.get()
     }
 
     /// The way to the connections.
