@@ -89,8 +89,17 @@ pub enum ServiceEvent {
     },
     /// Another server asks for what the application keeps in `socket.data`; the number is for the answer.
     DataWanted(u64, Vec<Arc<User>>),
-    /// The answer to a question of the application's to the other servers: its number, an error's text, and JSON.
-    Answered(u64, Option<String>, String),
+    /// The answer to a question of the application's.
+    Answered {
+        /// Number of the question.
+        id: u64,
+        /// What went wrong, if something did.
+        error: Option<String>,
+        /// JSON array: what came until then.
+        json: String,
+        /// Attachments of its placeholders.
+        attachments: Vec<Bytes>,
+    },
     /// Something degraded, for the application's logger; without payloads.
     Warning(String),
     /// A fault worth an `error` event: a stable code and a text without payloads.

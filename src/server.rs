@@ -9,7 +9,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::{config::Config, event::EventSink, service::Service, transport::Transport};
+use crate::{cluster::Cluster, config::Config, event::EventSink, service::Service, transport::Transport};
 
 /// How long clients may take to read what is queued for them at shutdown.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -42,6 +42,7 @@ pub fn runtime(threads: usize) -> io::Result<Handle> {
 pub struct Server {
     service: Arc<Service>,
     transport: OnceLock<Arc<Transport>>,
+    cluster: Option<Arc<Cluster>>,
     runtime: Handle,
 }
 
@@ -53,8 +54,11 @@ impl Server {
     /// When the runtime cannot be started.
     pub fn new(config: Config, sink: Arc<dyn EventSink>) -> io::Result<Self> {
         let runtime = runtime(config.worker_threads)?;
+        let service = Arc::new(Service::new(config, sink, &runtime));
+        let cluster = Cluster::start(&service, &runtime);
         Ok(Self {
-            service: Arc::new(Service::new(config, sink, &runtime)),
+            service,
+            cluster,
             transport: OnceLock::new(),
             runtime,
         })
@@ -63,6 +67,11 @@ impl Server {
     /// The use cases.
     pub fn service(&self) -> &Arc<Service> {
         &self.service
+    }
+
+    /// The other servers, when the service is one of a cluster.
+    pub fn cluster(&self) -> Option<&Arc<Cluster>> {
+        self.cluster.as_ref()
     }
 
     /// The runtime that everything runs on.

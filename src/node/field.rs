@@ -159,9 +159,17 @@ impl Fields {
                 }
                 self
             }
-            ServiceEvent::Answered(id, error, json) => {
-                self.number(22).integer(*id).optional(error.as_deref()).text(&**json)
-            }
+            ServiceEvent::Answered {
+                id,
+                error,
+                json,
+                attachments,
+            } => self
+                .number(22)
+                .integer(*id)
+                .optional(error.as_deref())
+                .text(&**json)
+                .attachments(attachments),
             ServiceEvent::Warning(text) => self.number(17).text(text),
             ServiceEvent::Fault(code, message) => self.number(11).text(*code).text(message),
         };
