@@ -250,7 +250,7 @@ pub(in crate::cluster) fn decode(payload: &[u8]) -> Result<Decoded, Malformed> {
         rooms: opts.rooms.ok_or(Malformed::Missing("rooms"))?,
         except: opts.except,
         flags: opts.flags,
-        mark: opts.mark,
+        mark: tail(payload).and_then(Mark::from_bytes),
     }))
 }
 
@@ -279,7 +279,7 @@ impl Packet {
                 "data" => {
                     let mut args = String::new();
                     packet.attachments.clear();
-                    reader.to_json(&mut args, &mut packet.attachments)?;
+                    reader.read_json(&mut args, &mut packet.attachments)?;
                     packet.args = Some(args);
                 }
                 // Left out by servers that have but one.
@@ -300,7 +300,6 @@ struct Opts {
     rooms: Option<Vec<Box<str>>>,
     except: Vec<Box<str>>,
     flags: Flags,
-    mark: Option<Mark>,
 }
 
 impl Opts {
@@ -329,7 +328,6 @@ impl Opts {
                 ("timeout", Token::Unsigned(timeout)) => self.flags.timeout = Some(timeout),
                 // Saturates, and takes what is negative or no number as 0.
                 ("timeout", Token::Float(timeout)) => self.flags.timeout = Some(timeout as u64),
-                (MARK_KEY, Token::Bin(bytes)) => self.mark = Mark::from_bytes(bytes),
                 _ => {}
             }
         }

@@ -23,7 +23,7 @@ pub(super) fn json_of(payload: &[u8]) -> Result<(Cow<'_, str>, Vec<Bytes>), Malf
     }
     let (mut json, mut attachments) = (String::new(), Vec::new());
     let mut reader = Reader::new(payload);
-    reader.to_json(&mut json, &mut attachments)?;
+    reader.read_json(&mut json, &mut attachments)?;
     reader.finish()?;
     if !json.starts_with('{') {
         return Err(Malformed::Type("a message"));
@@ -301,11 +301,12 @@ pub(in crate::cluster) fn client_count(id: &str, count: u64) -> Result<Vec<u8>, 
 /// To 7, for each acknowledgement: `args`, the JSON array that the client sent, of which the first one travels.
 pub(in crate::cluster) fn ack(id: &str, args: &str, attachments: &[Bytes]) -> Result<Vec<u8>, Unfit> {
     let items = args.trim_start().strip_prefix('[').ok_or(Unfit::NotJson)?;
-    let first = match items.trim_start().starts_with(']') {
-        true => None,
-        false => serde_json::Deserializer::from_str(items)
-            .into_iter::<&RawValue>()
-            .next(),
+    let first = if items.trim_start().starts_with(']') {
+        None
+    } else {
+        // Only the first argument is parsed.
+        let mut items = serde_json::Deserializer::from_str(items).into_iter::<&RawValue>();
+        Some(items.next().and_then(Result::ok).ok_or(Unfit::NotJson)?)
     };
     let mut out = Vec::with_capacity(64 + items.len() + attachments.iter().map(Bytes::len).sum::<usize>());
     let mut writer = Writer(&mut out);
@@ -316,7 +317,6 @@ pub(in crate::cluster) fn ack(id: &str, args: &str, attachments: &[Bytes]) -> Re
     writer.str(id)?;
     if let Some(first) = first {
         writer.str("packet")?;
-        let first = first.map_err(|_| Unfit::NotJson)?;
         from_json(first.get(), attachments, writer.0)?;
     }
     Ok(out)

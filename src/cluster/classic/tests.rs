@@ -91,7 +91,7 @@ fn decode_everywhere(bytes: &[u8]) -> bool {
         taken |= response::decode(bytes, asked).is_ok();
     }
     let (mut json, mut attachments) = (String::new(), Vec::new());
-    if Reader::new(bytes).to_json(&mut json, &mut attachments).is_ok() {
+    if Reader::new(bytes).read_json(&mut json, &mut attachments).is_ok() {
         // What was read is JSON, and can be written.
         let mut out = Vec::new();
         if let Err(error) = from_json(&json, &[], &mut out) {

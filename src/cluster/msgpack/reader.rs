@@ -36,7 +36,7 @@ pub(in crate::cluster) enum Token<'a> {
 }
 
 /// A cursor over MessagePack. After an error its position means nothing.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(in crate::cluster) struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -103,7 +103,7 @@ impl<'a> Reader<'a> {
 
     /// Appends the value at the cursor as compact JSON text, with the value that `JSON.stringify` gives it in a
     /// Node.js peer; bytes become placeholders of Socket.IO, and join the attachments.
-    pub(in crate::cluster) fn to_json(
+    pub(in crate::cluster) fn read_json(
         &mut self,
         json: &mut String,
         attachments: &mut Vec<Bytes>,

@@ -166,7 +166,7 @@ fn other_namespaces_are_not_for_us() {
 #[test]
 fn keys_come_in_any_order_and_unknown_ones_are_passed_over() {
     let packet = "84a36e7370a12fa17891c0a46461746191a165a47479706502";
-    let opts = "84a5666c61677381a17893010203a666616e637982a16101a162c0a665786365707490a5726f6f6d7390";
+    let opts = "84a5666c61677381a17893010203a566616e637982a16101a162c0a665786365707490a5726f6f6d7390";
     let payload = unhex(&format!("93a175{packet}{opts}"));
     assert_eq!(&*ours(&payload).args, r#"["e"]"#);
 }

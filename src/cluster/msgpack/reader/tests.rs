@@ -6,7 +6,7 @@ use super::{
 fn json_of(bytes: &[u8]) -> Result<(String, Vec<Bytes>), Malformed> {
     let (mut json, mut attachments) = (String::new(), Vec::new());
     let mut reader = Reader::new(bytes);
-    reader.to_json(&mut json, &mut attachments)?;
+    reader.read_json(&mut json, &mut attachments)?;
     reader.finish()?;
     Ok((json, attachments))
 }
@@ -87,7 +87,7 @@ fn dates_become_iso_strings() {
         ("c70cff3b8b87c0fffffff1868b83ff", "\"-000001-12-31T23:59:59.999Z\""),
         ("c70cff0000000000000004a817c800", "\"2603-10-11T11:33:20.000Z\""),
         ("c70cff000000007fffffffffffffff", "null"),
-        ("d7000000019b33ec8c07", "\"2025-12-19T00:00:00.007Z\""),
+        ("d7000000019b33e7fc07", "\"2025-12-19T00:00:00.007Z\""),
         ("d7008000000000000000", "null"),
     ] {
         assert_eq!(json(hex).as_deref(), Ok(expected), "{hex}");
@@ -237,28 +237,19 @@ fn values_are_read_by_their_type() {
 
 #[test]
 fn json_comes_back_as_it_was() {
-    for json in [
-        r#"["hello",{"a":[1,-2,0.25,"é\"\n",null,true,{"b":{}}],"":[]},[[[]]],9007199254740992]"#,
-        r#"{"_placeholder":false,"x":{"_placeholder":true,"num":1},"y":{"_placeholder":true,"num":0}}"#,
-    ] {
-        let attachments = [Bytes::from_static(b"0"), Bytes::from_static(b"1")];
+    let attachments = [Bytes::from_static(b"0"), Bytes::from_static(b"1")];
+    let there_and_back = |json: &str| {
         let mut out = Vec::new();
         from_json(json, &attachments, &mut out).unwrap();
-        let (back, bytes) = json_of(&out).unwrap();
-        // Attachments are numbered anew, in the order of the text.
-        if bytes.is_empty() {
-            assert_eq!(back, json);
-        } else {
-            assert_eq!(
-                back,
-                json.replace("\"num\":1", "\"num\":_")
-                    .replace("\"num\":0", "\"num\":1")
-                    .replace('_', "0")
-                    .replace("\"0placeholder", "\"_placeholder")
-            );
-            assert_eq!(bytes, ["1", "0"]);
-        }
-    }
+        json_of(&out).unwrap()
+    };
+    let plain = r#"["hello",{"a":[1,-2,0.25,"é\"\n",null,true,{"b":{}}],"":[]},[[[]]],9007199254740992]"#;
+    assert_eq!(there_and_back(plain), (plain.to_owned(), Vec::new()));
+    // Attachments are numbered anew, in the order of the text.
+    let binary = r#"[{"_placeholder":true,"num":1},{"_placeholder":true,"num":0},{"_placeholder":false}]"#;
+    let renumbered = r#"[{"_placeholder":true,"num":0},{"_placeholder":true,"num":1},{"_placeholder":false}]"#;
+    let [first, second] = attachments.clone();
+    assert_eq!(there_and_back(binary), (renumbered.to_owned(), vec![second, first]));
 }
 
 #[test]
