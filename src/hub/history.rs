@@ -132,6 +132,7 @@ mod tests {
         let keep = HistoryConfig {
             max_messages_per_room: Some(3),
             max_age_ms: None,
+            persist: false,
         };
         let mut history = History::default();
         for text in ["a", "b", "c", "d"] {
@@ -154,6 +155,7 @@ mod tests {
         let keep = HistoryConfig {
             max_messages_per_room: Some(3),
             max_age_ms: Some(10),
+            persist: false,
         };
         let mut history = History::default();
         for now in [0, 1, 2, 3] {
