@@ -48,6 +48,11 @@ impl ConnectionError {
         Self::Protocol(format!("{command} was answered with something unexpected"))
     }
 
+    /// What Redis answered in place of what was asked for.
+    pub(super) fn of_answer(text: &str) -> Self {
+        from_answer(answer_code(text).unwrap_or_default(), text)
+    }
+
     /// The same error, with where it happened.
     pub(super) fn at(self, place: &str) -> Self {
         match self {

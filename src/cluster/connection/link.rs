@@ -4,42 +4,40 @@
 //! reconnect policy nor a second attempt.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use fred::clients::Client;
 use fred::error::Error;
-use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
+use fred::interfaces::ClientLike;
 use fred::types::config::{
-    ClusterDiscoveryPolicy, Config, ConnectionConfig, PerformanceConfig, Server, ServerConfig, TcpConfig, TlsConfig,
-    TlsHostMapping,
+    ClusterDiscoveryPolicy, Config, ConnectionConfig, Server, ServerConfig, TcpConfig, TlsConfig, TlsHostMapping,
 };
-use fred::types::{ClusterHash, ConnectHandle, CustomCommand, Message, Value};
-use tokio::sync::{broadcast, watch};
+use fred::types::{ClusterHash, ConnectHandle, CustomCommand, Value};
+use tokio::sync::watch;
 
 use super::error::ConnectionError;
 use super::tls;
 use crate::config::{RedisAddress, RedisConfig, RedisMode};
 
-/// Messages that fred keeps for the task that passes them on. It makes several queues of this length for a
-/// connection, at once and in full, so only the subscriber has it.
-const MESSAGES: usize = 8_192;
-
 /// Commands that go out before the first of their answers is waited for.
 const PIPELINE: usize = 512;
 
 /// How long a farewell to Redis may take.
-const FAREWELL: Duration = Duration::from_millis(500);
+pub(super) const FAREWELL: Duration = Duration::from_millis(500);
 
 /// What all connections have in common.
 pub(super) struct Blueprint {
-    tls: Result<Option<TlsConfig>, ConnectionError>,
-    servername: Option<String>,
+    pub(super) tls: Result<Option<TlsConfig>, ConnectionError>,
+    /// Name that certificates must have, instead of the host's.
+    pub(super) servername: Option<String>,
     credentials: Credentials,
     sentinel_credentials: Credentials,
     database: Option<u8>,
-    timeout: Duration,
+    /// How long connecting, and each answer, may take.
+    pub(super) timeout: Duration,
 }
 
 #[derive(Clone)]
@@ -67,7 +65,7 @@ impl Blueprint {
         };
         let servername = config.tls.as_ref().and_then(|tls| tls.servername.clone());
         let hostnames = servername.clone().map_or(TlsHostMapping::DefaultHost, |name| {
-            TlsHostMapping::Custom(std::sync::Arc::new(OneName(name)))
+            TlsHostMapping::Custom(Arc::new(OneName(name)))
         });
         let connector = config.tls.as_ref().map(tls::connector).transpose();
         Self {
@@ -87,7 +85,14 @@ impl Blueprint {
         !matches!(self.tls, Ok(None))
     }
 
-    fn client(&self, target: &Target<'_>, messages: Option<usize>) -> Result<Client, ConnectionError> {
+    /// The arguments of AUTH, if it has to be sent.
+    pub(super) fn auth(&self) -> Option<impl Iterator<Item = &str>> {
+        let Credentials { username, password } = &self.credentials;
+        let password = password.as_deref()?;
+        Some(username.as_deref().into_iter().chain(std::iter::once(password)))
+    }
+
+    fn client(&self, target: &Target<'_>) -> Result<Client, ConnectionError> {
         let server = |address: &RedisAddress| Server {
             host: address.host.as_str().into(),
             port: address.port,
@@ -135,11 +140,7 @@ impl Blueprint {
             },
             ..ConnectionConfig::default()
         };
-        let mut performance = PerformanceConfig::default();
-        if let Some(messages) = messages {
-            performance.broadcast_channel_capacity = messages;
-        }
-        Ok(Client::new(config, Some(performance), Some(connection), None))
+        Ok(Client::new(config, None, Some(connection), None))
     }
 }
 
@@ -157,7 +158,35 @@ impl fred::types::config::HostMapping for OneName {
 pub(super) struct Link {
     client: Client,
     timeout: Duration,
-    doom: watch::Sender<Option<ConnectionError>>,
+    doom: Arc<Doom>,
+}
+
+/// The reason for which a connection has to be replaced, once there is one.
+#[derive(Default)]
+pub(super) struct Doom(watch::Sender<Option<ConnectionError>>);
+
+impl Doom {
+    /// The first reason stays.
+    pub(super) fn set(&self, reason: ConnectionError) {
+        self.0.send_if_modified(|doomed| {
+            let first = doomed.is_none();
+            doomed.get_or_insert(reason);
+            first
+        });
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
+    /// Waits until there is a reason.
+    pub(super) async fn wait(&self) -> ConnectionError {
+        let mut doom = self.0.subscribe();
+        match doom.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_else(ConnectionError::absent),
+            Err(_) => ConnectionError::absent(),
+        }
+    }
 }
 
 /// Ends the connection when dropped.
@@ -194,48 +223,16 @@ impl Drop for Life {
 impl Link {
     /// Connects and authenticates. When this returns, Redis has answered.
     pub(super) async fn open(blueprint: &Blueprint, target: Target<'_>) -> Result<(Self, Life), ConnectionError> {
-        let link = Self::new(blueprint, &target, None)?;
+        let client = blueprint.client(&target)?;
+        let link = Self {
+            client,
+            timeout: blueprint.timeout,
+            doom: Arc::default(),
+        };
         let mut life = Life(link.client.connect());
         let answered = link.client.custom::<Value, Value>(command("PING"), Vec::new());
         link.opened(&mut life, answered).await?;
         Ok((link, life))
-    }
-
-    /// Connects and subscribes. When this returns, Redis has confirmed every channel.
-    pub(super) async fn open_subscribed(
-        blueprint: &Blueprint,
-        target: Target<'_>,
-        patterns: &[String],
-        channels: &[String],
-    ) -> Result<(Self, Life, broadcast::Receiver<Message>), ConnectionError> {
-        let link = Self::new(blueprint, &target, Some(MESSAGES))?;
-        let messages = link.client.message_rx();
-        let mut life = Life(link.client.connect());
-        link.opened(&mut life, link.subscribe(patterns, channels)).await?;
-        Ok((link, life, messages))
-    }
-
-    fn new(blueprint: &Blueprint, target: &Target<'_>, messages: Option<usize>) -> Result<Self, ConnectionError> {
-        let client = blueprint.client(target, messages)?;
-        Ok(Self {
-            client,
-            timeout: blueprint.timeout,
-            doom: watch::Sender::new(None),
-        })
-    }
-
-    /// fred passes confirmations of subscriptions over, and an error in their place goes to the command behind them.
-    /// So PING goes out with them: it is answered after all of them, and with the error if there is one.
-    async fn subscribe(&self, patterns: &[String], channels: &[String]) -> Result<Value, Error> {
-        let pipeline = self.client.pipeline();
-        if !patterns.is_empty() {
-            pipeline.psubscribe(patterns.to_vec()).await?;
-        }
-        if !channels.is_empty() {
-            pipeline.subscribe(channels.to_vec()).await?;
-        }
-        let () = pipeline.custom::<(), Value>(command("PING"), Vec::new()).await?;
-        pipeline.last().await
     }
 
     /// Commands wait in fred until the connection is made. Its own limits bound connecting and authenticating.
@@ -270,7 +267,7 @@ impl Link {
             Err(_) => Err(ConnectionError::unanswered()),
         };
         if let Err(error @ ConnectionError::Unreachable(_)) = &result {
-            self.doom(error.clone());
+            self.doom.set(error.clone());
         }
         result
     }
@@ -291,7 +288,7 @@ impl Link {
             let part = self.publish_part(batch.by_ref().take(PIPELINE));
             let published = tokio::time::timeout(self.timeout, part).await;
             if let Err(error) = published.unwrap_or_else(|_| Err(ConnectionError::unanswered())) {
-                self.doom(error.clone());
+                self.doom.set(error.clone());
                 return Err(error);
             }
         }
@@ -311,26 +308,9 @@ impl Link {
         Ok(())
     }
 
-    /// Makes the owner of this connection replace it. The first reason stays.
-    pub(super) fn doom(&self, reason: ConnectionError) {
-        self.doom.send_if_modified(|doomed| {
-            let first = doomed.is_none();
-            doomed.get_or_insert(reason);
-            first
-        });
-    }
-
-    pub(super) fn is_doomed(&self) -> bool {
-        self.doom.borrow().is_some()
-    }
-
-    /// Waits until someone gives this connection up.
-    pub(super) async fn doomed(&self) -> ConnectionError {
-        let mut doom = self.doom.subscribe();
-        match doom.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_else(ConnectionError::absent),
-            Err(_) => ConnectionError::absent(),
-        }
+    /// Makes the owner of this connection replace it.
+    pub(super) fn doom(&self) -> &Arc<Doom> {
+        &self.doom
     }
 
     /// Says goodbye and ends the connection, within half a second.

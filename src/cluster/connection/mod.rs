@@ -6,6 +6,8 @@
 //! | sentinel | the master that the sentinels name at that moment | through the publisher |
 //! | cluster | one node each, since a node passes publications on to all others; another when it is gone | the masters |
 //!
+//! Commands go through fred, with its reconnecting switched off; messages are read by [`subscription`].
+//!
 //! Nothing is sent twice: a connection that fails is given up with all that was under way on it, and the caller hears of
 //! it. This module never keeps messages and does not know what they mean.
 
@@ -13,6 +15,7 @@ mod error;
 mod keys;
 mod link;
 mod place;
+mod subscription;
 mod supervisor;
 #[cfg(test)]
 pub(in crate::cluster) mod tests;
@@ -29,11 +32,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub(in crate::cluster) use self::error::ConnectionError;
-use self::link::{Blueprint, Life, Link, Target};
+use self::link::{Blueprint, Doom, Life, Link, Target};
 use self::place::Places;
 use crate::config::{RedisAddress, RedisConfig, RedisMode};
 
-/// What the connections tell, from their own tasks. Must not block.
+/// What the connections tell, from their own tasks. Must not block, nor call back other than [`Connections::is_up`].
 pub(in crate::cluster) trait Observer: Send + Sync + 'static {
     /// A message, in the order in which Redis sent them, from one task at a time.
     fn message(&self, channel: &str, payload: Bytes);
@@ -41,8 +44,6 @@ pub(in crate::cluster) trait Observer: Send + Sync + 'static {
     fn up(&self);
     /// One of them is lost or could not be made. Told once in an outage, and again when the kind of error changes.
     fn down(&self, error: &ConnectionError);
-    /// So many messages came faster than [`Observer::message`] took them, and are lost.
-    fn lost(&self, _messages: u64) {}
 }
 
 /// What a connection is for.
@@ -71,7 +72,9 @@ struct Shared {
     beat: Duration,
     timeout: Duration,
     observer: Arc<dyn Observer>,
-    links: [watch::Sender<Option<Arc<Link>>>; 3],
+    /// The connection that publishes, and outside of a cluster reads and writes keys.
+    publisher: watch::Sender<Option<Arc<Link>>>,
+    keys: watch::Sender<Option<Arc<Link>>>,
     up: watch::Sender<bool>,
     closing: watch::Sender<bool>,
     /// Serialises what the observer is told.
@@ -90,6 +93,7 @@ struct Outage {
 struct Standing {
     /// Where it is connected.
     address: Option<RedisAddress>,
+    doom: Option<Arc<Doom>>,
     /// Why it is not, or was not at the last attempt.
     error: Option<ConnectionError>,
 }
@@ -111,7 +115,8 @@ impl Connections {
             beat: config.heartbeat_interval,
             timeout: config.response_timeout,
             observer,
-            links: std::array::from_fn(|_| watch::Sender::new(None)),
+            publisher: watch::Sender::new(None),
+            keys: watch::Sender::new(None),
             up: watch::Sender::new(false),
             closing: watch::Sender::new(false),
             outage: Mutex::default(),
@@ -164,11 +169,11 @@ impl Connections {
 
     /// The subscriber is dead although its connection is open: another is made.
     pub(in crate::cluster) fn replace_subscriber(&self) {
-        if let Ok(link) = self.shared.link(Role::Subscriber) {
-            link.doom(ConnectionError::Unreachable(
-                "the subscription has fallen silent".to_owned(),
-            ));
-        }
+        self.shared
+            .outage
+            .lock()
+            .subscriber
+            .replace("the subscription has fallen silent");
     }
 
     /// Ends all connections and tasks, within about a second. The observer hears nothing more.
@@ -189,7 +194,7 @@ impl Connections {
             RedisMode::Single | RedisMode::Sentinel(_) => Role::Publisher,
         };
         if role == Role::Keys && self.is_up() {
-            let mut links = self.shared.sender(role).subscribe();
+            let mut links = self.shared.keys.subscribe();
             drop(tokio::time::timeout(self.shared.timeout, links.wait_for(Option::is_some)).await);
         }
         self.shared.link(role)
@@ -214,7 +219,7 @@ impl Connections {
             learnt => learnt?,
         };
         let mut nodes = self.nodes.lock().await;
-        nodes.retain(|address, (link, life)| addresses.contains(address) && !link.is_doomed() && !life.is_over());
+        nodes.retain(|address, (link, life)| addresses.contains(address) && !link.doom().is_set() && !life.is_over());
         let absent = addresses.into_iter().filter(|address| !nodes.contains_key(address));
         let opened = join_all(absent.map(|address| async {
             let opened = Link::open(blueprint, Target::Server(&address)).await;
@@ -239,18 +244,18 @@ async fn count_subscribers(link: &Link, channel: &str) -> Result<u64, Connection
 }
 
 impl Shared {
-    fn sender(&self, role: Role) -> &watch::Sender<Option<Arc<Link>>> {
-        let [publisher, subscriber, keys] = &self.links;
+    /// Where the connection of a role is kept, if it takes commands.
+    fn sender(&self, role: Role) -> Option<&watch::Sender<Option<Arc<Link>>>> {
         match role {
-            Role::Publisher => publisher,
-            Role::Subscriber => subscriber,
-            Role::Keys => keys,
+            Role::Publisher => Some(&self.publisher),
+            Role::Keys => Some(&self.keys),
+            Role::Subscriber => None,
         }
     }
 
     /// The connection of a role, or why there is none.
     fn link(&self, role: Role) -> Result<Arc<Link>, ConnectionError> {
-        let link = self.sender(role).borrow().clone();
+        let link = self.sender(role).and_then(|sender| sender.borrow().clone());
         link.ok_or_else(|| {
             self.outage
                 .lock()
@@ -261,14 +266,15 @@ impl Shared {
         })
     }
 
-    fn connected(&self, role: Role, link: &Arc<Link>, address: &RedisAddress) {
+    fn connected(&self, role: Role, link: Option<&Arc<Link>>, doom: &Arc<Doom>, address: &RedisAddress) {
         tracing::info!(?role, host = address.host, port = address.port, "connected to Redis");
         let mut outage = self.outage.lock();
         *outage.of(role) = Standing {
             address: Some(address.clone()),
+            doom: Some(Arc::clone(doom)),
             error: None,
         };
-        self.sender(role).send_replace(Some(Arc::clone(link)));
+        self.keep(role, link.cloned());
         if role == Role::Keys {
             return;
         }
@@ -285,9 +291,7 @@ impl Shared {
             } else {
                 Role::Publisher
             };
-            if let Some(link) = &*self.sender(old).borrow() {
-                link.doom(ConnectionError::Unreachable("the master has moved".to_owned()));
-            }
+            outage.of(old).replace("the master has moved");
             return;
         }
         self.up.send_replace(true);
@@ -297,12 +301,12 @@ impl Shared {
     fn lost(&self, role: Role, error: &ConnectionError) {
         tracing::debug!(?role, %error, "no connection to Redis");
         let mut outage = self.outage.lock();
-        self.sender(role).send_replace(None);
+        self.keep(role, None);
         let before = std::mem::replace(
             outage.of(role),
             Standing {
-                address: None,
                 error: Some(error.clone()),
+                ..Standing::default()
             },
         );
         if role == Role::Keys {
@@ -320,12 +324,27 @@ impl Shared {
         }
     }
 
+    fn keep(&self, role: Role, link: Option<Arc<Link>>) {
+        if let Some(sender) = self.sender(role) {
+            sender.send_replace(link);
+        }
+    }
+
     /// The end that was asked for, of which the observer hears nothing.
     fn closed(&self, role: Role) {
         let mut outage = self.outage.lock();
         *outage.of(role) = Standing::default();
-        self.sender(role).send_replace(None);
+        self.keep(role, None);
         self.up.send_replace(false);
+    }
+}
+
+impl Standing {
+    /// Has the connection made anew, if there is one.
+    fn replace(&self, reason: &str) {
+        if let Some(doom) = &self.doom {
+            doom.set(ConnectionError::Unreachable(reason.to_owned()));
+        }
     }
 }
 

@@ -1,16 +1,14 @@
 //! The life of a connection after another: made, watched, lost, made again, for ever.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use fred::types::Message;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
 use super::error::ConnectionError;
-use super::link::{Life, Link, Target};
+use super::link::{Doom, Life, Link, Target};
 use super::place::{check_master, shown};
+use super::subscription::Subscription;
 use super::{Role, Shared};
 use crate::config::{RedisAddress, RedisMode};
 
@@ -34,15 +32,15 @@ pub(super) async fn supervise(shared: Arc<Shared>, role: Role) {
         let error = match opened {
             Ok(mut session) => {
                 let since = Instant::now();
-                shared.connected(role, &session.link, &session.address);
+                shared.connected(role, session.link(), &session.doom, &session.address);
                 let error = tokio::select! {
                     biased;
                     () = closed(&mut closing) => {
                         shared.closed(role);
-                        session.link.close(&mut session.life).await;
+                        session.close().await;
                         return;
                     }
-                    error = session.run(&shared) => error.at(&shown(&session.address)),
+                    error = session.run(&shared, role) => error,
                 };
                 if since.elapsed() >= LASTING {
                     pauses = Pauses::default();
@@ -68,77 +66,86 @@ async fn closed(closing: &mut watch::Receiver<bool>) {
 
 /// One connection of a role.
 struct Session {
-    role: Role,
-    link: Arc<Link>,
-    life: Life,
     address: RedisAddress,
-    messages: Option<broadcast::Receiver<Message>>,
-    /// Messages so far: while they come, Redis is alive, even if the answer to PING waits behind them.
-    heard: AtomicU64,
+    doom: Arc<Doom>,
+    wire: Wire,
+}
+
+enum Wire {
+    Commands(Arc<Link>, Life),
+    Messages(Subscription),
 }
 
 impl Session {
     async fn open(shared: &Shared, role: Role, attempt: usize) -> Result<Self, ConnectionError> {
-        let (blueprint, places) = (&shared.blueprint, &shared.places);
-        let address = places.choose(blueprint, attempt).await?;
-        let open = async {
-            let server = Target::Server(&address);
-            let (link, life, messages) = match role {
-                Role::Subscriber => {
-                    let (patterns, channels) = (&shared.patterns, &shared.channels);
-                    let (link, life, messages) = Link::open_subscribed(blueprint, server, patterns, channels).await?;
-                    (link, life, Some(messages))
-                }
-                Role::Publisher => {
-                    let (link, life) = Link::open(blueprint, server).await?;
-                    (link, life, None)
-                }
-                Role::Keys => {
-                    let (link, life) = Link::open(blueprint, Target::Masters(&places.known())).await?;
-                    (link, life, None)
-                }
-            };
-            if role == Role::Publisher {
-                settle(shared, &link, &address).await?;
-            }
-            let (link, address) = (Arc::new(link), address.clone());
-            Ok(Self {
-                role,
-                link,
-                life,
-                address,
-                messages,
-                heard: AtomicU64::new(0),
-            })
-        };
-        open.await.map_err(|error: ConnectionError| error.at(&shown(&address)))
+        let address = shared.places.choose(&shared.blueprint, attempt).await?;
+        match Self::open_at(shared, role, &address).await {
+            Ok((doom, wire)) => Ok(Self { address, doom, wire }),
+            Err(error) => Err(error.at(&shown(&address))),
+        }
     }
 
-    /// Passes messages on until the connection is lost.
-    async fn run(&mut self, shared: &Shared) -> ConnectionError {
-        let Self {
-            role,
-            link,
-            life,
-            messages,
-            heard,
+    async fn open_at(
+        shared: &Shared,
+        role: Role,
+        address: &RedisAddress,
+    ) -> Result<(Arc<Doom>, Wire), ConnectionError> {
+        let Shared {
+            blueprint,
+            places,
+            patterns,
+            channels,
+            observer,
             ..
-        } = self;
-        let watched = watch(shared, *role, link, heard);
-        tokio::pin!(watched);
-        loop {
-            tokio::select! {
-                message = next(messages) => pass_on(shared, heard, message),
-                error = &mut *life => {
-                    // What Redis sent before the end is still there.
-                    while let Some(Ok(message)) = messages.as_mut().map(broadcast::Receiver::try_recv) {
-                        pass_on(shared, heard, Ok(message));
-                    }
-                    return error;
-                }
-                error = link.doomed() => return error,
-                error = &mut watched => return error,
+        } = shared;
+        let (link, life) = match role {
+            Role::Subscriber => {
+                let subscription = Subscription::open(blueprint, address, patterns, channels, &**observer).await?;
+                return Ok((Arc::default(), Wire::Messages(subscription)));
             }
+            Role::Publisher => {
+                let (link, life) = Link::open(blueprint, Target::Server(address)).await?;
+                settle(shared, &link, address).await?;
+                (link, life)
+            }
+            Role::Keys => Link::open(blueprint, Target::Masters(&places.known())).await?,
+        };
+        Ok((Arc::clone(link.doom()), Wire::Commands(Arc::new(link), life)))
+    }
+
+    fn link(&self) -> Option<&Arc<Link>> {
+        match &self.wire {
+            Wire::Commands(link, _) => Some(link),
+            Wire::Messages(_) => None,
+        }
+    }
+
+    /// Waits until the connection is lost, or given up.
+    async fn run(&mut self, shared: &Shared, role: Role) -> ConnectionError {
+        let lost = async {
+            match &mut self.wire {
+                Wire::Commands(link, life) => tokio::select! {
+                    error = life.end() => error,
+                    error = watch(shared, role, link) => error,
+                },
+                Wire::Messages(subscription) => {
+                    subscription
+                        .run(shared.beat, shared.blueprint.timeout, &*shared.observer)
+                        .await
+                }
+            }
+        };
+        let error = tokio::select! {
+            error = lost => error,
+            error = self.doom.wait() => error,
+        };
+        error.at(&shown(&self.address))
+    }
+
+    async fn close(&mut self) {
+        match &mut self.wire {
+            Wire::Commands(link, life) => link.close(life).await,
+            Wire::Messages(subscription) => subscription.close().await,
         }
     }
 }
@@ -158,38 +165,16 @@ async fn settle(shared: &Shared, link: &Link, address: &RedisAddress) -> Result<
     }
 }
 
-async fn next(messages: &mut Option<broadcast::Receiver<Message>>) -> Result<Message, broadcast::error::RecvError> {
-    match messages {
-        Some(messages) => messages.recv().await,
-        None => std::future::pending().await,
-    }
-}
-
-fn pass_on(shared: &Shared, heard: &AtomicU64, message: Result<Message, broadcast::error::RecvError>) {
-    heard.fetch_add(1, Relaxed);
-    match message {
-        Ok(message) => {
-            let payload: Bytes = message.value.into_bytes().unwrap_or_default();
-            shared.observer.message(&message.channel, payload);
-        }
-        Err(broadcast::error::RecvError::Lagged(lost)) => shared.observer.lost(lost),
-        Err(broadcast::error::RecvError::Closed) => {}
-    }
-}
-
 /// Asks now and then whether Redis still answers; a connection that died silently tells nothing by itself.
-async fn watch(shared: &Shared, role: Role, link: &Link, heard: &AtomicU64) -> ConnectionError {
+async fn watch(shared: &Shared, role: Role, link: &Link) -> ConnectionError {
     loop {
         tokio::time::sleep(shared.beat).await;
-        let before = heard.load(Relaxed);
         let answer = match (role, shared.places.mode()) {
             // A master that was demoted takes publications, but nobody hears them.
             (Role::Publisher, RedisMode::Sentinel(_)) => check_master(link).await,
             _ => link.ping().await,
         };
-        if let Err(error) = answer
-            && (heard.load(Relaxed) == before || error != ConnectionError::unanswered())
-        {
+        if let Err(error) = answer {
             return error;
         }
     }
