@@ -277,32 +277,116 @@ export interface CorsConfig {
   optionsSuccessStatus?: number | undefined;
 }
 
-/** An address of a Redis server. */
+/** An address of a Redis server, a node of a Redis Cluster, or a sentinel. */
 export interface RedisNode {
+  /** Host name or IP address. */
   host: string;
+  /** TCP port, 1 to 65535. */
   port: number;
 }
 
+/** TLS towards Redis. Certificates and keys are PEM, as a string or a `Buffer`. */
+export interface RedisTlsOptions {
+  /** Certificates of the authorities to trust. Default: those of the system. */
+  ca?: string | Buffer | undefined;
+  /** Certificate chain of this client, for servers that ask for one; together with `key`. */
+  cert?: string | Buffer | undefined;
+  /** Private key of this client, without a passphrase; together with `cert`. */
+  key?: string | Buffer | undefined;
+  /** Name that the certificate must have, and that is sent as SNI, instead of the host. */
+  servername?: string | undefined;
+  /**
+   * `false` accepts any certificate, which lets anyone in between read and change everything.
+   * @defaultValue `true`
+   */
+  rejectUnauthorized?: boolean | undefined;
+}
+
+/** Sentinels that know which server is the master. `tls` of {@link RedisConfig} holds for them as well. */
+export interface RedisSentinelOptions {
+  /** Name of the master among the sentinels. */
+  name: string;
+  /** At least one. All are asked at once, whenever a connection is made. */
+  nodes: RedisNode[];
+  /** ACL user of the sentinels themselves. */
+  username?: string | undefined;
+  /** Password of the sentinels themselves. Default: none, also when `password` is given. */
+  password?: string | undefined;
+}
+
 /**
- * Connects several instances. Not supported by this version: the constructor throws {@link WebSocketServiceError} with
- * code `ERR_NOT_SUPPORTED` when it is given.
+ * Redis, over which several instances and Node.js servers with `@socket.io/redis-adapter` form one cluster. Redis 6.2
+ * or newer. One of `host` and `port`, `url`, `cluster` and `sentinel` says where it is; the environment completes what
+ * is missing, but never switches Redis on by itself.
+ *
+ * A field that is unknown, of a wrong type, or in conflict with another throws a `TypeError` with the code
+ * `ERR_INVALID_ARGUMENT` that names it and never shows a password. That Redis cannot be reached is no error of the
+ * constructor: local clients are served, and the connection is made when Redis comes.
+ *
+ * A user of an ACL needs the commands PING, PUBLISH, SUBSCRIBE, PSUBSCRIBE, PUBSUB, those of hashes and streams, ROLE
+ * with sentinels and CLUSTER on a cluster; the keys and channels that start with `keyPrefix`; and, since Redis compares
+ * patterns letter by letter, the channel pattern `<keyPrefix>#/#*` exactly so.
  */
 export interface RedisConfig {
-  /** Environment `REDIS_HOST`, then `localhost`. */
+  /** Environment `REDIS_HOST`, then `localhost`. Not together with `url`, `cluster` or `sentinel`. */
   host?: string | undefined;
-  /** Environment `REDIS_PORT`, then 6379. */
+  /** Environment `REDIS_PORT`, then 6379. Not together with `url`, `cluster` or `sentinel`. */
   port?: number | undefined;
+  /** ACL user. Default: the default user. */
   username?: string | undefined;
-  /** Environment `REDIS_PASSWORD`, then none. */
+  /** Environment `REDIS_PASSWORD`, then none. An empty string is none. */
   password?: string | undefined;
-  /** @defaultValue `0` */
+  /**
+   * Number of the database that holds the keys, 0 to 255; only 0 on a Redis Cluster. Channels have none: instances
+   * with different databases hear each other.
+   * @defaultValue `0`
+   */
   db?: number | undefined;
-  tls?: boolean | Record<string, any> | undefined;
-  /** `redis://` or `rediss://`. */
+  /**
+   * TLS, with the certificates of the system or as given.
+   * @defaultValue `false`; `true` with a `rediss://` URL
+   */
+  tls?: boolean | RedisTlsOptions | undefined;
+  /**
+   * `redis://user:password@host:port/db`, or `rediss://` for TLS. Special characters in user and password are
+   * percent-encoded. Not together with `host`, `port`, `username`, `password`, `db`, `cluster` or `sentinel`.
+   */
   url?: string | undefined;
+  /**
+   * Start of every channel and key; the same as `key` of `@socket.io/redis-adapter`.
+   * @defaultValue `'socket.io'`
+   */
   keyPrefix?: string | undefined;
+  /** Nodes of a Redis Cluster; the others are learnt from them. Not together with `sentinel`. */
   cluster?: RedisNode[] | undefined;
-  sentinel?: { name: string; nodes: RedisNode[] } | undefined;
+  /** Sentinels instead of an address. Not together with `cluster`. */
+  sentinel?: RedisSentinelOptions | undefined;
+  /**
+   * Milliseconds between two signs of life of an instance, at least 100. One that is silent for three of them is gone,
+   * and its users leave.
+   * @defaultValue `2000`
+   */
+  heartbeatInterval?: number | undefined;
+  /**
+   * Milliseconds that Redis may take to accept a connection, or to answer. Then the connection is made anew.
+   * @defaultValue `5000`
+   */
+  responseTimeout?: number | undefined;
+  /**
+   * Milliseconds that a question to the other servers may stay unanswered.
+   * @defaultValue `5000`
+   */
+  requestsTimeout?: number | undefined;
+  /**
+   * Publications that may wait while Redis is away. Beyond it the oldest are dropped and counted.
+   * @defaultValue `100000`
+   */
+  maxQueuedMessages?: number | undefined;
+  /**
+   * Bytes that may wait while Redis is away. Beyond it the oldest are dropped and counted.
+   * @defaultValue `67108864` (64 MiB)
+   */
+  maxQueuedBytes?: number | undefined;
 }
 
 /** How much of each room's history is kept. Every limit is unlimited by default. */
@@ -317,6 +401,12 @@ export interface HistoryConfig {
    * @defaultValue `Infinity`
    */
   maxAgeMs?: number | undefined;
+  /**
+   * Keep the messages of each room in Redis as well, so that they survive the restart of all instances. Needs the
+   * option `redis`; a `TypeError` without it.
+   * @defaultValue `false`
+   */
+  persist?: boolean | undefined;
 }
 
 /** Presence of users. */
