@@ -209,6 +209,9 @@ pub trait Peers: Send + Sync + std::fmt::Debug {
     fn room_created(&self, room: &Room);
     /// A room was deleted: here, or else by another instance. These sockets of this instance were its members.
     fn room_deleted(&self, room_id: &str, members: &[Arc<User>], here: bool);
+    /// Reads a room's messages back from where they are kept, when that is yet to be done; waits for it, but not long.
+    /// Not called under a lock.
+    fn restore(&self, room: &Arc<Room>);
     /// Asks the instance of a socket to do something with it.
     fn ask(&self, socket: &User, command: Command, answer: Answer);
 }

@@ -87,12 +87,15 @@ impl Server {
 
     /// Refuses new clients, says goodbye to the others, delivers what is queued, and closes everything in bounded
     /// time. A second call waits for the same end.
-    pub async fn shutdown(service: Arc<Service>, transport: Option<Arc<Transport>>) {
+    pub async fn shutdown(service: Arc<Service>, transport: Option<Arc<Transport>>, cluster: Option<Arc<Cluster>>) {
         service.close();
         for user in service.hub.users() {
             service.disconnect(&user, "server_shutdown", true);
         }
         service.fanout().flushed().await;
+        if let Some(cluster) = cluster {
+            cluster.leave().await;
+        }
         if let Some(transport) = transport {
             transport.kill(false);
             if tokio::time::timeout(FAREWELL, transport.quiet()).await.is_err() {
@@ -105,6 +108,9 @@ impl Server {
     /// Closes everything at once: the JavaScript that it served is ending.
     pub fn abandon(&self) {
         self.service.close();
+        if let Some(cluster) = &self.cluster {
+            cluster.abandon();
+        }
         if let Some(transport) = self.transport.get() {
             transport.kill(true);
         }
@@ -113,5 +119,14 @@ impl Server {
     /// The network side, if it was built.
     pub fn opened_transport(&self) -> Option<Arc<Transport>> {
         self.transport.get().cloned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Its tasks would keep it for ever.
+        if let Some(cluster) = &self.cluster {
+            cluster.abandon();
+        }
     }
 }

@@ -150,8 +150,9 @@ impl NativeService {
     pub fn shutdown(&self, id: f64) {
         let (service, queue) = (self.server.service().clone(), self.queue.clone());
         let transport = self.server.opened_transport();
+        let cluster = self.server.cluster().cloned();
         self.server.runtime().spawn(async move {
-            Server::shutdown(service, transport).await;
+            Server::shutdown(service, transport, cluster).await;
             queue.push(Item::Done(id));
         });
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::{
-    MessageType, NewMessage, Service,
+    MessageType, NewMessage, Service, acks,
     payload::{self, Object},
     rooms::json_string,
 };
@@ -89,7 +89,12 @@ impl Service {
         {
             return Err(Malformed);
         }
-        if user.take_ack(id) {
+        if !user.take_ack(id) {
+            return Ok(());
+        }
+        if id >= acks::FIRST_ID {
+            self.collect_ack(id, &packet);
+        } else {
             self.sink().emit(ServiceEvent::Ack {
                 user: user.clone(),
                 id,

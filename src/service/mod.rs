@@ -1,5 +1,6 @@
 //! The use cases: one function per verb of the API. Synchronous; nothing here waits for a client or for JavaScript.
 
+mod acks;
 mod admission;
 mod broadcast;
 mod client;
@@ -24,6 +25,7 @@ use crate::{
     hub::Hub,
 };
 
+pub use acks::OnAck;
 pub use admission::{Admitted, Refusal};
 pub use client::ClientPacket;
 pub use connections::ConnectionStats;
@@ -44,6 +46,9 @@ pub struct Service {
     introductions: DashMap<u64, oneshot::Sender<()>>,
     admits: AtomicBool,
     closed: AtomicBool,
+    /// Events whose acknowledgements another server waits for.
+    collected: DashMap<u64, acks::Collected>,
+    next_ack: AtomicU64,
     /// The other servers, in a cluster.
     peers: OnceLock<Arc<dyn Peers>>,
 }
@@ -71,6 +76,8 @@ impl Service {
             introductions: DashMap::new(),
             admits: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            collected: DashMap::new(),
+            next_ack: AtomicU64::new(0),
             peers: OnceLock::new(),
         }
     }

@@ -7,6 +7,7 @@ use super::{
     rooms::{membership_packet, typing_packet},
 };
 use crate::{
+    clock,
     error::{Error, Result},
     event::{Broadcast, Command, EventKind, Fact, Filter, ServiceEvent},
     fanout::Except,
@@ -84,6 +85,20 @@ impl Service {
         let mut seen = HashSet::new();
         users.retain(|user| !except.contains(&user.key()) && seen.insert(user.key()));
         users
+    }
+
+    /// Whether a socket of this instance is in a room of this name: one of the registry, a plain one, or its own.
+    pub fn has_local_members(&self, name: &str) -> bool {
+        match self.hub.room(name).or_else(|| self.hub.plain_room(name)) {
+            Some(room) => room.state().members.local_len(&[]) > 0,
+            None => self.hub.user(name).is_some(),
+        }
+    }
+
+    /// Messages that were sent to a room before this instance could hear them: put before those that it has heard.
+    pub fn restore_history(&self, room: &Room, messages: Vec<(Packet, u64)>) {
+        let now = clock::now_ms();
+        room.state().history.restore(messages, now, &self.config.history);
     }
 
     /// Names of all Socket.IO rooms with members on this instance, those of the sockets' own ids among them.

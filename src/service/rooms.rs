@@ -175,6 +175,7 @@ impl Service {
     /// `getRoomStats`.
     pub fn room_stats(&self, room_id: &str) -> Option<RoomStats> {
         let room = self.hub.room(room_id)?;
+        self.restored(&room);
         let mut state = room.state();
         state.history.prune(clock::now_ms(), &self.config.history);
         Some(RoomStats {

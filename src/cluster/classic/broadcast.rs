@@ -19,8 +19,6 @@ const BINARY_EVENT: u64 = 5;
 const MARK_KEY: &str = "native";
 const MARK_HEAD: &[u8] = b"\xa6native\xc4\x11";
 const MARK_LENGTH: usize = 17;
-/// From the end of the payload to the sequence number.
-const SEQ_FROM_END: usize = 16;
 
 /// What only instances of this package tell each other with a broadcast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,21 +160,6 @@ impl Outgoing<'_> {
             writer.bin(&mark.to_bytes())?;
         }
         Ok(())
-    }
-}
-
-/// Writes the sequence number into the mark of an encoded broadcast. False when it has none.
-pub(in crate::cluster) fn stamp(payload: &mut [u8], seq: u64) -> bool {
-    if tail(payload).is_none() {
-        return false;
-    }
-    let from = payload.len() - SEQ_FROM_END;
-    match payload.get_mut(from..from + 8) {
-        Some(place) => {
-            place.copy_from_slice(&seq.to_be_bytes());
-            true
-        }
-        None => false,
     }
 }
 

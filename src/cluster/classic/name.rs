@@ -35,7 +35,7 @@ impl From<Name> for Box<str> {
 
 /// Names in JSON as text.
 pub(super) fn texts(names: Vec<Name>) -> Vec<Box<str>> {
-    names.into_iter().map(Into::into).collect()
+    names.into_iter().map(Box::<str>::from).collect()
 }
 
 /// The array of names at the cursor.
@@ -73,11 +73,11 @@ mod tests {
     #[test]
     fn numbers_are_named_as_javascript_names_them() {
         let names: Vec<Name> = serde_json::from_str(r#"["a",1,-2,1.5,3.0]"#).unwrap();
-        assert_eq!(texts(names), ["a", "1", "-2", "1.5", "3"].map(Into::into));
+        assert_eq!(texts(names), ["a", "1", "-2", "1.5", "3"].map(Box::<str>::from));
         assert!(serde_json::from_str::<Name>("null").is_err());
         let bytes = b"\x95\xa1a\x01\xfe\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00\xcd\x01\x00";
         let names = read_list(&mut Reader::new(bytes), "rooms").unwrap();
-        assert_eq!(names, ["a", "1", "-2", "1.5", "256"].map(Into::into));
+        assert_eq!(names, ["a", "1", "-2", "1.5", "256"].map(Box::<str>::from));
         assert_eq!(
             read_list(&mut Reader::new(b"\x91\xc0"), "rooms"),
             Err(Malformed::Type("rooms"))

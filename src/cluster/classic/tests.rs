@@ -85,7 +85,6 @@ fn decode_everywhere(bytes: &[u8]) -> bool {
     if let Ok(broadcast::Decoded::Ours(whole)) = &broadcast {
         serde_json::from_str::<&serde_json::value::RawValue>(&whole.args).unwrap();
     }
-    broadcast::stamp(&mut bytes.to_vec(), 7);
     let mut taken = broadcast.is_ok() | request::decode(bytes).is_ok() | response::request_id(bytes).is_ok();
     for asked in [Asked::AllRooms, Asked::Fetch, Asked::ServerSideEmit, Asked::Broadcast] {
         taken |= response::decode(bytes, asked).is_ok();
