@@ -30,6 +30,8 @@ pub enum EventKind {
     RoomLeave = 1 << 4,
     /// A member started or stopped typing.
     Typing = 1 << 5,
+    /// How it stands with the cluster has changed.
+    Cluster = 1 << 6,
 }
 
 /// Something that happened, on its way to JavaScript.

@@ -96,10 +96,16 @@ impl SocketFacts {
             id: user.id().to_owned(),
             user_id: identity.user_id.to_string(),
             username: identity.username.as_deref().map(str::to_owned),
-            profile: user.profile().map(str::to_owned),
+            profile: user.profile().map(str::to_owned).or_else(|| email_profile(user)),
             connected_at: user.connected_at,
         }
     }
+}
+
+/// What is known of a user whom the application has not described.
+fn email_profile(user: &User) -> Option<String> {
+    let email = user.email()?;
+    Some(format!("{{\"email\":{}}}", serde_json::Value::from(email)))
 }
 
 /// A room of the directory.

@@ -125,6 +125,16 @@ impl Hub {
         sockets
     }
 
+    /// The connections to any instance, in the order in which this one learnt of them.
+    pub fn everyone_anywhere(&self) -> Vec<Arc<User>> {
+        let mut users = self.users();
+        if !self.elsewhere.is_empty() {
+            users.extend(self.elsewhere.users());
+            users.sort_unstable_by_key(|user| user.key());
+        }
+        users
+    }
+
     /// The room that every connection of this instance is in.
     pub fn everyone(&self) -> &Room {
         &self.everyone

@@ -105,6 +105,13 @@ pub struct Interest {
     pub any: bool,
 }
 
+/// The part of a handshake that holds its query.
+#[derive(serde::Deserialize)]
+struct Target<'a> {
+    #[serde(borrow, default)]
+    url: Cow<'a, str>,
+}
+
 #[derive(Debug, Default)]
 struct Rooms {
     gone: bool,
@@ -250,6 +257,18 @@ impl User {
         self.profile.get().map(|profile| &**profile)
     }
 
+    /// `email` of the handshake's query; none where the query gives it more than once.
+    pub fn email(&self) -> Option<String> {
+        let handshake = self.handshake();
+        let Target { url } = serde_json::from_str(&handshake).ok()?;
+        let (_, query) = url.split_once('?')?;
+        let mut emails = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "email");
+        match (emails.next(), emails.next()) {
+            (Some((_, email)), None) => Some(email.into_owned()),
+            _ => None,
+        }
+    }
+
     /// When the client last sent an event, milliseconds since the epoch.
     pub fn last_activity(&self) -> u64 {
         self.last_activity.load(Ordering::Relaxed)
@@ -327,5 +346,34 @@ impl User {
     /// Takes an awaited acknowledgement; false for one nobody waits for.
     pub fn take_ack(&self, id: u64) -> bool {
         self.pending_acks.lock().remove(&id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn email(handshake: &str) -> Option<String> {
+        User::new(1, "a", Arc::new(Unreachable), handshake.into(), 0).email()
+    }
+
+    #[test]
+    fn the_email_is_taken_from_the_query_of_the_handshake() {
+        let found = email(r#"{"auth":{"url":"/?email=no"},"headers":{"a":"b"},"url":"/s/?EIO=4&email=a%40b.c+d"}"#);
+        assert_eq!(found.as_deref(), Some("a@b.c d"));
+        assert_eq!(email(r#"{"url":"/s/?e\u006dail=\u0061"}"#).as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn a_query_without_one_email_has_none() {
+        for handshake in [
+            "{}",
+            "",
+            r#"{"url":"/s"}"#,
+            r#"{"url":"/?mail=a"}"#,
+            r#"{"url":"/?email=a&email=b"}"#,
+        ] {
+            assert_eq!(email(handshake), None, "{handshake}");
+        }
     }
 }

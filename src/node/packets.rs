@@ -37,7 +37,7 @@ fn filter(json: Option<&str>) -> Result<Filter> {
     })
 }
 
-fn event(args: &str, attachments: Vec<Buffer>) -> Packet {
+pub(super) fn event(args: &str, attachments: Vec<Buffer>) -> Packet {
     Packet::new(PacketKind::Event(None), args, bytes_of(attachments))
 }
 

@@ -85,6 +85,13 @@ impl Service {
         }
     }
 
+    /// `in(rooms).except(rooms).emit`: the members of any of the rooms on all servers, each once; everyone without rooms.
+    pub fn emit_to(&self, rooms: &[String], except: &[String], packet: &Packet, volatile: bool) {
+        self.deliver(rooms, except, packet, volatile);
+        let rooms: Vec<&str> = rooms.iter().map(String::as_str).collect();
+        self.publish(&rooms, except, packet, volatile);
+    }
+
     /// Sends to one socket, registered or still being admitted.
     pub fn send_to(&self, user: &Arc<User>, packet: Packet, volatile: bool) {
         self.count_sent(&packet, 1);

@@ -101,6 +101,19 @@ impl Service {
         room.state().history.restore(messages, now, &self.config.history);
     }
 
+    /// Makes the sockets of this instance that a selection means join rooms, or leave them.
+    pub fn move_selected(&self, rooms: &[String], except: &[String], names: &[String], join: bool) {
+        for user in self.selected(rooms, except) {
+            for name in names {
+                match join {
+                    // One that is just going joins nothing any more.
+                    true => drop(self.socket_join(&user, name)),
+                    false => self.socket_leave(&user, name),
+                }
+            }
+        }
+    }
+
     /// Names of all Socket.IO rooms with members on this instance, those of the sockets' own ids among them.
     pub fn room_names(&self) -> HashSet<String> {
         let mut names = HashSet::new();

@@ -172,6 +172,13 @@ impl Service {
         Some(room)
     }
 
+    /// `listRooms`: ids of the rooms with this label, of all without one, in the order of their creation.
+    pub fn room_ids(&self, label: Option<&str>) -> Vec<String> {
+        let mut rooms = self.hub.rooms(label);
+        rooms.sort_unstable_by_key(|room| (room.info.created_at, room.order));
+        rooms.iter().map(|room| room.info.id.to_string()).collect()
+    }
+
     /// `getRoomStats`.
     pub fn room_stats(&self, room_id: &str) -> Option<RoomStats> {
         let room = self.hub.room(room_id)?;
