@@ -35,8 +35,8 @@ const HISTORY_PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Ear(Weak<Cluster>);
 
 impl Ear {
-    pub(super) fn new(cluster: &Arc<Cluster>) -> Self {
-        Self(Arc::downgrade(cluster))
+    pub(super) fn new(cluster: Weak<Cluster>) -> Self {
+        Self(cluster)
     }
 
     fn cluster(&self) -> Option<Arc<Cluster>> {
@@ -82,12 +82,12 @@ impl Cluster {
             Err(error) => self.report(error.code(), &error.to_string()),
         }
         self.meet_everybody().await;
-        if !self.connections().is_up() {
+        if !self.connections.is_up() {
             return;
         }
         self.outbox.is_current.store(true, Ordering::Release);
         self.ask_for_history().await;
-        if self.connections().is_up() {
+        if self.connections.is_up() {
             self.change(Status::Ready);
             self.beat();
         }
@@ -96,7 +96,7 @@ impl Cluster {
     async fn read_directory(&self) -> Result<(), ConnectionError> {
         let known = self.service.hub.rooms(None);
         let known = known.iter().map(|room| RoomFacts::from(&room.info)).collect();
-        let contents = self.outbox.directory.read(self.connections(), known).await?;
+        let contents = self.outbox.directory.read(&self.connections, known).await?;
         for room in contents.rooms {
             self.learn_room(room);
         }
@@ -108,7 +108,7 @@ impl Cluster {
 
     /// Waits until every other instance has told what it knows; not for those that do not answer.
     async fn meet_everybody(&self) {
-        let Ok(subscribed) = self.connections().subscribers(&self.channels.everyone).await else {
+        let Ok(subscribed) = self.connections.subscribers(&self.channels.everyone).await else {
             return;
         };
         let others = usize::try_from(subscribed.saturating_sub(1)).unwrap_or(usize::MAX);
@@ -172,7 +172,7 @@ impl Cluster {
 
     /// Writes rooms that were created or deleted here into the directory.
     pub(super) async fn write_directory(&self) {
-        match self.outbox.directory.write(self.connections()).await {
+        match self.outbox.directory.write(&self.connections).await {
             Ok(()) | Err(ConnectionError::Unreachable(_)) => {}
             Err(error) => self.report(error.code(), &error.to_string()),
         }
@@ -186,13 +186,13 @@ impl Cluster {
             interval.tick().await;
             self.outbox.expire();
             self.expire_answers();
-            if !self.connections().is_up() {
+            if !self.connections.is_up() {
                 continue;
             }
             let (waiting, _) = self.outbox.log.queued();
             if waiting == 0 && self.unheard.load(Ordering::Relaxed) >= MOST_UNHEARD {
                 self.unheard.store(0, Ordering::Relaxed);
-                self.connections().replace_subscriber();
+                self.connections.replace_subscriber();
             } else {
                 self.unheard.fetch_add(1, Ordering::Relaxed);
                 self.beat();
@@ -264,7 +264,7 @@ impl Cluster {
     /// Resolves when what was published before has left, or soon when Redis is away.
     pub async fn published(&self) {
         let (appended, _) = self.outbox.log.progress();
-        if self.connections().is_up() {
+        if self.connections.is_up() {
             let mut sent = self.sent.subscribe();
             let _ = tokio::time::timeout(COURTESY, sent.wait_for(|sent| *sent >= appended)).await;
         }
@@ -274,23 +274,23 @@ impl Cluster {
     pub async fn leave(&self) {
         self.outbox.log.say(Body::Message(Message::Bye));
         let (appended, _) = self.outbox.log.progress();
-        if self.connections().is_up() {
+        if self.connections.is_up() {
             let mut sent = self.sent.subscribe();
             let _ = tokio::time::timeout(FAREWELL, sent.wait_for(|sent| *sent >= appended)).await;
             if let Some(storage) = &self.outbox.storage {
-                let stored = async { while !storage.write(self.connections()).await {} };
+                let stored = async { while !storage.write(&self.connections).await {} };
                 let _ = tokio::time::timeout(FAREWELL, stored).await;
             }
         }
         self.stop();
-        self.connections().close().await;
+        self.connections.close().await;
     }
 
     /// Ends everything at once.
     pub fn abandon(self: &Arc<Self>) {
         self.stop();
         let cluster = self.clone();
-        self.runtime.spawn(async move { cluster.connections().close().await });
+        self.runtime.spawn(async move { cluster.connections.close().await });
     }
 
     fn stop(&self) {

@@ -37,7 +37,7 @@ mod stream;
 use std::{
     collections::HashMap,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -77,7 +77,7 @@ pub struct Cluster {
     service: Arc<Service>,
     outbox: Arc<Outbox>,
     channels: Channels,
-    connections: OnceLock<Arc<Connections>>,
+    connections: Arc<Connections>,
     instances: Mutex<Instances>,
     /// Questions of ours that wait for answers, by their request ids.
     pending: Mutex<HashMap<Box<str>, Pending>>,
@@ -124,6 +124,21 @@ impl Channels {
             inbox: format!("{everyone}{uid}#").into(),
             everyone: everyone.into(),
         }
+    }
+
+    /// Patterns and names to subscribe to.
+    fn subscribed(&self) -> (Vec<String>, Vec<String>) {
+        let names = [
+            &self.classic.request,
+            &self.classic.response,
+            &self.classic.own_response,
+            &self.everyone,
+            &self.inbox,
+        ];
+        (
+            vec![self.classic.pattern.to_string()],
+            names.map(|channel| channel.to_string()).to_vec(),
+        )
     }
 
     fn inbox_of(&self, uid: &str) -> String {
@@ -200,24 +215,13 @@ impl Cluster {
     pub fn start(service: &Arc<Service>, runtime: &Handle) -> Option<Arc<Self>> {
         let config = service.config.redis.as_ref()?;
         let uid: Arc<str> = classic::random_id()?.into();
-        let cluster = Arc::new(Self::new(uid.clone(), service.clone(), config, runtime));
+        let cluster = Arc::new_cyclic(|cluster| {
+            let ear = Arc::new(Ear::new(cluster.clone()));
+            Self::new(uid, service.clone(), config, runtime, ear)
+        });
         service.join_cluster(cluster.outbox.clone());
-        let channels = &cluster.channels;
-        let subscribed = [
-            &channels.classic.request,
-            &channels.classic.response,
-            &channels.classic.own_response,
-            &channels.everyone,
-            &channels.inbox,
-        ];
-        let connections = Connections::start(
-            config,
-            vec![channels.classic.pattern.to_string()],
-            subscribed.map(|channel| channel.to_string()).to_vec(),
-            Arc::new(Ear::new(&cluster)),
-            runtime,
-        );
-        let _ = cluster.connections.set(connections.clone());
+        let connections = cluster.connections.clone();
+        connections.connect(runtime);
         cluster.spawn(cluster.clone().publish());
         cluster.spawn(cluster.clone().keep_beating());
         if let Some(storage) = &cluster.outbox.storage {
@@ -232,7 +236,7 @@ impl Cluster {
         Some(cluster)
     }
 
-    fn new(uid: Arc<str>, service: Arc<Service>, config: &RedisConfig, runtime: &Handle) -> Self {
+    fn new(uid: Arc<str>, service: Arc<Service>, config: &RedisConfig, runtime: &Handle, ear: Arc<Ear>) -> Self {
         let prefix = &config.key_prefix;
         let history = &service.config.history;
         let storage = history.persist.then(|| {
@@ -241,10 +245,12 @@ impl Cluster {
         });
         let log = Log::new(config.max_queued_messages, config.max_queued_bytes);
         let directory = Directory::new(format!("{prefix}-native:rooms"));
+        let channels = Channels::new(prefix, &uid);
+        let (patterns, names) = channels.subscribed();
         Self {
-            channels: Channels::new(prefix, &uid),
+            connections: Connections::new(config, patterns, names, ear),
+            channels,
             outbox: Arc::new(Outbox::new(log, directory, storage, config.requests_timeout)),
-            connections: OnceLock::new(),
             instances: Mutex::new(Instances::new(uid.clone())),
             pending: Mutex::default(),
             owed: DashMap::new(),
@@ -299,14 +305,6 @@ impl Cluster {
         let mut status = self.status.subscribe();
         let reached = status.wait_for(|status| matches!(status, Status::Ready | Status::Ended));
         reached.await.is_ok_and(|status| *status == Status::Ready)
-    }
-
-    fn connections(&self) -> &Connections {
-        // Set before anything runs that could ask.
-        match self.connections.get() {
-            Some(connections) => connections,
-            None => unreachable!("connections are started with the cluster"),
-        }
     }
 
     /// Runs something for as long as the cluster is joined.

@@ -39,7 +39,7 @@ impl Cluster {
     /// Publishes for ever.
     pub(super) async fn publish(self: Arc<Self>) {
         loop {
-            self.connections().until_up().await;
+            self.connections.until_up().await;
             // What is yet to be in the directory is there before anybody hears of it.
             self.write_directory().await;
             let entries = self.outbox.log.take(BATCH, BATCH_BYTES);
@@ -49,7 +49,7 @@ impl Cluster {
             }
             let batch: Vec<_> = entries.iter().filter_map(|entry| self.encode(entry)).collect();
             let count = batch.len() as u64;
-            match self.connections().publish(batch).await {
+            match self.connections.publish(batch).await {
                 Ok(()) => {
                     self.published.fetch_add(count, Ordering::Relaxed);
                 }

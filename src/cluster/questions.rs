@@ -266,7 +266,7 @@ impl Cluster {
 
     /// Number of other servers, Node.js servers included.
     async fn count_servers(&self) -> Result<u64, ConnectionError> {
-        let subscribed = self.connections().subscribers(&self.channels.classic.request).await?;
+        let subscribed = self.connections.subscribers(&self.channels.classic.request).await?;
         Ok(subscribed.saturating_sub(1))
     }
 

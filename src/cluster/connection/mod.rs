@@ -99,13 +99,12 @@ struct Standing {
 }
 
 impl Connections {
-    /// Starts connecting, and returns at once.
-    pub(in crate::cluster) fn start(
+    /// Connections that are yet to be made.
+    pub(in crate::cluster) fn new(
         config: &RedisConfig,
         patterns: Vec<String>,
         channels: Vec<String>,
         observer: Arc<dyn Observer>,
-        runtime: &tokio::runtime::Handle,
     ) -> Arc<Self> {
         let shared = Arc::new(Shared {
             blueprint: Blueprint::new(config),
@@ -121,17 +120,21 @@ impl Connections {
             closing: watch::Sender::new(false),
             outage: Mutex::default(),
         });
-        let mut roles = vec![Role::Publisher, Role::Subscriber];
-        if config.mode == RedisMode::Cluster {
-            roles.push(Role::Keys);
-        }
-        let supervise = |role| runtime.spawn(supervisor::supervise(Arc::clone(&shared), role));
-        let tasks = roles.into_iter().map(supervise).collect();
         Arc::new(Self {
             shared,
-            tasks: Mutex::new(tasks),
+            tasks: Mutex::default(),
             nodes: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// Starts connecting, and returns at once.
+    pub(in crate::cluster) fn connect(&self, runtime: &tokio::runtime::Handle) {
+        let mut roles = vec![Role::Publisher, Role::Subscriber];
+        if *self.shared.places.mode() == RedisMode::Cluster {
+            roles.push(Role::Keys);
+        }
+        let supervise = |role| runtime.spawn(supervisor::supervise(Arc::clone(&self.shared), role));
+        self.tasks.lock().extend(roles.into_iter().map(supervise));
     }
 
     /// Whether publisher and subscriber are connected, with every channel.

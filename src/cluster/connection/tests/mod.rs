@@ -53,7 +53,8 @@ impl Subject {
         let (sender, told) = unbounded_channel();
         let (patterns, channels) = (vec![PATTERN.to_owned()], vec![CHANNEL.to_owned()]);
         let recorder = Arc::new(Recorder(sender));
-        let connections = Connections::start(config, patterns, channels, recorder, &Handle::current());
+        let connections = Connections::new(config, patterns, channels, recorder);
+        connections.connect(&Handle::current());
         Self {
             connections,
             told: Mutex::new(told),
