@@ -25,6 +25,9 @@ use crate::config::{RedisAddress, RedisConfig, RedisMode};
 /// Commands that go out before the first of their answers is waited for.
 const PIPELINE: usize = 512;
 
+/// Bytes after which the answers are waited for as well, so that a slow line is not taken for a dead one.
+const PIPELINE_BYTES: usize = 1 << 20;
+
 /// How long a farewell to Redis may take.
 pub(super) const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -285,8 +288,14 @@ impl Link {
     pub(super) async fn publish(&self, batch: Vec<(Bytes, Bytes)>) -> Result<(), ConnectionError> {
         let mut batch = batch.into_iter().peekable();
         while batch.peek().is_some() {
-            let part = self.publish_part(batch.by_ref().take(PIPELINE));
-            let published = tokio::time::timeout(self.timeout, part).await;
+            let (mut messages, mut bytes) = (0, 0);
+            let part = std::iter::from_fn(|| {
+                let (channel, payload) = batch.next_if(|_| messages < PIPELINE && bytes < PIPELINE_BYTES)?;
+                messages += 1;
+                bytes += channel.len() + payload.len();
+                Some((channel, payload))
+            });
+            let published = tokio::time::timeout(self.timeout, self.publish_part(part)).await;
             if let Err(error) = published.unwrap_or_else(|_| Err(ConnectionError::unanswered())) {
                 self.doom.set(error.clone());
                 return Err(error);

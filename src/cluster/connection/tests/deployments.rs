@@ -138,11 +138,12 @@ async fn the_sentinels_lead_to_the_new_master() {
     let sentinel = start_sentinel(&master);
     wait_until("the sentinel knows the replica", || {
         sentinel
-            .cli(&["SENTINEL", "REPLICAS", "mymaster"])
+            .cli(&["--no-auth-warning", "-a", "secret", "SENTINEL", "REPLICAS", "mymaster"])
             .contains(&replica.port.to_string())
     });
     let by_sentinel = |name: &str| RedisConfig {
         mode: RedisMode::Sentinel(name.to_owned()),
+        sentinel_password: Some("secret".into()),
         // The first one is not there.
         servers: vec![
             crate::config::RedisAddress {
@@ -160,6 +161,12 @@ async fn the_sentinels_lead_to_the_new_master() {
     let unknown = Subject::start(&by_sentinel("other"));
     let text = unknown.goes_down("ERR_REDIS").await;
     assert!(text.contains("other"), "{text}");
+
+    let unknown = RedisConfig {
+        sentinel_password: Some("other".into()),
+        ..by_sentinel("mymaster")
+    };
+    Subject::start(&unknown).goes_down("ERR_REDIS_AUTH").await;
 
     master.kill();
     subject.goes_down("ERR_REDIS_UNREACHABLE").await;

@@ -71,16 +71,11 @@ impl RedisServer {
             .arg("--dir")
             .arg(&self.folder);
         command.args(["--save", ""]).args(options);
-        self.child = Some(
-            command
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap(),
-        );
+        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = self.child.insert(quiet.spawn().unwrap());
         let port = self.port;
         wait_until("redis-server listens", || {
+            assert_eq!(child.try_wait().unwrap(), None, "redis-server ended");
             TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
         });
     }
@@ -103,7 +98,8 @@ impl RedisServer {
 
     fn signal(&self, name: &str) {
         let pid = self.child.as_ref().unwrap().id().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+        let kill = format!("kill {name} {pid}");
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
     /// What `redis-cli` prints.
@@ -181,12 +177,12 @@ pub(in crate::cluster) fn start_cluster() -> Vec<RedisServer> {
     nodes
 }
 
-/// A sentinel that watches `master` under the name `mymaster` and decides alone.
+/// A sentinel that watches `master` under the name `mymaster` and decides alone. Its own password is `secret`.
 pub(super) fn start_sentinel(master: &RedisServer) -> RedisServer {
     let port = free_port();
     let file = master.folder().join("sentinel.conf");
     let text = format!(
-        "port {port}\nsentinel monitor mymaster 127.0.0.1 {} 1\nsentinel down-after-milliseconds mymaster 500\n\
+        "port {port}\nrequirepass secret\nsentinel monitor mymaster 127.0.0.1 {} 1\nsentinel down-after-milliseconds mymaster 500\n\
          sentinel failover-timeout mymaster 3000\n",
         master.port
     );
