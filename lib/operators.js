@@ -2,13 +2,13 @@
 
 'use strict';
 
-const { EventEmitter } = require('node:events');
+const { Listeners } = require('./listeners.js');
 const { BroadcastOperator, callBack } = require('./operator.js');
 
 /** Lends a service's operators what they work with, see `BroadcastOperator`. */
 let lend;
 
-class Operators extends EventEmitter {
+class Operators extends Listeners {
   #reach;
 
   static {
@@ -88,4 +88,4 @@ class Operators extends EventEmitter {
   }
 }
 
-module.exports = { lend: (...args) => lend(...args), Operators };
+module.exports = { lend, Operators };

@@ -3,7 +3,7 @@
 'use strict';
 
 const { Decoder, Encoder, PacketType } = require('socket.io-parser');
-const { invalidArgument } = require('./errors.js');
+const { assertString, assertStrings, invalidArgument } = require('./errors.js');
 
 /** Clients close a connection that brings more in one packet. */
 const MAX_ATTACHMENTS = 10;
@@ -39,4 +39,16 @@ function toBuffer(value) {
   return Buffer.from(value);
 }
 
-module.exports = { encodeArgs, decodeArgs };
+/** `BroadcastOptions` as the native side reads them; undefined when nobody is left out. */
+function filterOf(options) {
+  if (options === undefined || options === null) return undefined;
+  if (typeof options !== 'object') throw invalidArgument('options', options, 'an object');
+  const { except, users, room, namespace } = options;
+  if (except !== undefined) assertStrings('options.except', except);
+  if (users !== undefined) assertStrings('options.users', users);
+  if (room !== undefined) assertString('options.room', room);
+  if (namespace !== undefined) assertString('options.namespace', namespace);
+  return JSON.stringify({ except, users, room, namespace });
+}
+
+module.exports = { encodeArgs, decodeArgs, filterOf };

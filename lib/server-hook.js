@@ -3,6 +3,8 @@
 
 'use strict';
 
+/** How long requests of others may keep the HTTP server open at shutdown. */
+const HTTP_CLOSE_MS = 2000;
 /** How long an upgrade that nobody handles may stay, as in Engine.IO. */
 const UNHANDLED_UPGRADE_MS = 1000;
 
@@ -64,4 +66,16 @@ function install(server) {
   return entry;
 }
 
-module.exports = { hook };
+/** Closes an HTTP server; what others still have open is closed after a while. */
+function closeServer(server) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => server.closeAllConnections(), HTTP_CLOSE_MS);
+    server.close(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+    server.closeIdleConnections();
+  });
+}
+
+module.exports = { closeServer, hook };

@@ -21,21 +21,20 @@ const { eventReader, SIGNS } = require('./events.js');
 const { Fields } = require('./fields.js');
 const { Gateway } = require('./gateway.js');
 const { Hearing } = require('./hearing.js');
+const { watchListeners } = require('./listeners.js');
 const localSocket = require('./local-socket.js');
 const { Messages } = require('./messages.js');
 const { Operations } = require('./operations.js');
 const { lend, Operators } = require('./operators.js');
-const { encodeArgs } = require('./payload.js');
+const { encodeArgs, filterOf } = require('./payload.js');
 const { Rooms } = require('./rooms.js');
-const { hook } = require('./server-hook.js');
+const { closeServer, hook } = require('./server-hook.js');
 const { attempt, NativeSocket } = require('./socket.js');
 const { profileText, Users } = require('./users.js');
 
 /** Events that cross from the native side, and their bits there (`EventKind`). */
 const CROSSING = { connection: 1, disconnect: 2, message: 4, 'room:join': 8, 'room:leave': 16, typing: 32, cluster: 64 };
 const MESSAGE_TYPES = ['text', 'image', 'file', 'system'];
-/** How long requests of others may keep the HTTP server open at shutdown. */
-const HTTP_CLOSE_MS = 2000;
 /** How often a process whose HTTP server is closed looks whether its clients are gone. */
 const LINGER_CHECK_MS = 250;
 class WebSocketService extends Operators {
@@ -67,7 +66,7 @@ class WebSocketService extends Operators {
   constructor(config) {
     super();
     this.#config = resolveConfig(config);
-    // Weak, so that a service that nobody uses any more can be collected.
+    // Weak, so that a service that nobody uses any more can be collected. No function in here may use `this`.
     const self = new WeakRef(this);
     this.#signs = Buffer.alloc(Object.keys(SIGNS).length);
     this.#native = new NativeService(nativeConfig(this.#config), () => self.deref()?.#hear(), this.#signs);
@@ -78,12 +77,13 @@ class WebSocketService extends Operators {
     this.#cluster = new Cluster(this.#native, this.#operations);
     const readEvent = eventReader(this.#handlers(), this.#users, this.#rooms, this.#messages);
     this.#hearing = new Hearing(this.#native, this.#signs, readEvent, report);
-    lend(this, this.#reach());
+    this.#lend();
   }
 
-  /** What the operators work with. */
-  #reach() {
-    return {
+  /** Gives the parent classes what they need. */
+  #lend() {
+    watchListeners(this, () => this.#refreshListening());
+    lend(this, {
       native: this.#native,
       cluster: this.#cluster,
       localSockets: this.#localSockets,
@@ -91,7 +91,7 @@ class WebSocketService extends Operators {
       assertOpen: () => this.#assertOpen(),
       log: (event, target) => this.#log(event, target),
       report,
-    };
+    });
   }
 
   // --- start and end -------------------------------------------------------------------------------------------------
@@ -443,46 +443,6 @@ class WebSocketService extends Operators {
     return false;
   }
 
-  // --- listeners: what nobody listens to never crosses -----------------------------------------------------------------
-
-  on(event, listener) {
-    return this.#listening(super.on(event, listener));
-  }
-
-  addListener(event, listener) {
-    return this.#listening(super.on(event, listener));
-  }
-
-  once(event, listener) {
-    return this.#listening(super.once(event, listener));
-  }
-
-  prependListener(event, listener) {
-    return this.#listening(super.prependListener(event, listener));
-  }
-
-  prependOnceListener(event, listener) {
-    return this.#listening(super.prependOnceListener(event, listener));
-  }
-
-  off(event, listener) {
-    return this.#listening(super.removeListener(event, listener));
-  }
-
-  removeListener(event, listener) {
-    return this.#listening(super.removeListener(event, listener));
-  }
-
-  removeAllListeners(...events) {
-    return this.#listening(super.removeAllListeners(...events));
-  }
-
-  #listening(self) {
-    // The constructor of EventEmitter does not come here; those of subclasses may, before the native side is there.
-    if (#native in this && this.#native) this.#refreshListening();
-    return self;
-  }
-
   #refreshListening() {
     let kinds = this.#overrides('handleDisconnection') ? CROSSING.disconnect : 0;
     for (const [event, bit] of Object.entries(CROSSING)) if (this.listenerCount(event) > 0) kinds |= bit;
@@ -634,30 +594,6 @@ function report(error) {
   process.nextTick(() => {
     throw error;
   });
-}
-
-/** Closes an HTTP server; what others still have open is closed after a while. */
-function closeServer(server) {
-  return new Promise((resolve) => {
-    const timer = setTimeout(() => server.closeAllConnections(), HTTP_CLOSE_MS);
-    server.close(() => {
-      clearTimeout(timer);
-      resolve();
-    });
-    server.closeIdleConnections();
-  });
-}
-
-/** `BroadcastOptions` as the native side reads them; undefined when nobody is left out. */
-function filterOf(options) {
-  if (options === undefined || options === null) return undefined;
-  if (typeof options !== 'object') throw invalidArgument('options', options, 'an object');
-  const { except, users, room, namespace } = options;
-  if (except !== undefined) assertStrings('options.except', except);
-  if (users !== undefined) assertStrings('options.users', users);
-  if (room !== undefined) assertString('options.room', room);
-  if (namespace !== undefined) assertString('options.namespace', namespace);
-  return JSON.stringify({ except, users, room, namespace });
 }
 
 module.exports = { WebSocketService };

@@ -348,6 +348,30 @@ mod tests {
     }
 
     #[test]
+    fn rooms_know_their_order_and_whether_javascript_has_seen_them() {
+        let hub = Hub::new(1);
+        let rooms: Vec<_> = ["1", "2", "3"]
+            .iter()
+            .filter_map(|id| hub.insert_room(RoomInfo::plain(id)))
+            .collect();
+        assert!(rooms.is_sorted_by_key(|room| room.order));
+        assert!(rooms.iter().all(|room| !room.touch() && room.touch()));
+    }
+
+    #[test]
+    fn sockets_of_all_instances_are_listed_together() {
+        let hub = Hub::new(1);
+        let far = Arc::new(User::elsewhere(2, "far", &"instance".into(), 0));
+        for socket in [user(1, "ann"), user(3, "bob")] {
+            hub.insert_user(&socket);
+        }
+        assert!(hub.elsewhere().insert(&far));
+        let keys: Vec<_> = hub.everyone_anywhere().iter().map(|user| user.key()).collect();
+        assert_eq!(keys, [1, 2, 3]);
+        assert_eq!(hub.users().len(), 2);
+    }
+
+    #[test]
     fn an_acknowledgement_is_taken_once() {
         let one = user(1, "ann");
         assert!(one.await_ack(4));
