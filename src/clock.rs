@@ -20,9 +20,25 @@ pub fn iso(ms: u64) -> String {
         .to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
+/// As `String(new Date(ms))` in UTC.
+pub fn date_text(ms: u64) -> String {
+    i64::try_from(ms)
+        .ok()
+        .and_then(DateTime::<Utc>::from_timestamp_millis)
+        .unwrap_or_default()
+        .format("%a %b %d %Y %H:%M:%S GMT+0000 (Coordinated Universal Time)")
+        .to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dates_are_written_as_javascript_writes_them() {
+        let text = "Thu Jan 01 1970 00:00:00 GMT+0000 (Coordinated Universal Time)";
+        assert_eq!(date_text(7), text);
+    }
 
     #[test]
     fn times_are_written_as_javascript_writes_them() {

@@ -19,7 +19,7 @@ use super::{
     log::Body,
     msgpack::Unfit,
 };
-use crate::{event::ServiceEvent, hub::User};
+use crate::{clock, event::ServiceEvent, hub::User};
 
 /// How long JavaScript may take to tell what it keeps in `socket.data`.
 const DATA_PATIENCE: Duration = Duration::from_secs(1);
@@ -115,7 +115,7 @@ impl Cluster {
         let data = self.data_of(&users).await;
         let described: Vec<_> = users
             .iter()
-            .map(|user| (user, user.handshake(), self.service.socket_rooms(user)))
+            .map(|user| (user, whole_handshake(user), self.service.socket_rooms(user)))
             .collect();
         let rooms: Vec<Vec<&str>> = described
             .iter()
@@ -239,6 +239,34 @@ impl Cluster {
 pub(super) struct Asker {
     uid: Option<Box<str>>,
     id: Option<Box<str>>,
+}
+
+/// The handshake as Socket.IO's servers tell it: with the query, the time as text, and whether it came across domains.
+fn whole_handshake(user: &User) -> String {
+    let mut handshake: serde_json::Value = serde_json::from_str(&user.handshake()).unwrap_or_default();
+    let url = handshake
+        .get("url")
+        .and_then(serde_json::Value::as_str)
+        .unwrap_or_default();
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let mut members = serde_json::Map::new();
+    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+        match members.get_mut(&*key) {
+            // As Node.js reads a repeated parameter.
+            Some(serde_json::Value::Array(values)) => values.push(value.into()),
+            Some(first) => *first = serde_json::Value::Array(vec![first.take(), value.into()]),
+            None => {
+                members.insert(key.into_owned(), value.into());
+            }
+        }
+    }
+    let is_cross_domain = handshake.pointer("/headers/origin").is_some_and(|origin| *origin != "");
+    if let Some(handshake) = handshake.as_object_mut() {
+        handshake.insert("query".to_owned(), members.into());
+        handshake.insert("time".to_owned(), clock::date_text(user.connected_at).into());
+        handshake.insert("xdomain".to_owned(), is_cross_domain.into());
+    }
+    handshake.to_string()
 }
 
 fn texts(names: &[Box<str>]) -> Vec<String> {

@@ -13,7 +13,10 @@ use super::{
     log::Body,
     record::{Beat, HistoryPart, Message, PacketParts, RoomFacts},
 };
-use crate::{event::ServiceEvent, hub::Room};
+use crate::{
+    event::{EventKind, ServiceEvent},
+    hub::Room,
+};
 
 /// Beats that another instance may take to tell what it knows.
 const PATIENCE: u32 = 3;
@@ -256,7 +259,7 @@ impl Cluster {
             }
             changes
         });
-        if changed && status != Status::Ended {
+        if changed && status != Status::Ended && self.service.sink().wants(EventKind::Cluster) {
             self.service.sink().emit(ServiceEvent::Cluster(status.name()));
         }
     }

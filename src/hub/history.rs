@@ -212,11 +212,11 @@ mod tests {
         for now in [0, 1, 2, 3] {
             history.push(packet("x"), now, &keep);
         }
-        assert_eq!((history.len(), history.first_seq()), (3, 1));
+        assert_eq!((history.len(), history.first_seq()), (3, FIRST_SEQ + 1));
         history.prune(12, &keep);
-        assert_eq!((history.len(), history.first_seq()), (2, 2));
+        assert_eq!((history.len(), history.first_seq()), (2, FIRST_SEQ + 2));
         history.prune(100, &keep);
-        assert_eq!((history.len(), history.first_seq()), (0, 4));
+        assert_eq!((history.len(), history.first_seq()), (0, FIRST_SEQ + 4));
         assert_eq!(history.last_timestamp(), Some(3));
     }
 }
