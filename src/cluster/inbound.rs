@@ -16,7 +16,10 @@ use super::{
     replica::News,
     stream::Arrival,
 };
-use crate::packet::{Packet, PacketKind};
+use crate::{
+    packet::{Packet, PacketKind},
+    service::placeholders_fit,
+};
 
 /// Bytes of publications that are sent again in one message.
 const RESENT_BYTES: usize = 256 << 10;
@@ -41,13 +44,16 @@ impl Cluster {
         match broadcast::peek(&payload) {
             None => self.ignore(channel, "not a broadcast"),
             Some((uid, _)) if *uid == *self.uid => {}
-            Some((uid, Some(mark))) => {
+            Some((uid, Some(Mark { kind, seq, .. }))) if kind::read(kind).is_ok() => {
                 self.received.fetch_add(1, Ordering::Relaxed);
-                let (uid, seq) = (uid.to_owned(), mark.seq);
+                let uid = uid.to_owned();
                 self.publication_arrived(&uid, seq, channel, payload);
             }
-            Some((_, None)) => {
+            Some((_, mark)) => {
                 self.received.fetch_add(1, Ordering::Relaxed);
+                if let Some(Err(version)) = mark.map(|mark| kind::read(mark.kind)) {
+                    self.report("ERR_CLUSTER_VERSION", &Unreadable::Version(version).to_string());
+                }
                 if self.has_receivers(scope) {
                     self.read_broadcast(channel, &payload, |broadcast| self.deliver(broadcast));
                 }
@@ -87,7 +93,8 @@ impl Cluster {
         let Some((_, Some(mark))) = broadcast::peek(payload) else {
             return;
         };
-        let matters = match mark.kind {
+        let Ok(kind) = kind::read(mark.kind) else { return };
+        let matters = match kind {
             kind::FOREIGN => false,
             kind::NONE => self.has_receivers(scope),
             kind::MESSAGE => match scope {
@@ -97,7 +104,9 @@ impl Cluster {
             _ => true,
         };
         if matters {
-            self.read_broadcast(channel, payload, |broadcast| self.marked(uid, seq, mark, broadcast));
+            self.read_broadcast(channel, payload, |broadcast| {
+                self.marked(uid, seq, Mark { kind, ..mark }, broadcast);
+            });
         }
     }
 
@@ -306,6 +315,9 @@ impl Cluster {
 
     fn read_broadcast(&self, channel: &str, payload: &Bytes, hand_on: impl FnOnce(Broadcast)) {
         match broadcast::decode(payload) {
+            Ok(Decoded::Ours(broadcast)) if !are_complete(&broadcast) => {
+                self.ignore(channel, "a placeholder names no attachment");
+            }
             Ok(Decoded::Ours(broadcast)) => hand_on(broadcast),
             Ok(Decoded::OtherNamespace) => {}
             Err(error) => self.ignore(channel, &error.to_string()),
@@ -318,6 +330,12 @@ impl Cluster {
         let (rooms, except) = (texts(broadcast.rooms), texts(broadcast.except));
         self.service.deliver(&rooms, &except, &packet, broadcast.flags.volatile);
     }
+}
+
+/// Whether every placeholder has its attachment. Clients close their connection over one that has none.
+fn are_complete(broadcast: &Broadcast) -> bool {
+    let attachments = broadcast.attachments.len();
+    attachments == 0 || placeholders_fit(&broadcast.args, attachments)
 }
 
 fn packet_of(broadcast: &Broadcast) -> Packet {

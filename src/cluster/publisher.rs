@@ -9,7 +9,7 @@ use super::{
     classic::broadcast::{Flags, Mark, Outgoing},
     log::{Body, Entry, OwnedBroadcast},
     msgpack::Unfit,
-    record::{Envelope, Message},
+    record::{Envelope, Message, VERSION},
 };
 use crate::{event::Fact, packet::PacketKind};
 
@@ -17,8 +17,23 @@ use crate::{event::Fact, packet::PacketKind};
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 1 << 20;
 
-/// Kinds of marks: what a broadcast tells instances besides its packet.
+/// Kinds of marks: what a broadcast tells instances besides its packet. The upper half of the byte is the version.
 pub(super) mod kind {
+    use super::VERSION;
+
+    /// The byte of a kind.
+    pub(in crate::cluster) fn written(kind: u8) -> u8 {
+        VERSION << 4 | kind
+    }
+
+    /// The kind of a byte; or else the version that it is of.
+    pub(in crate::cluster) fn read(byte: u8) -> Result<u8, u8> {
+        match byte >> 4 {
+            VERSION => Ok(byte & 0x0f),
+            other => Err(other),
+        }
+    }
+
     /// Nothing.
     pub(in crate::cluster) const NONE: u8 = 0;
     /// It is a chat message.
@@ -107,6 +122,7 @@ impl Cluster {
             Fact::Left => (kind::LEFT, 0),
             Fact::Foreign => (kind::FOREIGN, 0),
         };
+        let kind = kind::written(kind);
         let mark = seq.map(|seq| Mark { kind, seq, time });
         let payload = outgoing.encode(mark)?;
         let channel = self.channels.classic.broadcast_to(&rooms);

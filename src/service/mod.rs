@@ -30,6 +30,7 @@ pub use admission::{Admitted, Refusal};
 pub use client::ClientPacket;
 pub use connections::ConnectionStats;
 pub use messages::{MessageType, NewMessage};
+pub use payload::placeholders_fit;
 pub use peers::Loss;
 pub use rooms::RoomStats;
 

@@ -96,7 +96,7 @@ pub(super) fn is_object(raw: &RawValue) -> bool {
 }
 
 /// Whether the placeholders of binary attachments name each an attachment that exists.
-pub(super) fn placeholders_fit(args: &str, attachments: usize) -> bool {
+pub fn placeholders_fit(args: &str, attachments: usize) -> bool {
     fn fits(value: &serde_json::Value, attachments: u64) -> bool {
         match value {
             serde_json::Value::Array(items) => items.iter().all(|item| fits(item, attachments)),
