@@ -132,12 +132,14 @@ impl Cluster {
         if self.outbox.storage.is_some() || *self.has_history.borrow() {
             return;
         }
-        let Some(eldest) = self.instances.lock().eldest() else {
-            return;
-        };
-        self.outbox.log.say(Body::Inbox(eldest, Message::AskHistory));
-        let mut arrived = self.has_history.subscribe();
-        let _ = tokio::time::timeout(HISTORY_PATIENCE, arrived.wait_for(|arrived| *arrived)).await;
+        let eldest = self.instances.lock().eldest();
+        if let Some(eldest) = eldest {
+            self.outbox.log.say(Body::Inbox(eldest, Message::AskHistory));
+            let mut arrived = self.has_history.subscribe();
+            let _ = tokio::time::timeout(HISTORY_PATIENCE, arrived.wait_for(|arrived| *arrived)).await;
+        }
+        // Without others there is none; and one that has joined before has heard what was sent since.
+        self.has_history.send_replace(true);
     }
 
     /// The newest messages of every room, in parts, for a new instance.
@@ -281,8 +283,7 @@ impl Cluster {
             let mut sent = self.sent.subscribe();
             let _ = tokio::time::timeout(FAREWELL, sent.wait_for(|sent| *sent >= appended)).await;
             if let Some(storage) = &self.outbox.storage {
-                let stored = async { while !storage.write(&self.connections).await {} };
-                let _ = tokio::time::timeout(FAREWELL, stored).await;
+                let _ = tokio::time::timeout(FAREWELL, self.store_rest(storage)).await;
             }
         }
         self.stop();
