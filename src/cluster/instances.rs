@@ -6,6 +6,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -35,6 +36,8 @@ struct Instance {
     replica: Replica,
     heard_at: u64,
     beat: Beat,
+    /// It has beaten since this instance joined, so the beat says what is to be known.
+    has_beaten: bool,
 }
 
 /// The other instances.
@@ -46,6 +49,7 @@ pub(super) struct Instances {
     /// Rooms that sockets are in although no room of that id is known yet.
     unattached: HashSet<String>,
     beats: u64,
+    ticked_at: Option<Instant>,
     /// Publications that never arrived.
     pub(super) missed: u64,
 }
@@ -59,6 +63,7 @@ impl Instances {
             lost: HashSet::new(),
             unattached: HashSet::new(),
             beats: 0,
+            ticked_at: None,
             missed: 0,
         }
     }
@@ -68,9 +73,18 @@ impl Instances {
         self.others.len()
     }
 
-    /// Number of other instances of whose sockets everything is known.
+    /// This instance joins: what is known of others may be old until they beat.
+    pub(super) fn join(&mut self) {
+        self.others.values_mut().for_each(|other| other.has_beaten = false);
+    }
+
+    /// Number of other instances of which everything is known.
     pub(super) fn whole(&self) -> usize {
-        self.others.values().filter(|other| other.replica.is_whole()).count()
+        let is_whole = |other: &&Instance| {
+            let has_all = other.stream.next_seq() >= other.beat.next_seq && !other.stream.has_gap();
+            other.has_beaten && has_all && other.replica.is_whole()
+        };
+        self.others.values().filter(is_whole).count()
     }
 
     /// Statistics of the others.
@@ -135,6 +149,7 @@ impl Instances {
         let missing = other.stream.missing(beat.next_seq);
         let next_seq = beat.next_seq;
         other.beat = beat;
+        other.has_beaten = true;
         if is_behind_itself {
             // Somebody else has published in its name.
             other.stream = Stream::starting_at(next_seq);
@@ -147,7 +162,12 @@ impl Instances {
     }
 
     /// One of our beats has come back. Asks again for what was asked for in vain, and gives up those that are silent.
-    pub(super) fn tick(&mut self, service: &Service, log: &Log) {
+    /// Beats out of turn, closer to the one before than `least`, do not count.
+    pub(super) fn tick(&mut self, service: &Service, log: &Log, now: Instant, least: Duration) {
+        if self.ticked_at.is_some_and(|last| now.duration_since(last) < least) {
+            return;
+        }
+        self.ticked_at = Some(now);
         self.beats += 1;
         let uids: Vec<_> = self.others.keys().cloned().collect();
         for uid in uids {
@@ -278,6 +298,7 @@ impl Instances {
                 replica: Replica::new(key.clone(), self.lost.remove(&key)),
                 heard_at: self.beats,
                 beat: Beat::default(),
+                has_beaten: false,
             };
             self.others.insert(key, other);
         }

@@ -76,13 +76,22 @@ impl Observer for Ear {
 impl Cluster {
     /// Learns what the others know, then reports ready. Begun anew whenever Redis is back.
     async fn join(self: Arc<Self>) {
+        self.instances.lock().join();
         self.outbox.log.say(Body::Message(Message::Hello));
         self.beat();
-        match self.read_directory().await {
-            Ok(()) => {}
-            // Redis has gone again, and will be back.
-            Err(ConnectionError::Unreachable(_)) => return,
-            Err(error) => self.report(error.code(), &error.to_string()),
+        loop {
+            match self.read_directory().await {
+                Ok(()) => break,
+                Err(ConnectionError::Unreachable(_)) if self.connections.is_up() => {
+                    tokio::time::sleep(self.heartbeat_interval).await;
+                }
+                // Redis has gone again, and this begins anew when it is back.
+                Err(ConnectionError::Unreachable(_)) => return,
+                Err(error) => {
+                    self.report(error.code(), &error.to_string());
+                    break;
+                }
+            }
         }
         self.meet_everybody().await;
         if !self.connections.is_up() {
@@ -223,7 +232,10 @@ impl Cluster {
     /// A beat of ours came back: we hear, so who is silent is silent.
     pub(super) fn own_beat_arrived(&self) {
         self.unheard.store(0, Ordering::Relaxed);
-        self.instances.lock().tick(&self.service, &self.outbox.log);
+        let least = self.heartbeat_interval / 2;
+        self.instances
+            .lock()
+            .tick(&self.service, &self.outbox.log, Instant::now(), least);
         self.knowledge.notify_waiters();
     }
 
@@ -303,6 +315,7 @@ impl Cluster {
             task.abort();
         }
         self.outbox.end();
+        self.service.forget_acks();
     }
 }
 
