@@ -73,9 +73,14 @@ impl Instances {
         self.others.len()
     }
 
-    /// This instance joins: what is known of others may be old until they beat.
-    pub(super) fn join(&mut self) {
-        self.others.values_mut().for_each(|other| other.has_beaten = false);
+    /// This instance joins: what is known of others may be old until they beat, and for so many beats they may still be
+    /// on their way back, too.
+    pub(super) fn join(&mut self, grace: u64) {
+        let heard_at = self.beats + grace;
+        for other in self.others.values_mut() {
+            other.has_beaten = false;
+            other.heard_at = heard_at;
+        }
     }
 
     /// Number of other instances of which everything is known.
@@ -106,7 +111,7 @@ impl Instances {
         let Some(other) = self.instance(log, uid, seq) else {
             return;
         };
-        other.heard_at = beats;
+        other.heard_at = other.heard_at.max(beats);
         other.stream.arrive(seq, arrival);
         self.relieve(log, uid);
     }
@@ -142,7 +147,7 @@ impl Instances {
         let Some(other) = self.instance(log, uid, beat.next_seq) else {
             return;
         };
-        other.heard_at = beats;
+        other.heard_at = other.heard_at.max(beats);
         let next = other.stream.next_seq();
         let is_behind_itself = next > beat.next_seq;
         let disagrees = next == beat.next_seq && !other.stream.has_gap() && !other.replica.agrees(beat.digest);
@@ -192,7 +197,7 @@ impl Instances {
         let silent: Vec<_> = self
             .others
             .iter()
-            .filter(|(_, other)| beats - other.heard_at >= SILENCE)
+            .filter(|(_, other)| beats.saturating_sub(other.heard_at) >= SILENCE)
             .map(|(uid, _)| uid.clone())
             .collect();
         let lost: Vec<_> = silent
@@ -226,7 +231,7 @@ impl Instances {
         let Some(other) = self.instance(log, uid, snapshot.since) else {
             return false;
         };
-        other.heard_at = beats;
+        other.heard_at = other.heard_at.max(beats);
         for (_, rooms) in &snapshot.sockets {
             let unknown = rooms.iter().filter(|room| service.hub.room(room).is_none());
             self.unattached.extend(unknown.cloned());
