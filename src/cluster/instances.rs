@@ -6,6 +6,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -46,6 +47,7 @@ pub(super) struct Instances {
     /// Rooms that sockets are in although no room of that id is known yet.
     unattached: HashSet<String>,
     beats: u64,
+    ticked_at: Option<Instant>,
     /// Publications that never arrived.
     pub(super) missed: u64,
 }
@@ -59,6 +61,7 @@ impl Instances {
             lost: HashSet::new(),
             unattached: HashSet::new(),
             beats: 0,
+            ticked_at: None,
             missed: 0,
         }
     }
@@ -147,7 +150,17 @@ impl Instances {
     }
 
     /// One of our beats has come back. Asks again for what was asked for in vain, and gives up those that are silent.
-    pub(super) fn tick(&mut self, service: &Service, log: &Log) {
+    /// Returns the instances of which something is not waited for any more, so that what waited behind it is in order.
+    ///
+    /// Beats that come in haste, because others asked for them or Redis stood still, are no measure of time: they count
+    /// once in `pace`.
+    pub(super) fn tick(&mut self, service: &Service, log: &Log, pace: Duration) -> Vec<Arc<str>> {
+        let now = Instant::now();
+        let mut relieved = Vec::new();
+        if self.ticked_at.is_some_and(|ticked| now.duration_since(ticked) < pace) {
+            return relieved;
+        }
+        self.ticked_at = Some(now);
         self.beats += 1;
         let uids: Vec<_> = self.others.keys().cloned().collect();
         for uid in uids {
@@ -159,12 +172,20 @@ impl Instances {
                 Some(Err(missed)) => {
                     self.missed += missed;
                     self.ask_for_snapshot(log, &uid);
+                    relieved.push(uid);
                 }
                 None if other.replica.tick() => log.say(Body::Inbox(uid.clone(), Message::AskSnapshot)),
                 None => {}
             }
         }
         self.give_up_silent(service);
+        relieved
+    }
+
+    /// Redis was away, and so may everyone have been: they have their time to come back.
+    pub(super) fn excuse(&mut self) {
+        let beats = self.beats;
+        self.others.values_mut().for_each(|other| other.heard_at = beats);
     }
 
     fn give_up_silent(&mut self, service: &Service) {

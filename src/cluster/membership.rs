@@ -57,6 +57,7 @@ impl Observer for Ear {
     fn up(&self) {
         if let Some(cluster) = self.cluster() {
             cluster.unheard.store(0, Ordering::Relaxed);
+            cluster.instances.lock().excuse();
             cluster.spawn(cluster.clone().join());
         }
     }
@@ -221,7 +222,9 @@ impl Cluster {
     /// A beat of ours came back: we hear, so who is silent is silent.
     pub(super) fn own_beat_arrived(&self) {
         self.unheard.store(0, Ordering::Relaxed);
-        self.instances.lock().tick(&self.service, &self.outbox.log);
+        let pace = self.heartbeat_interval / 2;
+        let relieved = self.instances.lock().tick(&self.service, &self.outbox.log, pace);
+        relieved.iter().for_each(|uid| self.drain(uid));
         self.knowledge.notify_waiters();
     }
 
