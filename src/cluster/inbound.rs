@@ -72,7 +72,7 @@ impl Cluster {
     }
 
     /// Handles the publications of an instance that are in order, and asks for those that are missing.
-    fn drain(&self, uid: &str) {
+    pub(super) fn drain(&self, uid: &str) {
         loop {
             let Some((seq, arrival)) = self.instances.lock().pop(uid) else {
                 break;

@@ -167,10 +167,15 @@ impl Instances {
     }
 
     /// One of our beats has come back. Asks again for what was asked for in vain, and gives up those that are silent.
-    /// Beats out of turn, closer to the one before than `least`, do not count.
-    pub(super) fn tick(&mut self, service: &Service, log: &Log, now: Instant, least: Duration) {
-        if self.ticked_at.is_some_and(|last| now.duration_since(last) < least) {
-            return;
+    /// Returns the instances of which something is not waited for any more, so that what waited behind it is in order.
+    ///
+    /// Beats that come in haste, because others asked for them or Redis stood still, are no measure of time: they count
+    /// once in `pace`.
+    pub(super) fn tick(&mut self, service: &Service, log: &Log, pace: Duration) -> Vec<Arc<str>> {
+        let now = Instant::now();
+        let mut relieved = Vec::new();
+        if self.ticked_at.is_some_and(|ticked| now.duration_since(ticked) < pace) {
+            return relieved;
         }
         self.ticked_at = Some(now);
         self.beats += 1;
@@ -184,12 +189,14 @@ impl Instances {
                 Some(Err(missed)) => {
                     self.missed += missed;
                     self.ask_for_snapshot(log, &uid);
+                    relieved.push(uid);
                 }
                 None if other.replica.tick() => log.say(Body::Inbox(uid.clone(), Message::AskSnapshot)),
                 None => {}
             }
         }
         self.give_up_silent(service);
+        relieved
     }
 
     fn give_up_silent(&mut self, service: &Service) {

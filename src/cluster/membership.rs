@@ -236,10 +236,9 @@ impl Cluster {
     /// A beat of ours came back: we hear, so who is silent is silent.
     pub(super) fn own_beat_arrived(&self) {
         self.unheard.store(0, Ordering::Relaxed);
-        let least = self.heartbeat_interval / 2;
-        self.instances
-            .lock()
-            .tick(&self.service, &self.outbox.log, Instant::now(), least);
+        let pace = self.heartbeat_interval / 2;
+        let relieved = self.instances.lock().tick(&self.service, &self.outbox.log, pace);
+        relieved.iter().for_each(|uid| self.drain(uid));
         self.knowledge.notify_waiters();
     }
 

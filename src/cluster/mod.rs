@@ -33,6 +33,8 @@ mod record;
 mod replica;
 mod storage;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,

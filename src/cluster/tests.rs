@@ -1,0 +1,210 @@
+//! Instances that hear each other without Redis: what one says is handed to the others by hand, so that a test decides
+//! what is lost, and when.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::{Cluster, membership::Ear};
+use crate::{
+    config::{Config, RedisConfig},
+    event::{EventKind, EventSink, Link, ServiceEvent},
+    hub::{Identity, Room, User},
+    packet::Packet,
+    service::Service,
+};
+
+mod healing;
+
+/// What a client received.
+#[derive(Debug, Default)]
+pub(super) struct Inbox(Mutex<Vec<String>>);
+
+impl Link for Inbox {
+    fn send(&self, packet: &Packet, _: bool) -> bool {
+        self.0.lock().push(packet.args().to_owned());
+        false
+    }
+
+    fn flush(&self) {}
+
+    fn is_busy(&self) -> bool {
+        false
+    }
+
+    fn close(&self, _: bool) {}
+
+    fn round_trip_us(&self) -> Option<u32> {
+        None
+    }
+}
+
+/// What an application is told: all events, as words.
+#[derive(Default)]
+struct Told(Mutex<Vec<String>>);
+
+impl EventSink for Told {
+    fn poll_ready(&self, _: &std::task::Context<'_>) -> std::task::Poll<()> {
+        std::task::Poll::Ready(())
+    }
+
+    fn wants(&self, _: EventKind) -> bool {
+        true
+    }
+
+    fn emit(&self, event: ServiceEvent) {
+        let words = match event {
+            ServiceEvent::Connection(user) => format!("connection {}", user.id()),
+            ServiceEvent::Disconnect(user, reason, _) => format!("disconnect {} {reason}", user.id()),
+            ServiceEvent::RoomJoin(user, _) => format!("join {}", user.id()),
+            ServiceEvent::RoomLeave(user, _) => format!("leave {}", user.id()),
+            _ => return,
+        };
+        self.0.lock().push(words);
+    }
+}
+
+/// An instance.
+pub(super) struct Node {
+    pub(super) cluster: Arc<Cluster>,
+    told: Arc<Told>,
+}
+
+/// A message on its way: channel and payload.
+pub(super) type Post = (Bytes, Bytes);
+
+impl Node {
+    pub(super) fn start(uid: &str) -> Self {
+        // Every beat that a test makes counts.
+        Self::start_with(uid, Config::default(), Duration::ZERO)
+    }
+
+    pub(super) fn start_with(uid: &str, config: Config, heartbeat_interval: Duration) -> Self {
+        let redis = RedisConfig {
+            heartbeat_interval,
+            ..RedisConfig::default()
+        };
+        let told = Arc::new(Told::default());
+        let runtime = tokio::runtime::Handle::current();
+        let service = Arc::new(Service::new(config, told.clone(), &runtime));
+        let cluster = Arc::new_cyclic(|cluster| {
+            let ear = Arc::new(Ear::new(cluster.clone()));
+            Cluster::new(uid.into(), service.clone(), &redis, &runtime, ear)
+        });
+        service.join_cluster(cluster.outbox.clone());
+        Self { cluster, told }
+    }
+
+    pub(super) fn service(&self) -> &Arc<Service> {
+        &self.cluster.service
+    }
+
+    pub(super) fn connect(&self, name: &str) -> (Arc<User>, Arc<Inbox>) {
+        let inbox = Arc::new(Inbox::default());
+        let key = self.service().next_key();
+        let user = Arc::new(User::new(key, name, inbox.clone(), "{}".into(), 0));
+        user.identify(Identity::new(&format!("user-{name}"), None));
+        self.service().register(&user).unwrap();
+        (user, inbox)
+    }
+
+    pub(super) fn join(&self, user: &User, room: &Room) {
+        self.service().join_room(user.id(), &room.info.id).unwrap();
+    }
+
+    /// What it says, which leaves it with this.
+    pub(super) fn said(&self) -> Vec<Post> {
+        let entries = self.cluster.outbox.log.take(usize::MAX, usize::MAX);
+        entries.iter().filter_map(|entry| self.cluster.encode(entry)).collect()
+    }
+
+    pub(super) fn hears(&self, posts: &[Post]) {
+        for (channel, payload) in posts {
+            let channel = std::str::from_utf8(channel).unwrap();
+            if self.listens(channel) {
+                self.cluster.arrived(channel, payload.clone());
+            }
+        }
+    }
+
+    fn listens(&self, channel: &str) -> bool {
+        let (_, names) = self.cluster.channels.subscribed();
+        names.iter().any(|name| name == channel) || self.cluster.channels.classic.scope(channel).is_some()
+    }
+
+    /// What the application was told since the last call.
+    pub(super) fn told(&self) -> Vec<String> {
+        std::mem::take(&mut *self.told.0.lock())
+    }
+
+    /// What it knows of sockets anywhere: id, and the rooms that it is in.
+    pub(super) fn knows(&self) -> Vec<(String, Vec<String>)> {
+        let mut users: Vec<_> = self
+            .service()
+            .hub
+            .everyone_anywhere()
+            .iter()
+            .map(|user| {
+                let mut rooms: Vec<String> = user
+                    .with_rooms(|rooms| rooms.iter().map(|room| room.info.id.to_string()).collect())
+                    .unwrap_or_default();
+                rooms.sort_unstable();
+                (user.id().to_owned(), rooms)
+            })
+            .collect();
+        users.sort_unstable();
+        users
+    }
+
+    /// Packets that a client of this instance received since the last call, by the name of their event.
+    pub(super) async fn received(&self, inbox: &Inbox, event: &str) -> Vec<String> {
+        self.service().fanout().flushed().await;
+        let prefix = format!("[\"{event}\"");
+        let mut packets = std::mem::take(&mut *inbox.0.lock());
+        packets.retain(|packet| packet.starts_with(&prefix));
+        packets
+    }
+}
+
+/// Hands on everything until nobody has anything to say. Nothing is lost.
+pub(super) fn settle(nodes: &[&Node]) {
+    loop {
+        let posts: Vec<Post> = nodes.iter().flat_map(|node| node.said()).collect();
+        if posts.is_empty() {
+            return;
+        }
+        nodes.iter().for_each(|node| node.hears(&posts));
+    }
+}
+
+/// Everyone beats, and everything that follows is heard.
+pub(super) fn beat(nodes: &[&Node]) {
+    nodes.iter().for_each(|node| node.cluster.beat());
+    settle(nodes);
+}
+
+/// Instances that know each other.
+pub(super) fn acquainted<const COUNT: usize>(uids: [&str; COUNT]) -> [Node; COUNT] {
+    let nodes = uids.map(Node::start);
+    let all: Vec<&Node> = nodes.iter().collect();
+    beat(&all);
+    nodes
+}
+
+#[tokio::test]
+async fn instances_know_each_others_sockets_and_rooms() {
+    let [one, two] = acquainted(["aaaaaa", "bbbbbb"]);
+    let room = one.service().create_room("room", "default");
+    settle(&[&one, &two]);
+    let (ann, ann_inbox) = one.connect("ann");
+    let (bob, bob_inbox) = two.connect("bob");
+    one.join(&ann, &room);
+    settle(&[&one, &two]);
+    two.join(&bob, &room);
+    settle(&[&one, &two]);
+    assert_eq!(one.knows(), two.knows());
+    assert_eq!(one.knows().iter().filter(|(_, rooms)| rooms.len() == 1).count(), 2);
+    assert_eq!(one.received(&ann_inbox, "user:joined").await.len(), 1);
+    assert_eq!(two.received(&bob_inbox, "user:joined").await.len(), 0);
+}

@@ -1,0 +1,50 @@
+//! What is lost on the way, and what comes of it.
+
+use super::*;
+use crate::cluster::{log::Body, record::Message};
+
+#[tokio::test]
+async fn hasty_beats_lose_nobody() {
+    let [one, two] = ["aaaaaa", "bbbbbb"].map(|uid| Node::start_with(uid, Config::default(), Duration::from_secs(60)));
+    two.connect("bob");
+    beat(&[&one, &two]);
+    // Others that come all at once each ask for a beat; the second instance has no chance to beat in between.
+    let hello = Node::start("cccccc");
+    for _ in 0..4 {
+        hello.cluster.outbox.log.say(Body::Message(Message::Hello));
+    }
+    let posts = hello.said();
+    one.hears(&posts);
+    let own = one.said();
+    one.hears(&own);
+    assert_eq!(
+        one.knows().len(),
+        1,
+        "bob's instance was not silent for three beats of time"
+    );
+}
+
+#[tokio::test]
+async fn what_waits_behind_a_gap_is_handled_when_the_gap_is_given_up() {
+    let [one, two] = acquainted(["aaaaaa", "bbbbbb"]);
+    let room = one.service().create_room("room", "default");
+    settle(&[&one, &two]);
+    let (ann, inbox) = one.connect("ann");
+    one.join(&ann, &room);
+    settle(&[&one, &two]);
+    let packet = |text: &str| Packet::event("note", &format!("\"{text}\""));
+    two.service()
+        .emit_to(&[room.info.id.to_string()], &[], &packet("lost"), false);
+    let _lost = two.said();
+    two.service()
+        .emit_to(&[room.info.id.to_string()], &[], &packet("late"), false);
+    one.hears(&two.said());
+    for _ in 0..3 {
+        let _unheard = one.said();
+        for node in [&one, &two] {
+            node.cluster.beat();
+            one.hears(&node.said());
+        }
+    }
+    assert_eq!(one.received(&inbox, "note").await, [r#"["note","late"]"#]);
+}
