@@ -5,6 +5,9 @@ import { eventually, within } from './eventually';
 import { at, connectAs, enter, joined, known, newPrefix, populated, settled, startFleet, startMember, statsOf, type Member } from './fleet';
 import { SENTINEL_NAME, sharedRedis, startRedis, startRedisCluster, startSentinel } from './redis';
 
+/** What a user needs: the key space, the channels by name, and the one pattern literally, as Redis compares patterns. */
+const rulesFor = (keyPrefix: string) => `~${keyPrefix}-native:* &${keyPrefix}#/#* &${keyPrefix}-* +@all -@admin -@dangerous`;
+
 const persistent = { history: { persist: true } };
 
 /** Two instances reach each other: rooms, members, messages, requests and the history all go through Redis. */
@@ -51,8 +54,7 @@ test('a password, from the options and from the environment', async () => {
 
 test('an ACL user who may use only the key space and the commands that are needed', async () => {
   const keyPrefix = newPrefix();
-  const rules = `~${keyPrefix}* &${keyPrefix}* +@all -@admin -@dangerous`;
-  const redis = await startRedis({ password: 'of the administrator', acl: { username: 'chat', password: 'secret', rules } });
+  const redis = await startRedis({ password: 'of the administrator', acl: { username: 'chat', password: 'secret', rules: rulesFor(keyPrefix) } });
   await worksAcross(await startFleet(2, at(redis.address, keyPrefix), persistent));
   const denied: string[] = (await redis.command('ACL', 'LOG')).map((entry: string[]) => entry.join(' '));
   expect(denied).toEqual([]);
@@ -80,7 +82,7 @@ test('TLS with an authority of its own, and without trusting it not at all', asy
 describe('a URL', () => {
   test('with user, password and database', async () => {
     const keyPrefix = newPrefix();
-    const acl = { username: 'chat', password: 'se@cret', rules: `~${keyPrefix}* &${keyPrefix}* +@all -@admin -@dangerous` };
+    const acl = { username: 'chat', password: 'se@cret', rules: rulesFor(keyPrefix) };
     const redis = await startRedis({ password: 'of the administrator', acl });
     const url = `redis://chat:se%40cret@127.0.0.1:${redis.port}/3`;
     await worksAcross(await startFleet(2, { url, keyPrefix }, persistent));

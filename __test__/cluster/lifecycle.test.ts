@@ -51,6 +51,9 @@ async function populate(config: object = {}) {
 
 test('a late instance knows everything when it reports ready', async () => {
   const { fleet, clients, rooms } = await populate();
+  const messages = [await fleet[1]!.service.sendMessage(rooms[0]!.id, 'user 1', 'early', 'text', { n: 1 })];
+  messages.unshift(await fleet[1]!.service.sendMessage(rooms[0]!.id, 'user 1', 'later', 'text', { n: 2 }));
+  await settled(fleet, ...clients);
   const happened = watch(fleet);
   const late = await startMember(address());
   const lateHappened = watch([late]);
@@ -71,6 +74,7 @@ test('a late instance knows everything when it reports ready', async () => {
   }
   expect(late.service.getRoomMembers(rooms[1]!.id)).toMatchObject([{ id: 'user 2', username: 'name 2' }]);
   expect(late.service.getConnectedUsers()).toHaveLength(3);
+  expect(late.service.getRoomMessages(rooms[0]!.id)).toEqual(messages);
 
   const newcomer = await connectAs(late, 'newcomer');
   expect(await newcomer.emitWithAck('room:join', { roomId: rooms[0]!.id })).toMatchObject({ ok: true });
