@@ -5,7 +5,19 @@ import { createServer } from 'node:net';
 import { encode } from 'notepack.io';
 import { afterTest, received, record, WebSocketService, type Client } from '../harness';
 import { eventually, within } from './eventually';
-import { at, connectAs, enter, known, newPrefix, populated, settled, startFleet, startMember, statsOf, type Member } from './fleet';
+import {
+  at,
+  connectAs,
+  enter,
+  known,
+  newPrefix,
+  populated,
+  settled,
+  startFleet,
+  startMember,
+  statsOf,
+  type Member,
+} from './fleet';
 import { freePort, sharedRedis, startRedis } from './redis';
 
 const redis = sharedRedis();
@@ -59,7 +71,8 @@ describe('Redis that cannot be used is an error with a code, and local service',
     expect(statsOf(member).status).toBe('connecting');
     expect(codes(errors)).toEqual(['ERR_REDIS_AUTH']);
 
-    if ('username' in credentials) await locked.command('ACL', 'SETUSER', 'nobody', 'on', '>right', '~*', '&*', '+@all');
+    if ('username' in credentials)
+      await locked.command('ACL', 'SETUSER', 'nobody', 'on', '>right', '~*', '&*', '+@all');
     else await locked.command('CONFIG', 'SET', 'requirepass', 'password' in credentials ? credentials.password! : '');
     await within(15_000, 'ready()', member.service.ready());
     expect(statsOf(member).status).toBe('ready');
@@ -117,8 +130,15 @@ describe('a key of another type', () => {
     const [first] = await startFleet(1, at(redis().address, keyPrefix));
     const room = await first!.service.createRoom('chat');
     await settled([first!]);
-    await eventually(async () => expect(await redis().command('HEXISTS', `${keyPrefix}-native:rooms`, room.id)).toBe(1));
-    for (const [field, value] of [['a', 'rubbish'], ['b', '{}'], ['c', '{"id":7}'], ['d', Buffer.from([0xff, 0xfe])]] as const) {
+    await eventually(async () =>
+      expect(await redis().command('HEXISTS', `${keyPrefix}-native:rooms`, room.id)).toBe(1),
+    );
+    for (const [field, value] of [
+      ['a', 'rubbish'],
+      ['b', '{}'],
+      ['c', '{"id":7}'],
+      ['d', Buffer.from([0xff, 0xfe])],
+    ] as const) {
       await redis().command('HSET', `${keyPrefix}-native:rooms`, field, value as string);
     }
     const member = await startMember(at(redis().address, keyPrefix));
@@ -145,7 +165,13 @@ describe('messages of others on our channels', () => {
   const packet = (data: unknown) => ({ type: 2, data, nsp: '/' });
   const opts = { rooms: [], except: [], flags: {} };
   const good = encode(['emitter', packet(['rubbish', 1]), opts]);
-  const deep = Buffer.concat([Buffer.from([0x93, 0xa1, 0x78, 0x82]), encode('type'), encode(2), encode('data'), Buffer.alloc(100_000, 0x91)]);
+  const deep = Buffer.concat([
+    Buffer.from([0x93, 0xa1, 0x78, 0x82]),
+    encode('type'),
+    encode(2),
+    encode('data'),
+    Buffer.alloc(100_000, 0x91),
+  ]);
 
   const broadcasts: Array<[string, Buffer]> = [
     ['nothing', Buffer.alloc(0)],
@@ -178,7 +204,10 @@ describe('messages of others on our channels', () => {
     ['a join of nobody', Buffer.from('{"uid":"abcdef","type":2}')],
     ['a question without options', Buffer.from('{"uid":"abcdef","type":5,"requestId":"x"}')],
     ['an event that is none', Buffer.from('{"uid":"abcdef","type":6,"data":{}}')],
-    ['a question for answers that is cut', encode({ uid: 'abcdef', requestId: 'x', type: 7, packet: packet(['a']), opts }).subarray(0, 30)],
+    [
+      'a question for answers that is cut',
+      encode({ uid: 'abcdef', requestId: 'x', type: 7, packet: packet(['a']), opts }).subarray(0, 30),
+    ],
     ['a deep nest', Buffer.from(`{"uid":"abcdef","type":6,"data":${'['.repeat(100_000)}`)],
   ];
   const native: Array<[string, Buffer]> = [
@@ -205,7 +234,9 @@ describe('messages of others on our channels', () => {
       const before = hearers.map((member) => statsOf(member).ignored);
       await redis().command('PUBLISH', channel, payload);
       await eventually(() => {
-        hearers.forEach((member, index) => expect([channel, name, statsOf(member).ignored]).toEqual([channel, name, before[index]! + 1]));
+        hearers.forEach((member, index) =>
+          expect([channel, name, statsOf(member).ignored]).toEqual([channel, name, before[index]! + 1]),
+        );
       }, 2000);
     }
   }
@@ -242,7 +273,9 @@ describe('messages of others on our channels', () => {
   });
 
   test('instead of answers', async () => {
-    const rubbish = requests.filter(([name]) => ['text', 'half an object', 'a question for answers that is cut'].includes(name));
+    const rubbish = requests.filter(([name]) =>
+      ['text', 'half an object', 'a question for answers that is cut'].includes(name),
+    );
     await counted(`${keyPrefix}-response#/#`, rubbish, fleet);
     await counted(`${keyPrefix}-response#/#${statsOf(fleet[1]!).uid}#`, rubbish, [fleet[1]!]);
     await unharmed();
@@ -255,7 +288,8 @@ describe('messages of others on our channels', () => {
   });
 
   test('of another version: named as such, and ignored', async () => {
-    const other = (version: number) => Buffer.concat([Buffer.from('nws'), Buffer.from([version]), encode(['abcdef', null, 'Hello'])]);
+    const other = (version: number) =>
+      Buffer.concat([Buffer.from('nws'), Buffer.from([version]), encode(['abcdef', null, 'Hello'])]);
     await counted(`${keyPrefix}-native#/#`, [['another version', other(200)]], fleet);
     for (const calls of errors) {
       await eventually(() => expect(codes(calls)).toEqual(['ERR_CLUSTER_VERSION']));
@@ -269,7 +303,11 @@ describe('messages of others on our channels', () => {
   });
 
   test('for another namespace, or from ourselves, are no rubbish', async () => {
-    await redis().command('PUBLISH', `${keyPrefix}#/#`, encode(['abcdef', { ...packet(['rubbish', 1]), nsp: '/admin' }, opts]));
+    await redis().command(
+      'PUBLISH',
+      `${keyPrefix}#/#`,
+      encode(['abcdef', { ...packet(['rubbish', 1]), nsp: '/admin' }, opts]),
+    );
     await redis().command('PUBLISH', `${keyPrefix}#/#`, encode([statsOf(fleet[1]!).uid, packet(['rubbish', 1]), opts]));
     await redis().command('PUBLISH', `${keyPrefix}-response#/#`, '{"requestId":"of others","sockets":[]}');
     await redis().command('PUBLISH', `${keyPrefix}#/#`, encode(['emitter', packet(['fine', 1]), opts]));

@@ -77,9 +77,15 @@ describe('a client', () => {
 
   test('is refused an unknown room on every instance', async () => {
     for (const client of clients) {
-      expect(await client.emitWithAck('room:join', { roomId: 'unknown' })).toMatchObject({ ok: false, error: { code: 'ERR_NOT_FOUND' } });
+      expect(await client.emitWithAck('room:join', { roomId: 'unknown' })).toMatchObject({
+        ok: false,
+        error: { code: 'ERR_NOT_FOUND' },
+      });
       expect(await client.emitWithAck('message', { roomId: 'unknown', content: 'x' })).toMatchObject({ ok: false });
-      expect(await client.emitWithAck('message', { roomId, content: 'x' })).toMatchObject({ ok: false, error: { code: 'ERR_NOT_A_MEMBER' } });
+      expect(await client.emitWithAck('message', { roomId, content: 'x' })).toMatchObject({
+        ok: false,
+        error: { code: 'ERR_NOT_A_MEMBER' },
+      });
     }
   });
 
@@ -87,7 +93,9 @@ describe('a client', () => {
     await everyoneInside();
     const sent: Array<{ message: any }> = [];
     for (const [index, client] of clients.entries()) {
-      sent.push(await client.emitWithAck('message', { roomId, content: `of ${index}`, type: 'text', metadata: { index } }));
+      sent.push(
+        await client.emitWithAck('message', { roomId, content: `of ${index}`, type: 'text', metadata: { index } }),
+      );
       await settled(fleet, ...clients);
     }
     const contents = ['of 0', 'of 1', 'of 2'];
@@ -107,20 +115,30 @@ describe('a client', () => {
     await eventually(() => {
       for (const service of services) {
         expect(service.getRoomMessages(roomId).map(({ content }) => content)).toEqual([...contents].reverse());
-        expect(service.getRoomMessages(roomId).map(({ id }) => id)).toEqual(received(alice, 'message').map(({ id }) => id).reverse());
+        expect(service.getRoomMessages(roomId).map(({ id }) => id)).toEqual(
+          received(alice, 'message')
+            .map(({ id }) => id)
+            .reverse(),
+        );
       }
     });
   });
 
   test('shows the others that it is typing, and that it stops by leaving or going', async () => {
     await everyoneInside();
-    const states = (client: Client) => received(client, 'typing').map(({ userId, username, isTyping }) => [userId, username, isTyping]);
+    const states = (client: Client) =>
+      received(client, 'typing').map(({ userId, username, isTyping }) => [userId, username, isTyping]);
     await bob.emitWithAck('typing', { roomId, isTyping: true });
     await carol.emitWithAck('typing', { roomId, isTyping: true });
     await settled(fleet, ...clients);
     expect(states(bob)).toEqual([['carol', 'carol', true]]);
     expect(states(carol)).toEqual([['bob', 'bob', true]]);
-    expect(states(alice)).toEqual(expect.arrayContaining([['bob', 'bob', true], ['carol', 'carol', true]]));
+    expect(states(alice)).toEqual(
+      expect.arrayContaining([
+        ['bob', 'bob', true],
+        ['carol', 'carol', true],
+      ]),
+    );
     expect(placesOf(happened, 'typing')).toEqual([1, 2]);
 
     forget(...clients);
@@ -130,7 +148,10 @@ describe('a client', () => {
     await gone;
     await populated(fleet, roomId, [alice]);
     await settled(fleet, alice, carol);
-    expect(states(alice).sort()).toEqual([['bob', 'bob', false], ['carol', 'carol', false]]);
+    expect(states(alice).sort()).toEqual([
+      ['bob', 'bob', false],
+      ['carol', 'carol', false],
+    ]);
     for (const name of ['bob', 'carol']) {
       const order = alice.received.filter(({ args }) => args[0]?.userId === name).map(({ event }) => event);
       expect(order).toEqual(['typing', 'user:left']);
@@ -139,7 +160,11 @@ describe('a client', () => {
 
   test('edits a document before the eyes of the others, under its own name', async () => {
     await everyoneInside();
-    await alice.emitWithAck('document:edit', { roomId, userId: 'mallory', change: { at: 3, bytes: Buffer.from([1, 2]) } });
+    await alice.emitWithAck('document:edit', {
+      roomId,
+      userId: 'mallory',
+      change: { at: 3, bytes: Buffer.from([1, 2]) },
+    });
     await settled(fleet, ...clients);
     for (const client of [bob, carol]) {
       expect(received(client, 'document:edit')).toEqual([
@@ -155,7 +180,8 @@ describe('a client', () => {
     bob.io.engine.close();
     await populated(fleet, roomId, [alice, carol]);
     await settled(fleet, alice, carol);
-    for (const client of [alice, carol]) expect(received(client, 'user:left')).toMatchObject([{ userId: 'bob', socketId: bobId, roomId }]);
+    for (const client of [alice, carol])
+      expect(received(client, 'user:left')).toMatchObject([{ userId: 'bob', socketId: bobId, roomId }]);
     expect(placesOf(happened, 'room:leave')).toEqual([1]);
     expect(placesOf(happened, 'disconnect')).toEqual([1]);
   });
@@ -167,7 +193,9 @@ describe('a client', () => {
     await settled(fleet, ...clients);
     expect(received(alice, 'greeting')).toEqual([]);
     for (const client of [bob, carol]) {
-      expect(client.received.filter(({ event }) => event === 'greeting').map(({ args }) => args)).toEqual([[{ n: 1 }, Buffer.from('x')]]);
+      expect(client.received.filter(({ event }) => event === 'greeting').map(({ args }) => args)).toEqual([
+        [{ n: 1 }, Buffer.from('x')],
+      ]);
     }
     await sockets[1]!.leave('plain');
     sockets[2]!.to('plain').emit('greeting', 2);
@@ -197,7 +225,10 @@ test('presence is of the cluster: first socket anywhere, last socket anywhere', 
   second.disconnect();
   await eventually(() => services.forEach((service) => expect(service.isUserOnline('dave')).toBe(false)));
   await settled(fleet, ...clients);
-  expect(statuses()).toEqual([['dave', 'online'], ['dave', 'offline']]);
+  expect(statuses()).toEqual([
+    ['dave', 'online'],
+    ['dave', 'offline'],
+  ]);
   for (const client of [bob, carol]) expect(received(client, 'user:status')).toEqual(received(alice, 'user:status'));
 });
 
@@ -218,7 +249,8 @@ test('under load nothing is lost or doubled, and the messages of each sender kee
   }
   const wanted = Array.from({ length: count }, (_, index) => index);
   await eventually(() => {
-    for (const client of clients) expect(received(client, 'message').length).toBeGreaterThanOrEqual(count * senders.length);
+    for (const client of clients)
+      expect(received(client, 'message').length).toBeGreaterThanOrEqual(count * senders.length);
   }, 15_000);
   await settled(fleet, ...clients);
 
@@ -240,7 +272,9 @@ test('under load nothing is lost or doubled, and the messages of each sender kee
 test('many rooms made, joined and left at once on every instance end up the same everywhere', async () => {
   await begin();
   const made = await Promise.all(
-    services.flatMap((service, index) => Array.from({ length: 10 }, (_, number) => service.createRoom(`${index}-${number}`, 'many'))),
+    services.flatMap((service, index) =>
+      Array.from({ length: 10 }, (_, number) => service.createRoom(`${index}-${number}`, 'many')),
+    ),
   );
   await eventually(() => services.forEach((service) => expect(service.listRooms('many')).toHaveLength(made.length)));
   await within(

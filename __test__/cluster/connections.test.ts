@@ -2,11 +2,25 @@
 
 import { received, record } from '../harness';
 import { eventually, within } from './eventually';
-import { at, connectAs, enter, joined, known, newPrefix, populated, settled, startFleet, startMember, statsOf, type Member } from './fleet';
+import {
+  at,
+  connectAs,
+  enter,
+  joined,
+  known,
+  newPrefix,
+  populated,
+  settled,
+  startFleet,
+  startMember,
+  statsOf,
+  type Member,
+} from './fleet';
 import { SENTINEL_NAME, sharedRedis, startRedis, startRedisCluster, startSentinel } from './redis';
 
-/** What a user needs: the key space, the channels by name, and the one pattern literally, as Redis compares patterns. */
-const rulesFor = (keyPrefix: string) => `~${keyPrefix}-native:* &${keyPrefix}#/#* &${keyPrefix}-* +@all -@admin -@dangerous`;
+/** What a user needs: the key space, the channels, and the one pattern literally, as Redis compares them. */
+const rulesFor = (keyPrefix: string) =>
+  `~${keyPrefix}-native:* &${keyPrefix}#/#* &${keyPrefix}-* +@all -@admin -@dangerous`;
 
 const persistent = { history: { persist: true } };
 
@@ -21,16 +35,20 @@ async function worksAcross(fleet: Member[]): Promise<{ roomId: string; say(text:
   let said = 0;
   const say = async (text: string) => {
     said += 2;
-    for (const client of clients) expect(await client.emitWithAck('message', { roomId: room.id, content: text })).toMatchObject({ ok: true });
+    for (const client of clients)
+      expect(await client.emitWithAck('message', { roomId: room.id, content: text })).toMatchObject({ ok: true });
     await eventually(() => {
-      for (const client of clients) expect(received(client, 'message').filter(({ content }) => content === text)).toHaveLength(2);
+      for (const client of clients)
+        expect(received(client, 'message').filter(({ content }) => content === text)).toHaveLength(2);
       for (const { service } of fleet) expect(service.getRoomMessages(room.id, Infinity)).toHaveLength(said);
     });
   };
   await say('hello');
   const found = await within(3000, 'fetchSockets', there.service.in(room.id).fetchSockets());
   expect(found.map(({ id }) => id).sort()).toEqual(clients.map(({ id }) => id!).sort());
-  expect([...(await within(3000, 'allRooms', here.service.allRooms()))].sort()).toEqual([room.id, ...clients.map(({ id }) => id!)].sort());
+  expect([...(await within(3000, 'allRooms', here.service.allRooms()))].sort()).toEqual(
+    [room.id, ...clients.map(({ id }) => id!)].sort(),
+  );
   here.service.on('ask', (n: number, answer: (value: number) => void) => answer(n + 1));
   expect(await within(3000, 'serverSideEmit', there.service.serverSideEmitWithAck('ask', 1))).toEqual([2]);
   return { roomId: room.id, say };
@@ -41,7 +59,11 @@ test('a password, from the options and from the environment', async () => {
   await worksAcross(await startFleet(2, redis.address, persistent));
 
   const before = { ...process.env };
-  Object.assign(process.env, { REDIS_HOST: redis.host, REDIS_PORT: String(redis.port), REDIS_PASSWORD: 'pass word:@/' });
+  Object.assign(process.env, {
+    REDIS_HOST: redis.host,
+    REDIS_PORT: String(redis.port),
+    REDIS_PASSWORD: 'pass word:@/',
+  });
   try {
     await worksAcross(await startFleet(2, {}, persistent));
   } finally {
@@ -54,7 +76,10 @@ test('a password, from the options and from the environment', async () => {
 
 test('an ACL user who may use only the key space and the commands that are needed', async () => {
   const keyPrefix = newPrefix();
-  const redis = await startRedis({ password: 'of the administrator', acl: { username: 'chat', password: 'secret', rules: rulesFor(keyPrefix) } });
+  const redis = await startRedis({
+    password: 'of the administrator',
+    acl: { username: 'chat', password: 'secret', rules: rulesFor(keyPrefix) },
+  });
   await worksAcross(await startFleet(2, at(redis.address, keyPrefix), persistent));
   const denied: string[] = (await redis.command('ACL', 'LOG')).map((entry: string[]) => entry.join(' '));
   expect(denied).toEqual([]);
@@ -134,7 +159,10 @@ test('Sentinel, and a failover to the replica', async () => {
 
   await master.kill();
   await eventually(async () => {
-    expect(await sentinel.command('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', SENTINEL_NAME)).toEqual([replica.host, String(replica.port)]);
+    expect(await sentinel.command('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', SENTINEL_NAME)).toEqual([
+      replica.host,
+      String(replica.port),
+    ]);
     expect(await replica.command('INFO', 'replication')).toContain('role:master');
   }, 20_000);
   await eventually(() => {
@@ -145,7 +173,12 @@ test('Sentinel, and a failover to the replica', async () => {
   await eventually(async () => expect(await replica.command('HEXISTS', `${keyPrefix}-native:rooms`, made.id)).toBe(1));
   const late = await startMember(options, persistent);
   await within(10_000, 'ready()', late.service.ready());
-  expect(late.service.listRooms().map(({ id }) => id).sort()).toEqual([roomId, made.id].sort());
+  expect(
+    late.service
+      .listRooms()
+      .map(({ id }) => id)
+      .sort(),
+  ).toEqual([roomId, made.id].sort());
 }, 90_000);
 
 describe('several services of one process', () => {

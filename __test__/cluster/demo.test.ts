@@ -44,7 +44,12 @@ async function command(line: string, answer: RegExp): Promise<RegExpExecArray> {
 
 /** A window: it enters, joins the room and joins it again when its connection was lost, as the page does. */
 async function open(username: string): Promise<Client> {
-  const client = await connect(url, { transports: ['websocket'], query: { username }, reconnection: true, reconnectionDelay: 50 });
+  const client = await connect(url, {
+    transports: ['websocket'],
+    query: { username },
+    reconnection: true,
+    reconnectionDelay: 50,
+  });
   await enter(client);
   client.io.on('reconnect', () => void client.once('connect', () => void enter(client)));
   return client;
@@ -57,10 +62,15 @@ async function enter(client: Client): Promise<void> {
   (client as any).roomId = general.id;
 }
 
-const say = (client: Client, content: string) => client.emitWithAck('message', { roomId: (client as any).roomId, content });
+const say = (client: Client, content: string) =>
+  client.emitWithAck('message', { roomId: (client as any).roomId, content });
 const hears = (client: Client, content: string) =>
-  eventually(() => expect(received(client, 'message').filter((message) => message.content === content)).toHaveLength(1), 10_000);
-const serverOf = async (client: Client): Promise<number> => Number(/\d+/.exec((await client.emitWithAck('lobby')).stats.instance)![0]);
+  eventually(
+    () => expect(received(client, 'message').filter((message) => message.content === content)).toHaveLength(1),
+    10_000,
+  );
+const serverOf = async (client: Client): Promise<number> =>
+  Number(/\d+/.exec((await client.emitWithAck('lobby')).stats.instance)![0]);
 
 test('people chat through one port; a server dies, Redis dies, and the chat goes on', async () => {
   const page = await (await fetch(url)).text();
@@ -93,7 +103,10 @@ test('people chat through one port; a server dies, Redis dies, and the chat goes
   expect(await serverOf(dora)).toBe(places[1]);
 
   await command('redis stop', /Redis has ended/);
-  await eventually(async () => expect((await alice.emitWithAck('lobby')).stats.cluster.status).toBe('degraded'), 10_000);
+  await eventually(
+    async () => expect((await alice.emitWithAck('lobby')).stats.cluster.status).toBe('degraded'),
+    10_000,
+  );
   await say(alice, 'without Redis');
   await hears(alice, 'without Redis');
   expect(received(dora, 'message')).toEqual([]);

@@ -37,10 +37,7 @@ interface Scene {
 /** Two members with two clients each, all in one room. */
 async function begin(address: Record<string, unknown>, other: Record<string, unknown> = {}): Promise<Scene> {
   const keyPrefix = newPrefix();
-  const fleet = [
-    await startMember({ ...address, keyPrefix }),
-    await startMember({ ...address, ...other, keyPrefix }),
-  ];
+  const fleet = [await startMember({ ...address, keyPrefix }), await startMember({ ...address, ...other, keyPrefix })];
   await joined(fleet);
   const room = await fleet[0]!.service.createRoom('chat');
   await known(fleet, room.id);
@@ -65,10 +62,12 @@ async function localDelay(sender: Client, neighbour: Client, roomId: string, con
 }
 
 const contentsOf = (client: Client) => received(client, 'message').map(({ content }) => content as string);
-const numbered = (name: string, from: number, to: number) => Array.from({ length: to - from }, (_, index) => `${name} ${from + index}`);
-const status = (members: Member[], wanted: string) => eventually(() => {
-  for (const member of members) expect(statsOf(member).status).toBe(wanted);
-}, BACK);
+const numbered = (name: string, from: number, to: number) =>
+  Array.from({ length: to - from }, (_, index) => `${name} ${from + index}`);
+const status = (members: Member[], wanted: string) =>
+  eventually(() => {
+    for (const member of members) expect(statsOf(member).status).toBe(wanted);
+  }, BACK);
 
 function expectStillConnected(clients: Client[], disconnects: any[][]): void {
   for (const client of clients) expect(client.connected).toBe(true);
@@ -82,50 +81,57 @@ const disconnectsOf = (clients: Client[]) => {
 };
 
 describe('Redis is killed and started again', () => {
-  test.each(outages)('after %i s nothing is lost, and everything comes in order', async (seconds) => {
-    const redis = await startRedis();
-    const { fleet, clients, roomId } = await begin(redis.address);
-    const [first, second, third, fourth] = clients as [Client, Client, Client, Client];
-    const errors = fleet.map(({ service }) => record(service, 'error'));
-    const statuses = fleet.map(({ service }) => record(service, 'cluster'));
-    const happened = watch(fleet);
-    const disconnects = disconnectsOf(clients);
+  test.each(outages)(
+    'after %i s nothing is lost, and everything comes in order',
+    async (seconds) => {
+      const redis = await startRedis();
+      const { fleet, clients, roomId } = await begin(redis.address);
+      const [first, second, third, fourth] = clients as [Client, Client, Client, Client];
+      const errors = fleet.map(({ service }) => record(service, 'error'));
+      const statuses = fleet.map(({ service }) => record(service, 'cluster'));
+      const happened = watch(fleet);
+      const disconnects = disconnectsOf(clients);
 
-    await redis.kill();
-    await status(fleet, 'degraded');
-    const delays: number[] = [];
-    const until = Date.now() + seconds * 1000;
-    let sent = 0;
-    // At most 400 messages: the queue holds more than that.
-    for (; Date.now() < until; sent++) {
-      delays.push(await localDelay(first, second, roomId, `first ${sent}`));
-      await localDelay(third, fourth, roomId, `third ${sent}`);
-      await pause(Math.max(10, (seconds * 1000) / 400));
-    }
-    // All of it came while Redis was away.
-    expect(contentsOf(second)).toEqual(numbered('first', 0, sent));
-    expect(Math.max(...delays)).toBeLessThan(LOCAL);
-    expect(statsOf(fleet[0]!).queued).toBeGreaterThanOrEqual(sent);
-
-    await redis.launch();
-    await status(fleet, 'ready');
-    await eventually(() => {
-      for (const client of clients) expect(received(client, 'message').length).toBeGreaterThanOrEqual(2 * sent);
-    }, BACK);
-    await settled(fleet, ...clients);
-    for (const client of clients) {
-      for (const name of ['first', 'third']) {
-        expect(contentsOf(client).filter((content) => content.startsWith(name))).toEqual(numbered(name, 0, sent));
+      await redis.kill();
+      await status(fleet, 'degraded');
+      const delays: number[] = [];
+      const until = Date.now() + seconds * 1000;
+      let sent = 0;
+      // At most 400 messages: the queue holds more than that.
+      for (; Date.now() < until; sent++) {
+        delays.push(await localDelay(first, second, roomId, `first ${sent}`));
+        await localDelay(third, fourth, roomId, `third ${sent}`);
+        await pause(Math.max(10, (seconds * 1000) / 400));
       }
-    }
-    for (const member of fleet) expect(statsOf(member)).toMatchObject({ queued: 0, dropped: 0, lost: 0, instances: 2 });
-    for (const calls of errors) expect(calls.map(([error]) => error.code)).toEqual(['ERR_REDIS_UNREACHABLE']);
-    for (const calls of statuses) expect(calls.map(([each]) => each)).toEqual(['degraded', 'ready']);
-    // Nobody was taken for gone, on either side, however long the silence.
-    for (const event of ['disconnect', 'room:leave', 'connection', 'room:join']) expect(placesOf(happened, event)).toEqual([]);
-    for (const client of clients) for (const event of ['user:left', 'user:joined']) expect(received(client, event)).toEqual([]);
-    expectStillConnected(clients, disconnects);
-  }, (Math.max(...outages) + 60) * 1000);
+      // All of it came while Redis was away.
+      expect(contentsOf(second)).toEqual(numbered('first', 0, sent));
+      expect(Math.max(...delays)).toBeLessThan(LOCAL);
+      expect(statsOf(fleet[0]!).queued).toBeGreaterThanOrEqual(sent);
+
+      await redis.launch();
+      await status(fleet, 'ready');
+      await eventually(() => {
+        for (const client of clients) expect(received(client, 'message').length).toBeGreaterThanOrEqual(2 * sent);
+      }, BACK);
+      await settled(fleet, ...clients);
+      for (const client of clients) {
+        for (const name of ['first', 'third']) {
+          expect(contentsOf(client).filter((content) => content.startsWith(name))).toEqual(numbered(name, 0, sent));
+        }
+      }
+      for (const member of fleet)
+        expect(statsOf(member)).toMatchObject({ queued: 0, dropped: 0, lost: 0, instances: 2 });
+      for (const calls of errors) expect(calls.map(([error]) => error.code)).toEqual(['ERR_REDIS_UNREACHABLE']);
+      for (const calls of statuses) expect(calls.map(([each]) => each)).toEqual(['degraded', 'ready']);
+      // Nobody was taken for gone, on either side, however long the silence.
+      for (const event of ['disconnect', 'room:leave', 'connection', 'room:join'])
+        expect(placesOf(happened, event)).toEqual([]);
+      for (const client of clients)
+        for (const event of ['user:left', 'user:joined']) expect(received(client, event)).toEqual([]);
+      expectStillConnected(clients, disconnects);
+    },
+    (Math.max(...outages) + 60) * 1000,
+  );
 
   test('in the middle of the traffic: what was on its way is neither lost nor sent twice', async () => {
     const redis = await startRedis();
@@ -147,7 +153,9 @@ describe('Redis is killed and started again', () => {
       await redis.launch();
       await status(fleet, 'ready');
       const before = contentsOf(third).filter((content) => content.startsWith('first')).length;
-      await eventually(() => expect(contentsOf(third).filter((content) => content.startsWith('first')).length).toBeGreaterThan(before));
+      await eventually(() =>
+        expect(contentsOf(third).filter((content) => content.startsWith('first')).length).toBeGreaterThan(before),
+      );
     }
     sending = false;
     await load;
@@ -194,7 +202,12 @@ describe('Redis is killed and started again', () => {
         expect([...service.getRoom(roomId)!.members].sort()).toEqual([third.id!, fourth.id!, newcomer.id!].sort());
         expect([...(service.getRoom(made.id)?.members ?? [])]).toEqual([newcomer.id]);
         expect(service.getRoom(doomed.id)).toBeUndefined();
-        expect(service.getConnectedUsers().map(({ id }) => id).sort()).toEqual(['newcomer', 'user 0', 'user 2', 'user 3']);
+        expect(
+          service
+            .getConnectedUsers()
+            .map(({ id }) => id)
+            .sort(),
+        ).toEqual(['newcomer', 'user 0', 'user 2', 'user 3']);
         expect(service.isUserOnline('user 1')).toBe(false);
         expect(service.getRoom(made.id)).toMatchObject({ name: 'made', namespace: 'meanwhile', metadata: { n: 1 } });
       }
@@ -202,7 +215,12 @@ describe('Redis is killed and started again', () => {
     // And it stays so: nothing older overwrites it.
     const late = await startMember({ ...redis.address, keyPrefix });
     await within(BACK, 'ready', late.service.ready());
-    expect(late.service.listRooms().map(({ id }) => id).sort()).toEqual([roomId, made.id].sort());
+    expect(
+      late.service
+        .listRooms()
+        .map(({ id }) => id)
+        .sort(),
+    ).toEqual([roomId, made.id].sort());
     for (const client of [first, third, fourth, newcomer]) expect(client.connected).toBe(true);
   });
 
@@ -234,7 +252,8 @@ describe('Redis is killed and started again', () => {
     const third = clients[2]!;
     await redis.kill();
     await status(fleet, 'degraded');
-    for (let index = 0; index < 100; index++) await fleet[0]!.service.broadcastToAll('news', { index, filler: 'x'.repeat(1000) });
+    for (let index = 0; index < 100; index++)
+      await fleet[0]!.service.broadcastToAll('news', { index, filler: 'x'.repeat(1000) });
     const { queued, dropped } = statsOf(fleet[0]!);
     expect(queued).toBeGreaterThan(30);
     expect(queued).toBeLessThan(50);
@@ -274,32 +293,39 @@ describe('Redis stands still', () => {
     ['SIGSTOP', (redis) => redis.freeze(), (redis) => redis.thaw()],
     ['CLIENT PAUSE', (redis) => redis.pause(1500), () => pause(1500)],
   ];
-  test.each(ways)('by %s: local delivery goes on, and everything comes afterwards, once and in order', async (_name, stop, go) => {
-    const redis = await startRedis();
-    // Longer than the standstill: nothing is given up, so nothing may be missing.
-    const { fleet, clients, roomId } = await begin({ ...redis.address, responseTimeout: 5000, heartbeatInterval: 1000 });
-    const [first, second, third, fourth] = clients as [Client, Client, Client, Client];
-    const disconnects = disconnectsOf(clients);
-    await stop(redis);
-    const delays: number[] = [];
-    for (let index = 0; index < 50; index++) {
-      delays.push(await localDelay(first, second, roomId, `first ${index}`));
-      await localDelay(third, fourth, roomId, `third ${index}`);
-    }
-    expect(Math.max(...delays)).toBeLessThan(LOCAL);
-    expect(contentsOf(third).filter((content) => content.startsWith('first'))).toEqual([]);
-    await go(redis);
-    await eventually(() => {
-      for (const client of clients) expect(received(client, 'message').length).toBeGreaterThanOrEqual(100);
-    }, BACK);
-    await settled(fleet, ...clients);
-    for (const client of clients) {
-      for (const name of ['first', 'third']) {
-        expect(contentsOf(client).filter((content) => content.startsWith(name))).toEqual(numbered(name, 0, 50));
+  test.each(ways)(
+    'by %s: local delivery goes on, and everything comes afterwards, once and in order',
+    async (_name, stop, go) => {
+      const redis = await startRedis();
+      // Longer than the standstill: nothing is given up, so nothing may be missing.
+      const { fleet, clients, roomId } = await begin({
+        ...redis.address,
+        responseTimeout: 5000,
+        heartbeatInterval: 1000,
+      });
+      const [first, second, third, fourth] = clients as [Client, Client, Client, Client];
+      const disconnects = disconnectsOf(clients);
+      await stop(redis);
+      const delays: number[] = [];
+      for (let index = 0; index < 50; index++) {
+        delays.push(await localDelay(first, second, roomId, `first ${index}`));
+        await localDelay(third, fourth, roomId, `third ${index}`);
       }
-    }
-    expectStillConnected(clients, disconnects);
-  });
+      expect(Math.max(...delays)).toBeLessThan(LOCAL);
+      expect(contentsOf(third).filter((content) => content.startsWith('first'))).toEqual([]);
+      await go(redis);
+      await eventually(() => {
+        for (const client of clients) expect(received(client, 'message').length).toBeGreaterThanOrEqual(100);
+      }, BACK);
+      await settled(fleet, ...clients);
+      for (const client of clients) {
+        for (const name of ['first', 'third']) {
+          expect(contentsOf(client).filter((content) => content.startsWith(name))).toEqual(numbered(name, 0, 50));
+        }
+      }
+      expectStillConnected(clients, disconnects);
+    },
+  );
 
   test('longer than a response may take: degraded, then as after a restart', async () => {
     const redis = await startRedis();
@@ -419,7 +445,10 @@ test('starting while Redis is down: local service at once, the cluster when Redi
   const redis = await startRedis();
   const keyPrefix = newPrefix();
   await redis.kill();
-  const fleet = [await startMember({ ...redis.address, keyPrefix }), await startMember({ ...redis.address, keyPrefix })];
+  const fleet = [
+    await startMember({ ...redis.address, keyPrefix }),
+    await startMember({ ...redis.address, keyPrefix }),
+  ];
   const errors = fleet.map(({ service }) => record(service, 'error'));
   let ready = false;
   const allReady = Promise.all(fleet.map(({ service }) => service.ready())).then(() => (ready = true));

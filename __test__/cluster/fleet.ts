@@ -87,7 +87,11 @@ export async function startMember(redis: Record<string, unknown>, config: object
 }
 
 /** Members that have joined and know each other. */
-export async function startFleet(count: number, redis: Record<string, unknown>, config: object = {}): Promise<Member[]> {
+export async function startFleet(
+  count: number,
+  redis: Record<string, unknown>,
+  config: object = {},
+): Promise<Member[]> {
   const named = { keyPrefix: newPrefix(), ...redis };
   const fleet = await Promise.all(Array.from({ length: count }, () => startMember(named, config)));
   await joined(fleet);

@@ -55,7 +55,12 @@ export class ServerProcess {
     });
   }
 
-  static async start(fixture: string, root: string, settings: object, { keep = false }: Lifetime): Promise<ServerProcess> {
+  static async start(
+    fixture: string,
+    root: string,
+    settings: object,
+    { keep = false }: Lifetime,
+  ): Promise<ServerProcess> {
     const server = new ServerProcess(fixture, root);
     if (!keep) afterTest(() => server.kill('SIGKILL'));
     const port = new Promise<number>((done, fail) => {
@@ -135,7 +140,12 @@ export interface InstanceOptions extends Lifetime {
 
 /** A service whose clients say in `auth` who they are, attached to Redis but not yet ready. */
 export function startInstance({ redis, config, keep }: InstanceOptions): Promise<ServerProcess> {
-  return ServerProcess.start('cluster-instance.js', 'service', { config: { redis, ...config } }, { keep: keep ?? false });
+  return ServerProcess.start(
+    'cluster-instance.js',
+    'service',
+    { config: { redis, ...config } },
+    { keep: keep ?? false },
+  );
 }
 
 export interface PeerOptions extends Lifetime {

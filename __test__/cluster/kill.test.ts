@@ -1,4 +1,4 @@
-// An instance that is killed, or cut off from Redis: its users go offline everywhere, with the events, and its rooms stay.
+// An instance that is killed, or cut off from Redis: its users go offline, with the events, and its rooms stay.
 
 import { connect, received, type Client, type ClientOptions } from '../harness';
 import { eventually, within } from './eventually';
@@ -33,7 +33,12 @@ async function agree(fleet: ServerProcess[], instances: number): Promise<void> {
 }
 
 const client = (server: ServerProcess, userId: string, options: ClientOptions = {}): Promise<Client> =>
-  connect(server, { transports: ['websocket'], auth: { userId }, query: { username: userId.toUpperCase() }, ...options });
+  connect(server, {
+    transports: ['websocket'],
+    auth: { userId },
+    query: { username: userId.toUpperCase() },
+    ...options,
+  });
 
 async function enter(who: Client, roomId: string): Promise<void> {
   await eventually(async () => expect(await who.emitWithAck('room:join', { roomId })).toMatchObject({ ok: true }));
@@ -57,8 +62,10 @@ async function settled(fleet: ServerProcess[], ...clients: Client[]): Promise<vo
   });
 }
 
-const recorded = (fleet: ServerProcess[], event: string): RecordedEvent[] => fleet.flatMap((server) => server.recorded(event));
-const usersOf = async (server: ServerProcess) => (await server.call('getConnectedUsers')).map(({ id }: any) => id).sort();
+const recorded = (fleet: ServerProcess[], event: string): RecordedEvent[] =>
+  fleet.flatMap((server) => server.recorded(event));
+const usersOf = async (server: ServerProcess) =>
+  (await server.call('getConnectedUsers')).map(({ id }: any) => id).sort();
 
 test('the users of a killed instance leave within three heartbeats, once, and its rooms stay', async () => {
   const fleet = await fleetOf(redis().address, redis().address, redis().address);
@@ -80,12 +87,15 @@ test('the users of a killed instance leave within three heartbeats, once, and it
 
   const killed = Date.now();
   await three.kill('SIGKILL');
-  await eventually(async () => {
-    for (const server of rest) {
-      expect(await usersOf(server)).toEqual(['alice', 'bob', 'eve']);
-      expect(await server.call('isUserOnline', 'dora')).toBe(false);
-    }
-  }, 3 * BEAT + SLACK);
+  await eventually(
+    async () => {
+      for (const server of rest) {
+        expect(await usersOf(server)).toEqual(['alice', 'bob', 'eve']);
+        expect(await server.call('isUserOnline', 'dora')).toBe(false);
+      }
+    },
+    3 * BEAT + SLACK,
+  );
   expect(Date.now() - killed).toBeLessThan(3 * BEAT + SLACK);
   await populated(rest, chat.id, ['alice', 'bob']);
   await settled(rest, alice, bob, eveToo);
@@ -94,28 +104,49 @@ test('the users of a killed instance leave within three heartbeats, once, and it
     expect(await server.call('getUser', doraId)).toBeUndefined();
     expect(await server.call('getUserSockets', 'eve')).toEqual([eveToo.id]);
     expect((await server.call('listRooms')).map(({ id }: any) => id).sort()).toEqual([chat.id, side.id].sort());
-    expect(await server.call('getRoom', chat.id)).toMatchObject({ name: 'chat', namespace: 'social', metadata: { topic: 'cats' } });
+    expect(await server.call('getRoom', chat.id)).toMatchObject({
+      name: 'chat',
+      namespace: 'social',
+      metadata: { topic: 'cats' },
+    });
     expect((await server.call('getRoomStats', side.id)).memberCount).toBe(0);
     expect((await server.call('getStats')).cluster.instances).toBe(2);
   }
   const disconnects = recorded(rest, 'disconnect');
   expect(disconnects.map(({ args: [user, reason] }) => [user.socketId, reason]).sort()).toEqual(
-    [[doraId, 'instance lost'], [eveId, 'instance lost']].sort(),
+    [
+      [doraId, 'instance lost'],
+      [eveId, 'instance lost'],
+    ].sort(),
   );
-  expect(disconnects.find(({ args: [user] }) => user.id === 'dora')!.args[0]).toMatchObject({ id: 'dora', username: 'DORA' });
+  expect(disconnects.find(({ args: [user] }) => user.id === 'dora')!.args[0]).toMatchObject({
+    id: 'dora',
+    username: 'DORA',
+  });
   const leaves = recorded(rest, 'room:leave').map(({ args: [{ user, room }] }) => [user.socketId, room.id]);
-  expect(leaves.sort()).toEqual([[doraId, chat.id], [doraId, side.id], [eveId, chat.id]].sort());
+  expect(leaves.sort()).toEqual(
+    [
+      [doraId, chat.id],
+      [doraId, side.id],
+      [eveId, chat.id],
+    ].sort(),
+  );
   // Its rooms are left before a user goes.
   for (const server of rest) {
     for (const { args, sequence } of server.recorded('disconnect')) {
-      for (const leave of server.recorded('room:leave').filter((each) => each.args[0].user.socketId === args[0].socketId)) {
+      for (const leave of server
+        .recorded('room:leave')
+        .filter((each) => each.args[0].user.socketId === args[0].socketId)) {
         expect(leave.sequence).toBeLessThan(sequence);
       }
     }
   }
   for (const each of [alice, bob]) {
     const left = received(each, 'user:left').map(({ userId, username, roomId }) => [userId, username, roomId]);
-    expect(left.sort()).toEqual([['dora', 'DORA', chat.id], ['eve', 'EVE', chat.id]]);
+    expect(left.sort()).toEqual([
+      ['dora', 'DORA', chat.id],
+      ['eve', 'EVE', chat.id],
+    ]);
   }
   expect(received(eveToo, 'user:left')).toEqual([]);
   for (const event of ['room:delete', 'connection', 'room:join']) expect(recorded(rest, event)).toEqual([]);
@@ -139,8 +170,20 @@ test('two instances killed at once leave all their users to the third', async ()
   await Promise.all([two.kill('SIGKILL'), three.kill('SIGKILL')]);
   await eventually(async () => expect(await usersOf(one)).toEqual(['alice']), 3 * BEAT + SLACK);
   await settled([one], alice);
-  expect(one.recorded('disconnect').map(({ args: [user, reason] }) => [user.id, reason]).sort()).toEqual([['bob', 'instance lost'], ['dora', 'instance lost']]);
-  expect(received(alice, 'user:left').map(({ userId }) => userId).sort()).toEqual(['bob', 'dora']);
+  expect(
+    one
+      .recorded('disconnect')
+      .map(({ args: [user, reason] }) => [user.id, reason])
+      .sort(),
+  ).toEqual([
+    ['bob', 'instance lost'],
+    ['dora', 'instance lost'],
+  ]);
+  expect(
+    received(alice, 'user:left')
+      .map(({ userId }) => userId)
+      .sort(),
+  ).toEqual(['bob', 'dora']);
   await agree([one], 1);
 });
 
@@ -176,7 +219,9 @@ test('an instance killed while Redis is away is noticed when Redis is back', asy
   await eventually(async () => expect((await one.call('getStats')).cluster.status).toBe('ready'), 10_000);
   await eventually(async () => expect(await usersOf(one)).toEqual(['alice']), 4 * BEAT + SLACK);
   await settled([one], alice);
-  expect(one.recorded('disconnect').map(({ args: [user, reason] }) => [user.id, reason])).toEqual([['dora', 'instance lost']]);
+  expect(one.recorded('disconnect').map(({ args: [user, reason] }) => [user.id, reason])).toEqual([
+    ['dora', 'instance lost'],
+  ]);
   expect(received(alice, 'user:left')).toMatchObject([{ userId: 'dora', roomId: room.id }]);
 });
 
@@ -206,7 +251,12 @@ test('a network split between one instance and Redis heals without a restart', a
   const [one, two, three] = fleet as [ServerProcess, ServerProcess, ServerProcess];
   const rest = [one, three];
   const room = await one.call('createRoom', 'chat');
-  const [alice, bob, bobToo, dora] = [await client(one, 'alice'), await client(two, 'bob'), await client(two, 'carl'), await client(three, 'dora')];
+  const [alice, bob, bobToo, dora] = [
+    await client(one, 'alice'),
+    await client(two, 'bob'),
+    await client(two, 'carl'),
+    await client(three, 'dora'),
+  ];
   const everyone = [alice, bob, bobToo, dora];
   for (const each of everyone) await enter(each, room.id);
   const users = ['alice', 'bob', 'carl', 'dora'];
@@ -219,12 +269,27 @@ test('a network split between one instance and Redis heals without a restart', a
 
   proxy.swallow();
   // The majority side: as if it were dead.
-  await eventually(async () => {
-    for (const server of rest) expect(await usersOf(server)).toEqual(['alice', 'dora']);
-  }, 3 * BEAT + SLACK);
+  await eventually(
+    async () => {
+      for (const server of rest) expect(await usersOf(server)).toEqual(['alice', 'dora']);
+    },
+    3 * BEAT + SLACK,
+  );
   await settled(rest, alice, dora);
-  expect(recorded(rest, 'disconnect').map(({ args: [user, reason] }) => [user.id, reason]).sort()).toEqual([['bob', 'instance lost'], ['carl', 'instance lost']]);
-  for (const each of [alice, dora]) expect(received(each, 'user:left').map(({ userId }) => userId).sort()).toEqual(['bob', 'carl']);
+  expect(
+    recorded(rest, 'disconnect')
+      .map(({ args: [user, reason] }) => [user.id, reason])
+      .sort(),
+  ).toEqual([
+    ['bob', 'instance lost'],
+    ['carl', 'instance lost'],
+  ]);
+  for (const each of [alice, dora])
+    expect(
+      received(each, 'user:left')
+        .map(({ userId }) => userId)
+        .sort(),
+    ).toEqual(['bob', 'carl']);
   // The cut-off side: its own clients notice nothing, and the silence is its own fault.
   await eventually(async () => expect((await two.call('getStats')).cluster.status).toBe('degraded'));
   await bob.emitWithAck('message', { roomId: room.id, content: 'among us' });
@@ -235,12 +300,19 @@ test('a network split between one instance and Redis heals without a restart', a
 
   await proxy.pass();
   await eventually(async () => expect((await two.call('getStats')).cluster.status).toBe('ready'), 10_000);
-  await eventually(async () => {
-    for (const server of fleet) {
-      expect(await usersOf(server)).toEqual(users);
-      expect((await server.call('getRoomMembers', room.id)).map(({ id }: any) => id).sort()).toEqual(['alice', 'bob', 'dora']);
-    }
-  }, 2 * BEAT + SLACK);
+  await eventually(
+    async () => {
+      for (const server of fleet) {
+        expect(await usersOf(server)).toEqual(users);
+        expect((await server.call('getRoomMembers', room.id)).map(({ id }: any) => id).sort()).toEqual([
+          'alice',
+          'bob',
+          'dora',
+        ]);
+      }
+    },
+    2 * BEAT + SLACK,
+  );
   await agree(fleet, 3);
   await alice.emitWithAck('message', { roomId: room.id, content: 'together again' });
   await settled(fleet, ...everyone);

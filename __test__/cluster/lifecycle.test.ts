@@ -30,16 +30,27 @@ const persistent = { history: { persist: true, maxMessagesPerRoom: 5 } };
 const roomsOf = ({ service }: Member) =>
   service
     .listRooms()
-    .map(({ id, name, namespace, metadata, createdBy, createdAt }) => ({ id, name, namespace, metadata, createdBy, createdAt }))
+    .map(({ id, name, namespace, metadata, createdBy, createdAt }) => ({
+      id,
+      name,
+      namespace,
+      metadata,
+      createdBy,
+      createdAt,
+    }))
     .sort((a, b) => a.id.localeCompare(b.id));
 
 /** Three members, a client on each, rooms of each. */
 async function populate(config: object = {}) {
   const fleet = await startFleet(3, address(), config);
-  const clients = await Promise.all(fleet.map((member, index) => connectAs(member, `user ${index}`, { query: { username: `name ${index}` } })));
+  const clients = await Promise.all(
+    fleet.map((member, index) => connectAs(member, `user ${index}`, { query: { username: `name ${index}` } })),
+  );
   const rooms = [];
   for (const [index, { service }] of fleet.entries()) {
-    rooms.push(await service.createRoom(`room ${index}`, `label ${index}`, 'creator', { index, nested: { list: [index] } }));
+    rooms.push(
+      await service.createRoom(`room ${index}`, `label ${index}`, 'creator', { index, nested: { list: [index] } }),
+    );
   }
   for (const room of rooms) await known(fleet, room.id);
   for (const client of clients) await enter(client, rooms[0]!.id);
@@ -124,7 +135,9 @@ test('a persistent history survives the restart of all instances, as long as its
   const { fleet, clients, rooms } = await populate(persistent);
   const sent = [];
   for (let index = 0; index < 8; index++) {
-    sent.push(await fleet[index % 3]!.service.sendMessage(rooms[0]!.id, 'user 0', `content ${index}`, 'text', { index }));
+    sent.push(
+      await fleet[index % 3]!.service.sendMessage(rooms[0]!.id, 'user 0', `content ${index}`, 'text', { index }),
+    );
     await settled(fleet, ...clients);
   }
   await clients[2]!.emitWithAck('message', { roomId: rooms[1]!.id, content: 'of a client' });
@@ -139,7 +152,9 @@ test('a persistent history survives the restart of all instances, as long as its
   const again = await startFleet(2, address(), persistent);
   for (const { service } of again) {
     await eventually(() => expect(service.getRoomMessages(rooms[0]!.id)).toEqual(kept));
-    await eventually(() => expect(service.getRoomMessages(rooms[1]!.id)).toMatchObject([{ content: 'of a client', userId: 'user 2' }]));
+    await eventually(() =>
+      expect(service.getRoomMessages(rooms[1]!.id)).toMatchObject([{ content: 'of a client', userId: 'user 2' }]),
+    );
     expect(service.getRoomMessages(rooms[0]!.id, 2, 1)).toEqual(kept.slice(1, 3));
     expect(service.getRoomStats(rooms[0]!.id)).toMatchObject({ messageCount: 5, lastActivity: kept[0]!.timestamp });
   }
@@ -161,11 +176,16 @@ test('a room that first sees a client after the restart has its history by then'
   const [member] = await startFleet(1, address(), persistent);
   const client = await connectAs(member!, 'new');
   await enter(client, rooms[0]!.id);
-  await eventually(() => expect(member!.service.getRoomMessages(rooms[0]!.id)).toMatchObject([{ content: 'from before' }]));
+  await eventually(() =>
+    expect(member!.service.getRoomMessages(rooms[0]!.id)).toMatchObject([{ content: 'from before' }]),
+  );
 });
 
 test('clusters with different prefixes on one Redis do not meet', async () => {
-  const [one, other] = [await startFleet(1, at(redis().address, prefix)), await startFleet(1, at(redis().address, `${prefix}-other`))];
+  const [one, other] = [
+    await startFleet(1, at(redis().address, prefix)),
+    await startFleet(1, at(redis().address, `${prefix}-other`)),
+  ];
   const clients = [await connectAs(one[0]!, 'alice'), await connectAs(other[0]!, 'bob')] as [Client, Client];
   await one[0]!.service.createRoom('chat');
   await one[0]!.service.broadcastToAll('news', 1);
@@ -194,6 +214,8 @@ test('a message during the arrival of an instance is not lost by anyone', async 
   await load;
   await settled(fleet, ...clients);
   for (const client of clients) {
-    expect(received(client, 'message').map(({ content }) => Number(content))).toEqual(Array.from({ length: sent }, (_, n) => n));
+    expect(received(client, 'message').map(({ content }) => Number(content))).toEqual(
+      Array.from({ length: sent }, (_, n) => n),
+    );
   }
 });

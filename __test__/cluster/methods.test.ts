@@ -52,10 +52,20 @@ describe('rooms', () => {
       expect(service.getRoom(room.id)).toBe(service.getRoom(room.id));
       expect(service.getRoom(room.id)!.createdAt).toBeInstanceOf(Date);
       expect(service.getRoom(room.id)!.members).toBeInstanceOf(Set);
-      expect(service.listRooms().map(({ id }) => id).sort()).toEqual([room.id, other.id].sort());
+      expect(
+        service
+          .listRooms()
+          .map(({ id }) => id)
+          .sort(),
+      ).toEqual([room.id, other.id].sort());
       expect(service.listRooms('social')).toEqual([room]);
       expect(service.listRooms('nowhere')).toEqual([]);
-      expect(service.getRoomStats(room.id)).toMatchObject({ roomId: room.id, memberCount: 0, messageCount: 0, createdAt: room.createdAt });
+      expect(service.getRoomStats(room.id)).toMatchObject({
+        roomId: room.id,
+        memberCount: 0,
+        messageCount: 0,
+        createdAt: room.createdAt,
+      });
       expect(service.getStats().totalRooms).toBe(2);
     }
     await settled(fleet);
@@ -89,7 +99,10 @@ describe('rooms', () => {
       await expect(service.sendMessage(room.id, 'alice', 'hello')).rejects.toMatchObject({ message: 'Room not found' });
     }
     for (const client of [bob, carol]) {
-      expect(await client.emitWithAck('room:join', { roomId: room.id })).toMatchObject({ ok: false, error: { code: 'ERR_NOT_FOUND' } });
+      expect(await client.emitWithAck('room:join', { roomId: room.id })).toMatchObject({
+        ok: false,
+        error: { code: 'ERR_NOT_FOUND' },
+      });
     }
     await settled(fleet, bob, carol);
     expect(placesOf(happened, 'room:delete')).toEqual([origin]);
@@ -130,7 +143,13 @@ describe('rooms', () => {
     await settled(fleet, watcher, carol);
 
     expect(received(carol, 'news')).toEqual([1]);
-    const about = { userId: 'carol', username: 'Carol', socketId: carol.id, roomId: room.id, timestamp: expect.any(String) };
+    const about = {
+      userId: 'carol',
+      username: 'Carol',
+      socketId: carol.id,
+      roomId: room.id,
+      timestamp: expect.any(String),
+    };
     expect(received(watcher, 'user:joined')).toEqual([about]);
     expect(received(watcher, 'user:left')).toEqual([about]);
     for (const event of ['user:joined', 'user:left']) expect(received(carol, event)).toEqual([]);
@@ -290,7 +309,11 @@ describe('broadcasts', () => {
     const inside = { chat: ['alice0', 'bob1', 'carol2'], game: ['bob1', 'dave0', 'erin2'], empty: [] };
     for (const [room, names] of Object.entries(inside)) {
       for (const name of names) await enter(clients[name]!, rooms[room]!);
-      await populated(fleet, rooms[room]!, names.map((name) => clients[name]!));
+      await populated(
+        fleet,
+        rooms[room]!,
+        names.map((name) => clients[name]!),
+      );
     }
     await everywhere((service) => expect(service.getConnectedUsers()).toHaveLength(6));
   });
@@ -408,7 +431,13 @@ describe('figures', () => {
     for (const service of services) {
       await eventually(async () => {
         const stats = await service.getClusterStats();
-        expect(stats).toMatchObject({ instances: 3, activeConnections: 3, totalConnections: 3, totalRooms: 1, messagesPerMinute: 2 });
+        expect(stats).toMatchObject({
+          instances: 3,
+          activeConnections: 3,
+          totalConnections: 3,
+          totalRooms: 1,
+          messagesPerMinute: 2,
+        });
         expect(stats.bytesPerMinute).toBeGreaterThan(0);
       }, 10 * BEAT);
     }
@@ -423,7 +452,14 @@ describe('figures', () => {
     await services[0]!.broadcastToAll('news', 1);
     await settled(fleet, client);
     for (const member of fleet) {
-      expect(statsOf(member)).toMatchObject({ status: 'ready', instances: 3, queued: 0, dropped: 0, lost: 0, ignored: 0 });
+      expect(statsOf(member)).toMatchObject({
+        status: 'ready',
+        instances: 3,
+        queued: 0,
+        dropped: 0,
+        lost: 0,
+        ignored: 0,
+      });
     }
     expect(statsOf(fleet[0]!).published).toBeGreaterThan(before[0]!.published);
     expect(statsOf(fleet[1]!).received).toBeGreaterThan(before[1]!.received);

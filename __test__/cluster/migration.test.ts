@@ -91,10 +91,14 @@ function faultsOf(chatters: Chatter[]): string[] {
       const arrived = new Set(stay.received);
       if (arrived.size < stay.received.length) faults.push(`${reader.name} received something twice`);
       for (const writer of chatters) {
-        const numbers = stay.received.filter((content) => content.startsWith(`${writer.name}|`)).map((content) => Number(content.split('|')[1]));
-        if (numbers.some((number, index) => index > 0 && number < numbers[index - 1]!)) faults.push(`${reader.name} received ${writer.name} out of order`);
+        const numbers = stay.received
+          .filter((content) => content.startsWith(`${writer.name}|`))
+          .map((content) => Number(content.split('|')[1]));
+        if (numbers.some((number, index) => index > 0 && number < numbers[index - 1]!))
+          faults.push(`${reader.name} received ${writer.name} out of order`);
         for (const [content, { at, acknowledged }] of writer.sent) {
-          if (stay.from < at && acknowledged + FLIGHT < stay.to && !arrived.has(content)) faults.push(`${reader.name} missed ${content}`);
+          if (stay.from < at && acknowledged + FLIGHT < stay.to && !arrived.has(content))
+            faults.push(`${reader.name} missed ${content}`);
         }
       }
     }
@@ -103,15 +107,26 @@ function faultsOf(chatters: Chatter[]): string[] {
 }
 
 /** Replaces the servers one by one while everyone chats. */
-async function replace(old: ServerProcess[], roomId: string, startNew: (turn: number) => Promise<ServerProcess>): Promise<Chatter[]> {
+async function replace(
+  old: ServerProcess[],
+  roomId: string,
+  startNew: (turn: number) => Promise<ServerProcess>,
+): Promise<Chatter[]> {
   // The list that a load balancer would have.
   const servers = [...old];
-  const chatters = Array.from({ length: CHATTERS }, (_, index) => new Chatter(`chatter ${index}`, roomId, servers, index));
+  const chatters = Array.from(
+    { length: CHATTERS },
+    (_, index) => new Chatter(`chatter ${index}`, roomId, servers, index),
+  );
   for (const chatter of chatters) await chatter.enter();
-  const everyoneInside = () => eventually(() => expect(chatters.filter(({ inside }) => inside)).toHaveLength(CHATTERS), 10_000);
+  const everyoneInside = () =>
+    eventually(() => expect(chatters.filter(({ inside }) => inside)).toHaveLength(CHATTERS), 10_000);
   const chatFor = async (count: number) => {
     const before = chatters.map(({ sent }) => sent.size);
-    await eventually(() => chatters.forEach(({ sent }, index) => expect(sent.size).toBeGreaterThan(before[index]! + count)), 10_000);
+    await eventually(
+      () => chatters.forEach(({ sent }, index) => expect(sent.size).toBeGreaterThan(before[index]! + count)),
+      10_000,
+    );
   };
   await everyoneInside();
   for (const [turn, leaving] of old.entries()) {

@@ -5,7 +5,20 @@ import { Emitter } from '@socket.io/redis-emitter';
 import { Redis } from 'ioredis';
 import { afterTest, connect, next, received, record, type Client } from '../harness';
 import { eventually, within } from './eventually';
-import { at, connectAs, enter, known, newPrefix, populated, settled, startFleet, startMember, statsOf, type ClusterService, type Member } from './fleet';
+import {
+  at,
+  connectAs,
+  enter,
+  known,
+  newPrefix,
+  populated,
+  settled,
+  startFleet,
+  startMember,
+  statsOf,
+  type ClusterService,
+  type Member,
+} from './fleet';
 import { startPeer, type ServerProcess } from './instances';
 import { sharedRedis } from './redis';
 
@@ -17,7 +30,11 @@ const date = new Date('2024-02-29T12:00:00.123Z');
 const kinds = [
   { name: 'redis', client: 'redis', adapter: {} },
   { name: 'ioredis', client: 'ioredis', adapter: {} },
-  { name: 'redis, answering on specific channels', client: 'redis', adapter: { publishOnSpecificResponseChannel: true } },
+  {
+    name: 'redis, answering on specific channels',
+    client: 'redis',
+    adapter: { publishOnSpecificResponseChannel: true },
+  },
 ] as const;
 
 const redis = sharedRedis();
@@ -61,7 +78,9 @@ describe.each(kinds)('with a Node.js server on $name', ({ client: kind, adapter 
   async function arrived(): Promise<void> {
     await settled(fleet, alice, bob);
     const number = ++markers;
-    services.forEach((service) => service.in(Object.values(clients).map((client) => client.id!)).emit(`mark ${number}`));
+    services.forEach((service) =>
+      service.in(Object.values(clients).map((client) => client.id!)).emit(`mark ${number}`),
+    );
     await peer.call('emit', `mark ${number}`);
     await eventually(() => {
       for (const client of Object.values(clients)) expect(received(client, `mark ${number}`)).toHaveLength(3);
@@ -81,7 +100,8 @@ describe.each(kinds)('with a Node.js server on $name', ({ client: kind, adapter 
 
   async function follow(target: any, steps: Array<[string, ...unknown[]]>): Promise<any> {
     let value = target;
-    for (const [name, ...args] of steps) value = await (typeof value[name] === 'function' ? value[name](...args) : value[name]);
+    for (const [name, ...args] of steps)
+      value = await (typeof value[name] === 'function' ? value[name](...args) : value[name]);
     return value;
   }
 
@@ -135,14 +155,22 @@ describe.each(kinds)('with a Node.js server on $name', ({ client: kind, adapter 
     for (const [side, call] of sides) await call(['in', [roomId, bob.id]], ['emit', side, ...args]);
     await arrived();
     const wire = [
-      { ...data, list: [null, null, true], date: date.toISOString(), deep: { view: Buffer.from([1, 2]), more: [{ bytes }] } },
+      {
+        ...data,
+        list: [null, null, true],
+        date: date.toISOString(),
+        deep: { view: Buffer.from([1, 2]), more: [{ bytes }] },
+      },
       date.toISOString(),
       bytes,
       'last',
     ];
     for (const client of Object.values(clients)) {
       for (const [side] of sides) {
-        expect([side, client.received.filter(({ event }) => event === side).map((entry) => entry.args)]).toEqual([side, [wire]]);
+        expect([side, client.received.filter(({ event }) => event === side).map((entry) => entry.args)]).toEqual([
+          side,
+          [wire],
+        ]);
       }
     }
   });
@@ -160,10 +188,18 @@ describe.each(kinds)('with a Node.js server on $name', ({ client: kind, adapter 
     await arrived();
 
     for (const client of [alice, bob]) {
-      expect(received(client, 'message').map(({ content }) => content).sort()).toEqual(['from Bob', 'from Paul']);
+      expect(
+        received(client, 'message')
+          .map(({ content }) => content)
+          .sort(),
+      ).toEqual(['from Bob', 'from Paul']);
       expect(received(client, 'shouted')).toEqual(['hey']);
     }
-    expect(received(paul, 'message').map(({ content }) => content).sort()).toEqual(['from Bob', 'from Paul']);
+    expect(
+      received(paul, 'message')
+        .map(({ content }) => content)
+        .sort(),
+    ).toEqual(['from Bob', 'from Paul']);
     expect(received(paul, 'message').find(({ content }) => content === 'from Bob')).toMatchObject({
       userId: 'bob',
       roomId,
@@ -192,10 +228,18 @@ describe.each(kinds)('with a Node.js server on $name', ({ client: kind, adapter 
     expect([...a.rooms].sort()).toEqual([alice.id!, roomId].sort());
     expect([...p.rooms].sort()).toEqual([paul.id!, roomId].sort());
     expect(p.data).toEqual({ color: 'red', n: [1] });
-    expect(a.handshake).toMatchObject({ auth: { userId: 'alice' }, query: { EIO: '4', transport: 'websocket' }, secure: false });
+    expect(a.handshake).toMatchObject({
+      auth: { userId: 'alice' },
+      query: { EIO: '4', transport: 'websocket' },
+      secure: false,
+    });
     expect(p.handshake).toMatchObject({ auth: { userId: 'paul' }, query: { username: 'Paul' }, xdomain: false });
     for (const { handshake } of [a, p]) {
-      expect(handshake).toMatchObject({ headers: { host: expect.any(String) }, time: expect.any(String), issued: expect.any(Number) });
+      expect(handshake).toMatchObject({
+        headers: { host: expect.any(String) },
+        time: expect.any(String),
+        issued: expect.any(Number),
+      });
     }
     expect(await within(IN_TIME, 'fetchSockets', call(['in', 'unknown'], ['fetchSockets']))).toEqual([]);
     const others: any[] = await within(IN_TIME, 'fetchSockets', call(['except', roomId], ['fetchSockets']));
@@ -261,10 +305,16 @@ describe.each(kinds)('with a Node.js server on $name', ({ client: kind, adapter 
 
   test('serverSideEmit with an acknowledgement is answered by the other servers, from either side', async () => {
     const event = `sum ${roomId}`;
-    services.forEach((service, index) => service.on(event, (n: number, answer: (value: unknown) => void) => answer({ index, n })));
+    services.forEach((service, index) =>
+      service.on(event, (n: number, answer: (value: unknown) => void) => answer({ index, n })),
+    );
     await peer.listen(event, { index: 'node' });
     const ask = async (index: number) => {
-      const answers: any[] = await within(IN_TIME, 'serverSideEmit', sides[index]![1](['serverSideEmitWithAck', event, 5]));
+      const answers: any[] = await within(
+        IN_TIME,
+        'serverSideEmit',
+        sides[index]![1](['serverSideEmitWithAck', event, 5]),
+      );
       return answers.map((answer) => String(answer.index)).sort();
     };
     expect(await ask(0)).toEqual(['0', '1']);
@@ -290,7 +340,11 @@ describe.each(kinds)('with a Node.js server on $name', ({ client: kind, adapter 
       client.on('question', (n: number, answer: (value: unknown) => void) => answer({ name, n, bytes }));
     }
     const ask = async (...steps: Array<[string, ...unknown[]]>) => {
-      const answers: any[] = await within(IN_TIME, 'emitWithAck', call(...steps, ['timeout', 4000], ['emitWithAck', 'question', 3]));
+      const answers: any[] = await within(
+        IN_TIME,
+        'emitWithAck',
+        call(...steps, ['timeout', 4000], ['emitWithAck', 'question', 3]),
+      );
       for (const answer of answers) expect(answer).toMatchObject({ n: 3, bytes: expect.anything() });
       for (const answer of answers) expect(Buffer.from(answer.bytes)).toEqual(bytes);
       return answers.map(({ name }) => name).sort();
@@ -336,7 +390,8 @@ describe.each(kinds)('with a Node.js server on $name', ({ client: kind, adapter 
       expect(await peer.command('localRooms', paul.id)).not.toContain('made');
     });
     await arrived();
-    for (const client of Object.values(clients)) expect(received(client, 'everyone')).toEqual([{ bytes, date: date.toISOString() }]);
+    for (const client of Object.values(clients))
+      expect(received(client, 'everyone')).toEqual([{ bytes, date: date.toISOString() }]);
     expect(reached('room')).toEqual(['alice', 'paul']);
     expect(reached('rooms')).toEqual(['alice', 'bob']);
     expect(reached('except')).toEqual(['bob']);

@@ -2,7 +2,21 @@
 
 import { next, received, record, type Client } from '../harness';
 import { eventually, within } from './eventually';
-import { at, BEAT, connectAs, enter, known, newPrefix, placesOf, populated, settled, startFleet, watch, type ClusterService, type Member } from './fleet';
+import {
+  at,
+  BEAT,
+  connectAs,
+  enter,
+  known,
+  newPrefix,
+  placesOf,
+  populated,
+  settled,
+  startFleet,
+  watch,
+  type ClusterService,
+  type Member,
+} from './fleet';
 import { sharedRedis } from './redis';
 
 const redis = sharedRedis();
@@ -34,8 +48,14 @@ test.each(origins)('emit from instance %i reaches rooms, ids and exceptions ever
   service.to(id(2)).emit('id', 1);
   service.in(roomId).except(id(0)).emit('except id', 1);
   service.except(roomId).emit('except room', 1);
-  service.except([id(0), id(1)]).except('unknown').emit('except ids', 1);
-  service.to([roomId, 'plain']).except([id(1), 'plain']).emit('except both', 1);
+  service
+    .except([id(0), id(1)])
+    .except('unknown')
+    .emit('except ids', 1);
+  service
+    .to([roomId, 'plain'])
+    .except([id(1), 'plain'])
+    .emit('except both', 1);
   service.to('unknown').emit('unknown', 1);
   service.in(roomId).volatile.emit('volatile', 1);
   service.in(roomId).emit('arguments', 1, 'two', { three: [3] }, Buffer.from('four'), new Date(5));
@@ -61,13 +81,22 @@ test.each(origins)('emit from instance %i reaches rooms, ids and exceptions ever
 });
 
 test.each(origins)('emitWithAck from instance %i collects the answers of all', async (origin) => {
-  clients.forEach((client, index) => client.on('question', (n: number, answer: (value: unknown) => void) => answer({ n, index, bytes: Buffer.from([index]) })));
+  clients.forEach((client, index) =>
+    client.on('question', (n: number, answer: (value: unknown) => void) =>
+      answer({ n, index, bytes: Buffer.from([index]) }),
+    ),
+  );
   const service = services[origin]!;
   const began = Date.now();
   const answers = await service.to([roomId, 'plain']).timeout(4000).emitWithAck('question', 7);
-  expect(answers.sort((a, b) => a.index - b.index)).toEqual([0, 1, 2].map((index) => ({ n: 7, index, bytes: Buffer.from([index]) })));
+  expect(answers.sort((a, b) => a.index - b.index)).toEqual(
+    [0, 1, 2].map((index) => ({ n: 7, index, bytes: Buffer.from([index]) })),
+  );
   const called = await new Promise<[Error | null, any[]]>((done) => {
-    service.in(roomId).timeout(4000).emit('question', 8, (error: Error | null, responses: any[]) => done([error, responses]));
+    service
+      .in(roomId)
+      .timeout(4000)
+      .emit('question', 8, (error: Error | null, responses: any[]) => done([error, responses]));
   });
   expect(called[0]).toBeNull();
   expect(called[1].map(({ index }) => index).sort()).toEqual([0, 1]);
@@ -75,15 +104,20 @@ test.each(origins)('emitWithAck from instance %i collects the answers of all', a
   expect(Date.now() - began).toBeLessThan(3000);
 });
 
-test.each(origins)('a client that does not answer instance %i is a time-out with the answers of the others', async (origin) => {
-  clients[0]!.on('question', (answer: (value: unknown) => void) => answer('first'));
-  const [error, responses] = await new Promise<[Error | null, any[]]>((done) => {
-    services[origin]!.in(roomId).timeout(300).emit('question', (failure: Error | null, answers: any[]) => done([failure, answers]));
-  });
-  expect(error).toBeInstanceOf(Error);
-  expect(responses).toEqual(['first']);
-  await expect(services[origin]!.in(roomId).timeout(300).emitWithAck('question')).rejects.toThrow(/time/i);
-});
+test.each(origins)(
+  'a client that does not answer instance %i is a time-out with the answers of the others',
+  async (origin) => {
+    clients[0]!.on('question', (answer: (value: unknown) => void) => answer('first'));
+    const [error, responses] = await new Promise<[Error | null, any[]]>((done) => {
+      services[origin]!.in(roomId)
+        .timeout(300)
+        .emit('question', (failure: Error | null, answers: any[]) => done([failure, answers]));
+    });
+    expect(error).toBeInstanceOf(Error);
+    expect(responses).toEqual(['first']);
+    await expect(services[origin]!.in(roomId).timeout(300).emitWithAck('question')).rejects.toThrow(/time/i);
+  },
+);
 
 test.each(origins)('fetchSockets from instance %i finds the sockets of all', async (origin) => {
   services.forEach((service, index) => (service.getSocket(id(index))!.data.color = ['red', 'green', 'blue'][index]));
@@ -99,7 +133,11 @@ test.each(origins)('fetchSockets from instance %i finds the sockets of all', asy
     const socket = found.find((each) => each.id === id(index))!;
     expect(socket.rooms).toEqual(new Set([id(index), roomId]));
     expect(socket.data).toEqual({ color });
-    expect(socket.handshake).toMatchObject({ auth: { userId: `user ${index}` }, query: { transport: 'websocket' }, xdomain: false });
+    expect(socket.handshake).toMatchObject({
+      auth: { userId: `user ${index}` },
+      query: { transport: 'websocket' },
+      xdomain: false,
+    });
     expect(socket.handshake.issued).toBe(services[index]!.getSocket(id(index))!.handshake.issued);
   }
   expect((await service.except(roomId).fetchSockets()).map((socket) => socket.id)).toEqual([id(2)]);
@@ -145,7 +183,8 @@ test.each(origins)('disconnectSockets from instance %i', async (origin) => {
   services[origin]!.in(roomId).disconnectSockets(true);
   for (const each of gone) await within(3000, 'the disconnect', each);
   await eventually(() => {
-    for (const service of services) expect(service.getConnectedUsers().map(({ socketId }) => socketId)).toEqual([id(2)]);
+    for (const service of services)
+      expect(service.getConnectedUsers().map(({ socketId }) => socketId)).toEqual([id(2)]);
   });
   expect(clients[2]!.connected).toBe(true);
   const last = next(clients[2]!, 'disconnect');
@@ -161,18 +200,23 @@ test.each(origins)('serverSideEmit from instance %i reaches the other servers, n
   });
 });
 
-test.each(origins)('serverSideEmit with an acknowledgement from instance %i collects the answers of the others', async (origin) => {
-  services.forEach((service, index) => service.on('sum', (a: number, b: number, answer: (value: unknown) => void) => answer({ index, sum: a + b })));
-  const others = origins.filter((index) => index !== origin);
-  const expected = others.map((index) => ({ index, sum: 5 }));
-  const answers = await services[origin]!.serverSideEmitWithAck('sum', 2, 3);
-  expect(answers.sort((a, b) => a.index - b.index)).toEqual(expected);
-  const [error, responses] = await new Promise<[Error | null, any[]]>((done) => {
-    services[origin]!.serverSideEmit('sum', 2, 3, (failure: Error | null, all: any[]) => done([failure, all]));
-  });
-  expect(error).toBeNull();
-  expect(responses.sort((a, b) => a.index - b.index)).toEqual(expected);
-});
+test.each(origins)(
+  'serverSideEmit with an acknowledgement from instance %i collects the answers of the others',
+  async (origin) => {
+    services.forEach((service, index) =>
+      service.on('sum', (a: number, b: number, answer: (value: unknown) => void) => answer({ index, sum: a + b })),
+    );
+    const others = origins.filter((index) => index !== origin);
+    const expected = others.map((index) => ({ index, sum: 5 }));
+    const answers = await services[origin]!.serverSideEmitWithAck('sum', 2, 3);
+    expect(answers.sort((a, b) => a.index - b.index)).toEqual(expected);
+    const [error, responses] = await new Promise<[Error | null, any[]]>((done) => {
+      services[origin]!.serverSideEmit('sum', 2, 3, (failure: Error | null, all: any[]) => done([failure, all]));
+    });
+    expect(error).toBeNull();
+    expect(responses.sort((a, b) => a.index - b.index)).toEqual(expected);
+  },
+);
 
 test('serverSideEmit does not stand in for what happens on the service itself', async () => {
   const messages = services.map((service) => record(service, 'message'));

@@ -217,7 +217,9 @@ export function sharedRedis(options: RedisOptions = {}): () => RedisServer {
 export async function startRedisCluster(): Promise<RedisServer[]> {
   const busPorts = [await freePort(), await freePort(), await freePort()];
   const nodes = await Promise.all(
-    busPorts.map((port) => startRedis({ lines: ['cluster-enabled yes', `cluster-port ${port}`, 'cluster-node-timeout 3000'] })),
+    busPorts.map((port) =>
+      startRedis({ lines: ['cluster-enabled yes', `cluster-port ${port}`, 'cluster-node-timeout 3000'] }),
+    ),
   );
   const limits = [0, 5461, 10923, 16384];
   for (const [index, node] of nodes.entries()) {
@@ -359,9 +361,11 @@ export class RedisProxy {
       closeFar();
     });
     // A peer that has gone is not noticed through a route that swallows.
-    far.on('error', () => {}).on('close', () => {
-      if (!link.swallowed) closeNear();
-    });
+    far
+      .on('error', () => {})
+      .on('close', () => {
+        if (!link.swallowed) closeNear();
+      });
   }
 }
 

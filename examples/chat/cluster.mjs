@@ -18,7 +18,8 @@ const servers = 3;
 const heartbeatInterval = 1000;
 const longestHead = 16_384;
 const program = fileURLToPath(new URL('server.mjs', import.meta.url));
-const help = `Commands: kill 2 | start 2 | stop 2 | redis ${process.env.REDIS_URL ? '(is not ours)' : 'stop | redis start'} | status | quit`;
+const redisCommands = process.env.REDIS_URL ? '' : 'redis stop | redis start | ';
+const help = `Commands: kill 2 | stop 2 | start 2 | ${redisCommands}status | quit`;
 
 /** Number → `{ process, port, windows }` of a server that runs. */
 const running = new Map();
@@ -28,7 +29,7 @@ const balancer = createServer(forward);
 await new Promise((resolve) => balancer.once('error', refuse).listen(port(), resolve));
 for (let number = 1; number <= servers; number += 1) {
   // One after the other: the first makes the rooms that the others find.
-  await start(number);
+  await start(number).catch(refuse);
 }
 console.log(`\nThe chat is at http://localhost:${balancer.address().port} (open it in three windows)\n${help}`);
 
@@ -160,6 +161,7 @@ function refuse(error) {
       : error.message,
   );
   redis.kill?.();
+  redis.remove?.();
   process.exit(1);
 }
 

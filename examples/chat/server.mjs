@@ -123,7 +123,15 @@ function publishLobby(service) {
       service.broadcastToAll('lobby', lobby(service));
     }, 100);
   };
-  for (const event of ['connection', 'disconnect', 'room:create', 'room:delete', 'room:join', 'room:leave', 'cluster']) {
+  for (const event of [
+    'connection',
+    'disconnect',
+    'room:create',
+    'room:delete',
+    'room:join',
+    'room:leave',
+    'cluster',
+  ]) {
     service.on(event, changed);
   }
   return () => {
