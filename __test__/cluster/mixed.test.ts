@@ -121,7 +121,10 @@ describe.each(kinds)('with a Node.js server on $name', ({ client: kind, adapter 
       await cast('except room', ['bob'], ['except', roomId]);
       await cast('except both', ['paul'], ['except', [bob.id, alice.id]]);
       await cast('unknown', [], ['to', 'unknown']);
+      // Alone: what is volatile may be dropped while something else is on its way.
+      await arrived();
       await cast('volatile', ['alice', 'paul'], ['in', roomId], ['volatile']);
+      await arrived();
     }
     await peer.call('emit', 'node: everyone', 1);
     expected['node: everyone'] = ['alice', 'bob', 'paul'];
@@ -144,7 +147,7 @@ describe.each(kinds)('with a Node.js server on $name', ({ client: kind, adapter 
   test('payloads arrive as Socket.IO sends them, binary and dates included', async () => {
     const data = {
       text: 'Grüße 👋',
-      numbers: [0, -1, 127, 128, -33, 65_536, 2 ** 31, 2 ** 32, 2 ** 53 - 1, -(2 ** 53 - 1), 0.1, 1e300],
+      numbers: [0, -1, 127, 128, -33, 65_536, 2 ** 31, 2 ** 32, 2 ** 53 - 1, -(2 ** 53 - 1), 0.1, -1e-9],
       list: [null, undefined, true],
       date,
       bytes,
