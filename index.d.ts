@@ -100,6 +100,45 @@ export interface ConnectionStats {
   bytesPerMinute: number;
   /** Mean round-trip time of the live connections in milliseconds; 0 with no connection. */
   avgLatency: number;
+  /** How it stands with the cluster; only with `redis`. */
+  cluster?: ClusterState;
+}
+
+/**
+ * - `connecting`: the cluster has not been joined yet; the service works on its own until then
+ * - `ready`: everything that the others know is known here
+ * - `degraded`: Redis is away; local clients notice nothing, what is for other servers waits
+ */
+export type ClusterStatus = 'connecting' | 'ready' | 'degraded';
+
+/** See {@link ConnectionStats.cluster}. Counts are since the service was made. */
+export interface ClusterState {
+  status: ClusterStatus;
+  /** The name of this instance among the servers. */
+  uid: string;
+  /** Living instances of this package, this one included. Node.js servers are not counted. */
+  instances: number;
+  /** Publications that wait for Redis at this moment. */
+  queued: number;
+  /** Publications that were dropped because too many waited, the oldest first. */
+  dropped: number;
+  /** Publications of other instances that never arrived; what they said of sockets and rooms was asked for again. */
+  lost: number;
+  /** Messages on the channels of the cluster that could not be read. */
+  ignored: number;
+  /** Publications that Redis has taken. */
+  published: number;
+  /** Messages that came from other servers. */
+  received: number;
+}
+
+/**
+ * See {@link WebSocketService.getClusterStats}. Each figure is the sum over the instances, except `totalRooms`, which
+ * is the same on all, and `avgLatency`, the mean over all connections.
+ */
+export interface ClusterStats extends Omit<ConnectionStats, 'cluster'> {
+  /** Living instances, this one included; 1 without `redis`. */
+  instances: number;
 }
 
 /** See {@link WebSocketService.getRoomStats}. */
@@ -225,6 +264,116 @@ export interface AuthenticatedSocket {
 }
 
 /**
+ * What {@link BroadcastOperator.fetchSockets} finds. A socket of this instance is its {@link AuthenticatedSocket}; of
+ * one on another server this is how it was when it was asked for, and what is done to it is done there.
+ */
+export interface RemoteSocket {
+  readonly id: string;
+  readonly handshake: Handshake;
+  readonly rooms: Set<string>;
+  /** What the application keeps there, as JSON brings it here. */
+  data: any;
+
+  /**
+   * Sends an event to this client.
+   *
+   * @param event - not empty and not reserved by Socket.IO
+   * @param args - anything that Socket.IO sends; for an acknowledgement, see {@link RemoteSocket.timeout}
+   */
+  emit(event: string, ...args: any[]): boolean;
+
+  /**
+   * The next `emit` may end with a callback `(err, response)`; `emitWithAck` gives the response, or rejects.
+   *
+   * @param ms - milliseconds to wait for the client, 0 to 2147483647
+   */
+  timeout(ms: number): SocketEmitter & { emitWithAck(event: string, ...args: any[]): Promise<any> };
+
+  /** Joins a room of the registry (by id) or a plain Socket.IO room. */
+  join(room: string | string[]): Promise<void> | void;
+  leave(room: string): Promise<void> | void;
+
+  /**
+   * @param close - `true`: close the transport; otherwise only the Socket.IO connection is ended
+   */
+  disconnect(close?: boolean): this;
+}
+
+/**
+ * A selection of sockets of all servers, and how they are to be reached. Each step gives a new one, so that one may be
+ * kept and used again. Rooms are those of Socket.IO: rooms of the registry (by id), plain rooms, and the room of its
+ * own id that every socket is in. Without a room, or with an empty array, everyone is meant.
+ *
+ * Without `redis` there are no other servers. All methods throw, or reject, with {@link WebSocketServiceError}
+ * `ERR_CLOSED` after the shutdown.
+ *
+ * @example
+ * ```ts
+ * wsService.to('room1').except(socketId).emit('news', { read: false });
+ * const answers = await wsService.in('room1').timeout(1000).emitWithAck('question');
+ * ```
+ */
+export interface BroadcastOperator {
+  /** Members of these rooms as well. A member of several is addressed once. */
+  to(room: string | string[]): BroadcastOperator;
+  /** The same as {@link BroadcastOperator.to}. */
+  in(room: string | string[]): BroadcastOperator;
+  /** No members of these rooms. */
+  except(room: string | string[]): BroadcastOperator;
+
+  /** What is emitted may be lost where a client is not ready to receive. */
+  readonly volatile: BroadcastOperator;
+  /** Only sockets of this instance. */
+  readonly local: BroadcastOperator;
+
+  /**
+   * How long clients may take to acknowledge. Without it no acknowledgement can be asked for.
+   *
+   * @param ms - milliseconds, 0 to 2147483647
+   */
+  timeout(ms: number): BroadcastOperator;
+
+  /**
+   * Sends an event.
+   *
+   * @param event - not empty and not reserved by Socket.IO
+   * @param args - anything that Socket.IO sends. After {@link BroadcastOperator.timeout} a function in the last place
+   * is called once, with `(null, responses)` when every client has answered, or with `(err, responses)` when some have
+   * not in time; `responses` are the first arguments of the acknowledgements that came, in the order in which they did
+   * @returns true
+   * @throws TypeError `ERR_INVALID_ARGUMENT`, also for a callback without a timeout
+   */
+  emit(event: string, ...args: any[]): boolean;
+
+  /**
+   * As `emit` with a callback.
+   *
+   * @throws {@link WebSocketServiceError} `ERR_TIMEOUT` (`operation has timed out`), when some clients have not
+   * answered in time; `err.responses` are the answers that came
+   */
+  emitWithAck(event: string, ...args: any[]): Promise<any[]>;
+
+  /**
+   * The sockets that are meant, those of this instance first.
+   *
+   * @throws {@link WebSocketServiceError} `ERR_TIMEOUT`, when a server has not answered within `redis.requestsTimeout`
+   */
+  fetchSockets(): Promise<RemoteSocket[]>;
+
+  /** Makes the sockets join rooms: of the registry (by id), as `joinRoom` does, or plain ones. */
+  socketsJoin(room: string | string[]): void;
+  /** Makes the sockets leave rooms. */
+  socketsLeave(room: string | string[]): void;
+
+  /**
+   * Disconnects the sockets, with the reason `server namespace disconnect`.
+   *
+   * @param close - `true`: close the transports; otherwise only the Socket.IO connections are ended
+   */
+  disconnectSockets(close?: boolean): void;
+}
+
+/**
  * A handshake middleware.
  *
  * `next()` lets the connection in. `next(err)`, a throw or a rejection refuses it: the client gets `connect_error` with
@@ -277,32 +426,116 @@ export interface CorsConfig {
   optionsSuccessStatus?: number | undefined;
 }
 
-/** An address of a Redis server. */
+/** An address of a Redis server, a node of a Redis Cluster, or a sentinel. */
 export interface RedisNode {
+  /** Host name or IP address. */
   host: string;
+  /** TCP port, 1 to 65535. */
   port: number;
 }
 
+/** TLS towards Redis. Certificates and keys are PEM, as a string or a `Buffer`. */
+export interface RedisTlsOptions {
+  /** Certificates of the authorities to trust. Default: those of the system. */
+  ca?: string | Buffer | undefined;
+  /** Certificate chain of this client, for servers that ask for one; together with `key`. */
+  cert?: string | Buffer | undefined;
+  /** Private key of this client, without a passphrase; together with `cert`. */
+  key?: string | Buffer | undefined;
+  /** Name that the certificate must have, and that is sent as SNI, instead of the host. */
+  servername?: string | undefined;
+  /**
+   * `false` accepts any certificate, which lets anyone in between read and change everything.
+   * @defaultValue `true`
+   */
+  rejectUnauthorized?: boolean | undefined;
+}
+
+/** Sentinels that know which server is the master. `tls` of {@link RedisConfig} holds for them as well. */
+export interface RedisSentinelOptions {
+  /** Name of the master among the sentinels. */
+  name: string;
+  /** At least one. All are asked at once, whenever a connection is made. */
+  nodes: RedisNode[];
+  /** ACL user of the sentinels themselves. */
+  username?: string | undefined;
+  /** Password of the sentinels themselves. Default: none, also when `password` is given. */
+  password?: string | undefined;
+}
+
 /**
- * Connects several instances. Not supported by this version: the constructor throws {@link WebSocketServiceError} with
- * code `ERR_NOT_SUPPORTED` when it is given.
+ * Redis, over which several instances and Node.js servers with `@socket.io/redis-adapter` form one cluster. Redis 6.2
+ * or newer. One of `host` and `port`, `url`, `cluster` and `sentinel` says where it is; the environment completes what
+ * is missing, but never switches Redis on by itself.
+ *
+ * A field that is unknown, of a wrong type, or in conflict with another throws a `TypeError` with the code
+ * `ERR_INVALID_ARGUMENT` that names it and never shows a password. That Redis cannot be reached is no error of the
+ * constructor: local clients are served, and the connection is made when Redis comes.
+ *
+ * A user of an ACL needs the commands PING, PUBLISH, SUBSCRIBE, PSUBSCRIBE, PUBSUB, those of hashes and streams, ROLE
+ * with sentinels and CLUSTER on a cluster; the keys and channels that start with `keyPrefix`; and, since Redis compares
+ * patterns letter by letter, the channel pattern `<keyPrefix>#/#*` exactly so.
  */
 export interface RedisConfig {
-  /** Environment `REDIS_HOST`, then `localhost`. */
+  /** Environment `REDIS_HOST`, then `localhost`. Not together with `url`, `cluster` or `sentinel`. */
   host?: string | undefined;
-  /** Environment `REDIS_PORT`, then 6379. */
+  /** Environment `REDIS_PORT`, then 6379. Not together with `url`, `cluster` or `sentinel`. */
   port?: number | undefined;
+  /** ACL user. Default: the default user. */
   username?: string | undefined;
-  /** Environment `REDIS_PASSWORD`, then none. */
+  /** Environment `REDIS_PASSWORD`, then none. An empty string is none. */
   password?: string | undefined;
-  /** @defaultValue `0` */
+  /**
+   * Number of the database that holds the keys, 0 to 255; only 0 on a Redis Cluster. Channels have none: instances
+   * with different databases hear each other.
+   * @defaultValue `0`
+   */
   db?: number | undefined;
-  tls?: boolean | Record<string, any> | undefined;
-  /** `redis://` or `rediss://`. */
+  /**
+   * TLS, with the certificates of the system or as given.
+   * @defaultValue `false`; `true` with a `rediss://` URL
+   */
+  tls?: boolean | RedisTlsOptions | undefined;
+  /**
+   * `redis://user:password@host:port/db`, or `rediss://` for TLS. Special characters in user and password are
+   * percent-encoded. Not together with `host`, `port`, `username`, `password`, `db`, `cluster` or `sentinel`.
+   */
   url?: string | undefined;
+  /**
+   * Start of every channel and key; the same as `key` of `@socket.io/redis-adapter`.
+   * @defaultValue `'socket.io'`
+   */
   keyPrefix?: string | undefined;
+  /** Nodes of a Redis Cluster; the others are learnt from them. Not together with `sentinel`. */
   cluster?: RedisNode[] | undefined;
-  sentinel?: { name: string; nodes: RedisNode[] } | undefined;
+  /** Sentinels instead of an address. Not together with `cluster`. */
+  sentinel?: RedisSentinelOptions | undefined;
+  /**
+   * Milliseconds between two signs of life of an instance, at least 100. One that is silent for three of them is gone,
+   * and its users leave.
+   * @defaultValue `2000`
+   */
+  heartbeatInterval?: number | undefined;
+  /**
+   * Milliseconds that Redis may take to accept a connection, or to answer. Then the connection is made anew.
+   * @defaultValue `5000`
+   */
+  responseTimeout?: number | undefined;
+  /**
+   * Milliseconds that a question to the other servers may stay unanswered.
+   * @defaultValue `5000`
+   */
+  requestsTimeout?: number | undefined;
+  /**
+   * Publications that may wait while Redis is away. Beyond it the oldest are dropped and counted.
+   * @defaultValue `100000`
+   */
+  maxQueuedMessages?: number | undefined;
+  /**
+   * Bytes that may wait while Redis is away. Beyond it the oldest are dropped and counted.
+   * @defaultValue `67108864` (64 MiB)
+   */
+  maxQueuedBytes?: number | undefined;
 }
 
 /** How much of each room's history is kept. Every limit is unlimited by default. */
@@ -317,6 +550,12 @@ export interface HistoryConfig {
    * @defaultValue `Infinity`
    */
   maxAgeMs?: number | undefined;
+  /**
+   * Keep the messages of each room in Redis as well, so that they survive the restart of all instances. Needs the
+   * option `redis`; a `TypeError` without it.
+   * @defaultValue `false`
+   */
+  persist?: boolean | undefined;
 }
 
 /** Presence of users. */
@@ -496,12 +735,14 @@ export interface ClientError {
  * - `ERR_NOT_FOUND`: the user or room does not exist
  * - `ERR_ALREADY_INITIALIZED`: `initialize` was called before
  * - `ERR_NOT_SUPPORTED`: an option that this version cannot honour
+ * - `ERR_TIMEOUT`: not all clients or servers that were asked have answered in time; `responses` holds what came
  * - `ERR_CLOSED`: the service has been shut down
  */
 export type WebSocketServiceErrorCode =
   | 'ERR_NOT_FOUND'
   | 'ERR_ALREADY_INITIALIZED'
   | 'ERR_NOT_SUPPORTED'
+  | 'ERR_TIMEOUT'
   | 'ERR_CLOSED';
 
 /**
@@ -513,13 +754,20 @@ export type WebSocketServiceErrorCode =
 export class WebSocketServiceError extends Error {
   constructor(code: WebSocketServiceErrorCode, message: string);
   readonly code: WebSocketServiceErrorCode;
+  /** With `ERR_TIMEOUT`: the answers that came. */
+  responses?: any;
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Service
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** Events of {@link WebSocketService} with the arguments of their listeners. Those of one socket come in order. */
+/**
+ * Events of {@link WebSocketService} with the arguments of their listeners. Those of one socket come in order.
+ *
+ * In a cluster each is emitted once, on the instance where it happened; for the sockets of an instance that is lost, on
+ * one of the others. Under any other name, what {@link WebSocketService.serverSideEmit} of another server sends.
+ */
 export interface WebSocketServiceEvents {
   /** A client is connected and registered. */
   connection: [user: SocketUser];
@@ -532,6 +780,8 @@ export interface WebSocketServiceEvents {
   typing: [event: { user: SocketUser; room: Room; isTyping: boolean }];
   'room:create': [room: Room];
   'room:delete': [room: Room];
+  /** With `redis`: how it stands with the cluster has changed. */
+  cluster: [status: ClusterStatus];
   /** Something failed that no call can report. Without a listener it is logged; it never throws. */
   error: [error: Error];
 }
@@ -551,6 +801,9 @@ export type WebSocketServiceEventArguments<E> = E extends keyof WebSocketService
 
 /**
  * Connections, rooms, messages and broadcasts for any Socket.IO v4 client.
+ *
+ * With `redis`, the instances of a cluster are like one big one: users, rooms and their members are those of all of
+ * them, except where a method says otherwise.
  *
  * Every method that returns a promise rejects with {@link WebSocketServiceError}, and with a `TypeError` that has
  * `code: 'ERR_INVALID_ARGUMENT'` for a bad argument; a rejected call changes nothing.
@@ -582,6 +835,14 @@ export class WebSocketService extends EventEmitter {
   initialize(httpServer?: HTTPServer | HTTPSServer): void;
 
   /**
+   * Resolves when the cluster has been joined: everything that the other instances know is known here. Without `redis`
+   * at once. The service works before that, too, on its own. Waits for as long as Redis is away.
+   *
+   * @throws {@link WebSocketServiceError} `ERR_CLOSED`, when the service is shut down before
+   */
+  ready(): Promise<void>;
+
+  /**
    * Adds a handshake middleware; they run in the order in which they were added.
    *
    * @see {@link SocketMiddleware}
@@ -600,7 +861,7 @@ export class WebSocketService extends EventEmitter {
    */
   handleDisconnection(socketId: string, reason?: string): Promise<void>;
 
-  /** The user of a connection. */
+  /** The user of a connection. What another instance tells of its users is what JSON keeps of `socket.user`. */
   getUser(socketId: string): SocketUser | undefined;
 
   /** One entry for each connection. */
@@ -612,20 +873,22 @@ export class WebSocketService extends EventEmitter {
   /** Socket ids of a user; `[]` if there is none. */
   getUserSockets(userId: string): string[];
 
-  /** The connection itself, for custom client events with acknowledgements. */
+  /** A connection of this instance itself, for custom client events with acknowledgements. */
   getSocket(socketId: string): AuthenticatedSocket | undefined;
 
   /**
-   * Creates a room and emits `room:create`.
+   * Creates a room and emits `room:create`. In a cluster it resolves when the other instances have been told, or at
+   * once when Redis is away.
    *
    * @param namespace - a label, `'default'` unless given
+   * @param metadata - with `redis`, what JSON can hold; other instances see what it keeps
    */
   createRoom(name: string, namespace?: string, createdBy?: string, metadata?: object): Promise<Room>;
 
   /** A room by its id. */
   getRoom(roomId: string): Room | undefined;
 
-  /** All rooms, or those with a label. */
+  /** All rooms, or those with a label, in the order of their creation. */
   listRooms(namespace?: string): Room[];
 
   /**
@@ -685,8 +948,62 @@ export class WebSocketService extends EventEmitter {
   /** Sends an event to one socket. An unknown id: nothing happens. */
   emitToSocket(socketId: string, event: string, data: unknown): Promise<void>;
 
-  /** Figures of the whole service. */
+  // --- Socket.IO's operators ---
+
+  /** The members of these rooms on all servers. */
+  in(room: string | string[]): BroadcastOperator;
+  /** The same as {@link WebSocketService.in}. */
+  to(room: string | string[]): BroadcastOperator;
+  /** Everyone but the members of these rooms. */
+  except(room: string | string[]): BroadcastOperator;
+  /** Everyone who is ready to receive, see {@link BroadcastOperator.volatile}. */
+  readonly volatile: BroadcastOperator;
+  /** Everyone on this instance. */
+  readonly local: BroadcastOperator;
+  /** Everyone, see {@link BroadcastOperator.timeout}. */
+  timeout(ms: number): BroadcastOperator;
+
+  /** All sockets, see {@link BroadcastOperator.fetchSockets}. */
+  fetchSockets(): Promise<RemoteSocket[]>;
+  /** Makes all sockets join rooms, see {@link BroadcastOperator.socketsJoin}. */
+  socketsJoin(room: string | string[]): void;
+  /** Makes all sockets leave rooms, see {@link BroadcastOperator.socketsLeave}. */
+  socketsLeave(room: string | string[]): void;
+  /** Disconnects all sockets, see {@link BroadcastOperator.disconnectSockets}. */
+  disconnectSockets(close?: boolean): void;
+
+  /**
+   * Names of the Socket.IO rooms that have members: rooms of the registry, plain rooms, and each socket's own id.
+   *
+   * @throws {@link WebSocketServiceError} `ERR_TIMEOUT`, when a server has not answered within `redis.requestsTimeout`
+   */
+  allRooms(): Promise<Set<string>>;
+
+  /**
+   * Emits an event on the services of the other servers, not on this one.
+   *
+   * @param event - not empty, and none of the service's own: those of {@link WebSocketServiceEvents}, any that begins
+   * with `room:`, `newListener`, `removeListener`, and what Socket.IO reserves. A service ignores these and warns
+   * @param args - what JSON can hold. A function in the last place is called once, with `(null, responses)` when every
+   * other server has answered, or with `(err, responses)` when some have not within `redis.requestsTimeout`
+   * @returns true
+   */
+  serverSideEmit(event: string, ...args: any[]): boolean;
+
+  /**
+   * As `serverSideEmit` with a callback; the listeners of the other servers get a function as their last argument. `[]`
+   * without other servers.
+   *
+   * @throws {@link WebSocketServiceError} `ERR_TIMEOUT`, when some servers have not answered within
+   * `redis.requestsTimeout`; `err.responses` are the answers that came
+   */
+  serverSideEmitWithAck(event: string, ...args: any[]): Promise<any[]>;
+
+  /** Figures of this instance. */
   getStats(): ConnectionStats;
+
+  /** Figures of all instances, those of others as they told them with their last heartbeat. */
+  getClusterStats(): ClusterStats;
 
   /** Figures of a room; an unknown room: `null`. */
   getRoomStats(roomId: string): RoomStats | null;
@@ -698,7 +1015,8 @@ export class WebSocketService extends EventEmitter {
   disconnectUser(userId: string, reason?: string): Promise<void>;
 
   /**
-   * Closes connections that have sent no event for so long (heartbeats do not count), with the reason `inactive`.
+   * Closes connections of this instance that have sent no event for so long (heartbeats do not count), with the reason
+   * `inactive`.
    *
    * @param inactiveMinutes - minutes, 30 unless given
    * @returns how many were closed
@@ -706,8 +1024,8 @@ export class WebSocketService extends EventEmitter {
   cleanup(inactiveMinutes?: number): Promise<number>;
 
   /**
-   * Stops accepting, emits `disconnect` (`server_shutdown`) for each user, delivers what is queued and closes the
-   * transports and the HTTP server, within 10 s even if a client is stuck. May be called again; afterwards nothing
+   * Shuts this instance down: stops accepting, emits `disconnect` (`server_shutdown`) for each user, delivers what is
+   * queued and closes the transports and the HTTP server, within 10 s even if a client is stuck. May be called again; afterwards nothing
    * keeps the process alive.
    */
   shutdown(): Promise<void>;

@@ -3,22 +3,13 @@
 'use strict';
 
 const { availableParallelism } = require('node:os');
-const { WebSocketServiceError, invalidArgument } = require('./errors.js');
+const { invalidArgument } = require('./errors.js');
+const { boolean, isInteger, isObject, milliseconds } = require('./option-rules.js');
+const { checkRedis, nativeRedis } = require('./redis-options.js');
 
-const isObject = (value) => typeof value === 'object' && value !== null && !Array.isArray(value);
-const isInteger = (min, max = Number.MAX_SAFE_INTEGER) => (value) =>
-  Number.isInteger(value) && value >= min && value <= max;
 const isLimit = (min) => (value) => value === Infinity || isInteger(min)(value);
 
-/** Longest time that a timer of the system takes, in milliseconds. */
-const MAX_MS = 2 ** 31 - 1;
-
-const boolean = { test: (value) => typeof value === 'boolean', allowed: 'a boolean' };
 const fn = { test: (value) => typeof value === 'function', allowed: 'a function' };
-const milliseconds = (min) => ({
-  test: isInteger(min, MAX_MS),
-  allowed: `an integer number of milliseconds, ${min} to ${MAX_MS}`,
-});
 const strings = (item) => ({
   test: (value) => Array.isArray(value) && value.every((each) => typeof each === 'string' && each !== ''),
   allowed: `an array of ${item}`,
@@ -70,7 +61,7 @@ const OPTIONS = {
     allowed: 'a path like /socket.io',
   },
   cors: { members: CORS },
-  redis: { refuse: () => new WebSocketServiceError('ERR_NOT_SUPPORTED', 'redis: clustering is not supported yet') },
+  redis: { check: checkRedis },
   pingTimeout: milliseconds(1),
   pingInterval: milliseconds(1),
   maxHttpBufferSize: { test: isInteger(1, 2 ** 31 - 1), allowed: 'an integer number of bytes, at least 1' },
@@ -89,6 +80,7 @@ const OPTIONS = {
     members: {
       maxMessagesPerRoom: { test: isLimit(0), allowed: 'a whole number of messages or Infinity' },
       maxAgeMs: { test: isLimit(0), allowed: 'a whole number of milliseconds or Infinity' },
+      persist: boolean,
     },
   },
   requireMembership: boolean,
@@ -127,6 +119,9 @@ const consoleLogger = {
 function resolveConfig(config = {}) {
   if (!isObject(config)) throw invalidArgument('config', config, 'an object');
   check('', config, OPTIONS);
+  if (config.history?.persist && config.redis === undefined) {
+    throw invalidArgument('history.persist', true, 'left out or false without redis, which would keep the messages');
+  }
   const given = Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined));
   const options = {
     cors: { origin: '*', credentials: true },
@@ -171,12 +166,14 @@ function nativeConfig(options) {
     history: {
       maxMessagesPerRoom: finite(options.history.maxMessagesPerRoom),
       maxAgeMs: finite(options.history.maxAgeMs),
+      persist: options.history.persist,
     },
     requireMembership: options.requireMembership,
     relayEvents: options.relayEvents,
     presence: options.presence,
     limits: options.limits,
     workerThreads: options.workerThreads,
+    redis: options.redis && nativeRedis(options.redis),
   });
 }
 
@@ -185,8 +182,8 @@ function check(prefix, values, rules) {
     const rule = Object.hasOwn(rules, name) ? rules[name] : undefined;
     if (rule === undefined) throw unknownOption(prefix + name, value, rules);
     if (value === undefined) continue;
-    if (rule.refuse) throw rule.refuse(value);
-    if (rule.members && isObject(value)) check(`${prefix}${name}.`, value, rule.members);
+    if (rule.check) rule.check(value);
+    else if (rule.members && isObject(value)) check(`${prefix}${name}.`, value, rule.members);
     else if (!rule.test?.(value)) throw invalidArgument(prefix + name, value, rule.allowed ?? 'an object');
   }
   for (const [name, rule] of Object.entries(rules)) {

@@ -40,6 +40,27 @@ const assertStrings = (name, value) => {
   }
 };
 
+const assertMilliseconds = (name, value) => {
+  if (!Number.isFinite(value) || value < 0 || value > MAX_MS) {
+    throw invalidArgument(name, value, `a number from 0 to ${MAX_MS}`);
+  }
+};
+
+const assertCount = (name, value) => {
+  if (!(value === Infinity || (Number.isInteger(value) && value >= 0))) {
+    throw invalidArgument(name, value, 'a whole number, at least 0');
+  }
+};
+
+const assertMetadata = (metadata) => {
+  if (metadata !== undefined && metadata !== null && (typeof metadata !== 'object' || Array.isArray(metadata))) {
+    throw invalidArgument('metadata', metadata, 'an object');
+  }
+};
+
+/** Longest time that a timer takes, in milliseconds. */
+const MAX_MS = 2 ** 31 - 1;
+
 /** Event names of Socket.IO itself, which no packet may carry. */
 const RESERVED_EVENTS = new Set([
   'connect',
@@ -50,4 +71,13 @@ const RESERVED_EVENTS = new Set([
   'removeListener',
 ]);
 
-module.exports = { WebSocketServiceError, invalidArgument, assertString, assertStrings, assertEventName };
+module.exports = {
+  WebSocketServiceError,
+  invalidArgument,
+  assertCount,
+  assertEventName,
+  assertMetadata,
+  assertMilliseconds,
+  assertString,
+  assertStrings,
+};

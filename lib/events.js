@@ -12,7 +12,7 @@ const SIGNS = { event: 0, departure: 1 };
  * is read, and the objects of the event are made, at once; telling may wait for earlier events.
  */
 function eventReader(handlers, users, rooms, messages) {
-  const roomEvent = (fields) => [users.of(fields.socketId(users)), rooms.get(fields.next())];
+  const roomEvent = (fields) => [users.of(fields.socketId(users)), rooms.of(fields.next())];
 
   const readers = {
     1: ['connection', (fields) => [fields.socketId(users)]],
@@ -57,6 +57,19 @@ function eventReader(handlers, users, rooms, messages) {
       },
     ],
     17: ['warning', (fields) => [fields.next()]],
+    18: ['roomForgotten', (fields) => [fields.next()]],
+    19: ['cluster', (fields) => [fields.next()]],
+    20: ['serverSide', (fields) => take(fields, 2)],
+    21: ['dataWanted', (fields) => [fields.next(), take(fields, fields.next())]],
+    22: ['answered', (fields) => [...take(fields, 2), decodeArgs(fields.next(), fields.attachments())]],
+    23: [
+      'room',
+      (fields) => {
+        rooms.remember(...take(fields, 6));
+        return [];
+      },
+    ],
+    24: ['failed', (fields) => take(fields, 3)],
   };
 
   /** A packet for a socket object in JavaScript: an event, or the acknowledgement of one of its own. */

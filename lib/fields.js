@@ -37,10 +37,16 @@ class Fields {
     const userId = this.next();
     if (userId !== null) {
       const username = this.next() ?? undefined;
-      users.remember({ socketId, userId, username, handshake: this.next(), connectedAt: this.next() });
+      const [handshake, connectedAt, profile] = [this.next(), this.next(), profileOf(this.next())];
+      users.remember({ socketId, userId, username, handshake, connectedAt, profile });
     }
     return socketId;
   }
 }
 
-module.exports = { Fields };
+/** What the native side knows of a user besides; undefined for users of this instance. */
+function profileOf(text) {
+  return text === null ? undefined : JSON.parse(text);
+}
+
+module.exports = { Fields, profileOf };

@@ -2,17 +2,26 @@
 
 'use strict';
 
+const { invalidArgument } = require('./errors.js');
 
 class Rooms {
   #native;
   #rooms = new Map();
+  /** Whether other instances make and delete rooms as well: then the native side knows which there are. */
+  #isShared;
 
   constructor(native) {
     this.#native = native;
+    this.#isShared = native.isClustered();
   }
 
   create(name, namespace, createdBy, metadata) {
-    const [id, createdAt] = this.#native.createRoom(name, namespace);
+    const told = this.#isShared && metadata !== undefined ? metadataText(metadata) : undefined;
+    const [id, createdAt] = this.#native.createRoom(name, namespace, this.#isShared ? createdBy : undefined, told);
+    return this.#make(id, name, namespace, createdAt, createdBy, metadata);
+  }
+
+  #make(id, name, namespace, createdAt, createdBy, metadata) {
     const room = {
       id,
       name,
@@ -27,18 +36,48 @@ class Rooms {
   }
 
   get(id) {
-    return this.#rooms.get(id);
+    if (!this.#isShared) return this.#rooms.get(id);
+    return this.#native.hasRoom(id) ? this.of(id) : undefined;
+  }
+
+  /** The room of an event, even if it has been deleted since. */
+  of(id) {
+    const room = this.#rooms.get(id);
+    if (room !== undefined || !this.#isShared) return room;
+    const record = this.#native.room(id);
+    return record.length > 0 ? this.remember(...record) : undefined;
+  }
+
+  /** Makes the object of a room of which the native side gives the record. */
+  remember(id, name, namespace, createdAt, createdBy, metadata) {
+    const given = metadata === null ? undefined : JSON.parse(metadata);
+    return this.#rooms.get(id) ?? this.#make(id, name, namespace, createdAt, createdBy ?? undefined, given);
   }
 
   list(namespace) {
+    if (this.#isShared) return this.#native.roomIds(namespace).map((id) => this.of(id)).filter(Boolean);
     const rooms = [...this.#rooms.values()];
     return namespace === undefined ? rooms : rooms.filter((room) => room.namespace === namespace);
   }
 
   delete(id) {
-    const room = this.#rooms.get(id);
+    const room = this.get(id);
     if (room !== undefined && this.#native.deleteRoom(id)) this.#rooms.delete(id);
     return room;
+  }
+
+  /** Another instance has deleted a room. */
+  forget(id) {
+    this.#rooms.delete(id);
+  }
+}
+
+/** Metadata as other instances are told of it. */
+function metadataText(metadata) {
+  try {
+    return JSON.stringify(metadata);
+  } catch {
+    throw invalidArgument('metadata', metadata, 'an object that JSON can hold');
   }
 }
 

@@ -2,40 +2,43 @@
 
 'use strict';
 
-const { EventEmitter } = require('node:events');
 const http = require('node:http');
 const https = require('node:https');
 const { NativeService } = require('../binding.js');
 const { refusalOf, runMiddleware } = require('./admission.js');
+const { Cluster } = require('./cluster.js');
 const { nativeConfig, resolveConfig } = require('./config.js');
-const { assertEventName, assertString, assertStrings, invalidArgument, WebSocketServiceError } = require('./errors.js');
+const {
+  assertCount,
+  assertEventName,
+  assertMetadata,
+  assertString,
+  assertStrings,
+  invalidArgument,
+  WebSocketServiceError,
+} = require('./errors.js');
 const { eventReader, SIGNS } = require('./events.js');
 const { Fields } = require('./fields.js');
 const { Gateway } = require('./gateway.js');
+const { Hearing } = require('./hearing.js');
 const localSocket = require('./local-socket.js');
 const { Messages } = require('./messages.js');
 const { Operations } = require('./operations.js');
+const { lend, Operators } = require('./operators.js');
 const { encodeArgs } = require('./payload.js');
 const { Rooms } = require('./rooms.js');
 const { hook } = require('./server-hook.js');
 const { attempt, NativeSocket } = require('./socket.js');
-const { Users } = require('./users.js');
+const { profileText, Users } = require('./users.js');
 
 /** Events that cross from the native side, and their bits there (`EventKind`). */
-const CROSSING = { connection: 1, disconnect: 2, message: 4, 'room:join': 8, 'room:leave': 16, typing: 32 };
+const CROSSING = { connection: 1, disconnect: 2, message: 4, 'room:join': 8, 'room:leave': 16, typing: 32, cluster: 64 };
 const MESSAGE_TYPES = ['text', 'image', 'file', 'system'];
 /** How long requests of others may keep the HTTP server open at shutdown. */
 const HTTP_CLOSE_MS = 2000;
 /** How often a process whose HTTP server is closed looks whether its clients are gone. */
 const LINGER_CHECK_MS = 250;
-/** Events that are taken from the native side at once. */
-const BATCH = 1024;
-/** Events that are told between two looks at the clock. */
-const EVENTS_PER_LOOK = 64;
-/** How long events may be told before timers and sockets have their turn. */
-const TURN_MS = 10;
-
-class WebSocketService extends EventEmitter {
+class WebSocketService extends Operators {
   #config;
   #native;
   /** What the native side shows without being asked. */
@@ -52,13 +55,8 @@ class WebSocketService extends EventEmitter {
   #mock = false;
   #unhook = () => {};
   #httpServer;
-  #readEvent;
-  /** Events that were taken from the native side, and how many of them have been told. */
-  #heard = [];
-  #told = 0;
-  #hearing = false;
-  #behind = false;
-  #isScheduled = false;
+  #hearing;
+  #cluster;
   #operations = new Operations();
   #shutdown;
   /** Sockets that left while `handleDisconnection` is overridden: it still has to be told. */
@@ -77,7 +75,23 @@ class WebSocketService extends EventEmitter {
     this.#rooms = new Rooms(this.#native);
     this.#messages = new Messages(this.#native);
     this.#gateway = new Gateway(this.#native, this.#config, this.#operations);
-    this.#readEvent = eventReader(this.#handlers(), this.#users, this.#rooms, this.#messages);
+    this.#cluster = new Cluster(this.#native, this.#operations);
+    const readEvent = eventReader(this.#handlers(), this.#users, this.#rooms, this.#messages);
+    this.#hearing = new Hearing(this.#native, this.#signs, readEvent, report);
+    lend(this, this.#reach());
+  }
+
+  /** What the operators work with. */
+  #reach() {
+    return {
+      native: this.#native,
+      cluster: this.#cluster,
+      localSockets: this.#localSockets,
+      socket: (socketId) => this.#socket(socketId),
+      assertOpen: () => this.#assertOpen(),
+      log: (event, target) => this.#log(event, target),
+      report,
+    };
   }
 
   // --- start and end -------------------------------------------------------------------------------------------------
@@ -110,17 +124,24 @@ class WebSocketService extends EventEmitter {
 
   /** An HTTP server that the application closed waits for its clients, as far as the process goes. */
   #stayWhileConnected() {
-    if (this.#shutdown || this.#native.users().length === 0) return;
+    if (this.#shutdown || !this.#native.hasSockets()) return;
     setTimeout(() => this.#stayWhileConnected(), LINGER_CHECK_MS);
   }
 
   async #end() {
     await this.#operations.run((id) => this.#native.shutdown(id));
     this.#hear();
+    this.#cluster.close();
     this.#gateway.close();
     if (this.#httpServer?.listening) await closeServer(this.#httpServer);
     this.#unhook();
     this.#hear();
+  }
+
+  /** Resolves when the cluster has been joined; at once without one. */
+  async ready() {
+    this.#assertOpen();
+    await this.#cluster.ready();
   }
 
   use(middleware) {
@@ -139,14 +160,15 @@ class WebSocketService extends EventEmitter {
     const username = socket.user?.username ?? socket.handshake?.query?.username;
     const name = typeof username === 'string' ? username : undefined;
     const userId = String(socket.userId ?? id);
+    const profile = this.#profileText(socket);
     if (socket instanceof NativeSocket) {
       if (this.#native.isConnected(id)) return;
       Object.assign(this.#users.record(id) ?? {}, { userId, username: name, profile: socket.user });
-      if (!this.#native.register(id, userId, name)) throw new WebSocketServiceError('ERR_NOT_FOUND', 'User not found');
+      if (!this.#native.register(id, userId, name, profile)) throw new WebSocketServiceError('ERR_NOT_FOUND', 'User not found');
     } else {
       if (this.#localSockets.get(id) === socket) return;
       const handshake = localSocket.handshakeText(socket);
-      if (!this.#native.registerLocal(id, userId, name, handshake)) {
+      if (!this.#native.registerLocal(id, userId, name, handshake, profile)) {
         throw invalidArgument('socket.id', id, 'the id of no connected socket');
       }
       this.#users.remember({ socketId: id, userId, username: name, handshake, connectedAt: Date.now(), profile: socket.user });
@@ -154,6 +176,11 @@ class WebSocketService extends EventEmitter {
     }
     socket.user = this.#users.get(id);
     this.#hear();
+  }
+
+  /** What other instances are told of a user. */
+  #profileText(socket) {
+    return this.#cluster.isJoined ? profileText(socket.user, socket.handshake?.query) : undefined;
   }
 
   #adoptLocal(socket) {
@@ -230,6 +257,7 @@ class WebSocketService extends EventEmitter {
     this.#assertOpen();
     const room = this.#rooms.create(name, namespace, createdBy ?? undefined, metadata ?? undefined);
     this.#announce('room:create', room);
+    if (this.#cluster.isJoined) await this.#cluster.published();
     return room;
   }
 
@@ -248,7 +276,11 @@ class WebSocketService extends EventEmitter {
     assertString('roomId', roomId);
     this.#assertOpen();
     const failure = this.#native.joinRoom(socketId, roomId);
-    if (failure) throw new WebSocketServiceError('ERR_NOT_FOUND', failure);
+    if (failure && this.#cluster.isJoined) {
+      await this.#cluster.ask((id) => this.#native.joinRoomAnywhere(id, socketId, roomId));
+    } else if (failure) {
+      throw new WebSocketServiceError('ERR_NOT_FOUND', failure);
+    }
     await this.#localSockets.get(socketId)?.join?.(roomId);
     await this.#happened();
   }
@@ -256,7 +288,11 @@ class WebSocketService extends EventEmitter {
   async leaveRoom(socketId, roomId) {
     assertString('socketId', socketId);
     assertString('roomId', roomId);
-    this.#native.leaveRoom(socketId, roomId);
+    if (this.#cluster.isJoined && !this.#native.isConnected(socketId)) {
+      await this.#cluster.ask((id) => this.#native.leaveRoomAnywhere(id, socketId, roomId));
+    } else {
+      this.#native.leaveRoom(socketId, roomId);
+    }
     await this.#localSockets.get(socketId)?.leave?.(roomId);
     await this.#happened();
   }
@@ -341,7 +377,8 @@ class WebSocketService extends EventEmitter {
   async emitToSocket(socketId, event, data) {
     assertString('socketId', socketId);
     const { text, attachments } = this.#encode(event, data);
-    this.#native.emit(socketId, text, attachments, undefined, false);
+    const isHere = this.#native.emit(socketId, text, attachments, undefined, false);
+    if (!isHere && this.#cluster.isJoined) this.#native.emitElsewhere(socketId, text, attachments);
     this.#log(event, socketId);
     await this.#delivered();
   }
@@ -359,6 +396,15 @@ class WebSocketService extends EventEmitter {
   // --- statistics and maintenance --------------------------------------------------------------------------------------
 
   getStats() {
+    const cluster = this.#cluster.state();
+    return { ...this.#figures(), ...(cluster && { cluster }) };
+  }
+
+  getClusterStats() {
+    return this.#cluster.stats(this.#figures());
+  }
+
+  #figures() {
     const [totalConnections, activeConnections, totalRooms, messagesPerMinute, bytesPerMinute, avgLatency] =
       this.#native.stats();
     return { totalConnections, activeConnections, totalRooms, messagesPerMinute, bytesPerMinute, avgLatency };
@@ -375,6 +421,9 @@ class WebSocketService extends EventEmitter {
     assertString('userId', userId);
     assertString('reason', reason);
     this.#native.disconnectUser(userId, reason);
+    if (this.#cluster.isJoined) {
+      await this.#cluster.ask((id) => this.#native.disconnectUserElsewhere(id, userId, reason));
+    }
     await this.#happened();
   }
 
@@ -450,47 +499,15 @@ class WebSocketService extends EventEmitter {
 
   // --- what happened on the native side --------------------------------------------------------------------------------
 
-  /**
-   * Hears, in order, what has happened; callers that caused something hear of it before they go on. When there is very
-   * much, the rest is left for later turns of the event loop.
-   */
+  /** Hears what has happened; callers that caused something hear of it before they go on. */
   #hear() {
-    if (this.#hearing) return;
-    this.#hearing = true;
-    const end = performance.now() + TURN_MS;
-    while (this.#tellNext() && performance.now() < end);
-    this.#hearing = false;
-    if (this.#behind) this.#hearLater();
-  }
-
-  /** Tells the events of one batch, or a part of it. False when there is nothing more. */
-  #tellNext() {
-    if (this.#told === this.#heard.length) {
-      this.#heard = [];
-      this.#told = 0;
-      if (Atomics.load(this.#signs, SIGNS.event) === 0) return (this.#behind = false);
-      const fields = new Fields(this.#native.take(BATCH));
-      while (!fields.done) this.#heard.push(this.#readEvent(fields));
-    }
-    const turn = Math.min(this.#heard.length, this.#told + EVENTS_PER_LOOK);
-    while (this.#told < turn) attempt(report, this.#heard[this.#told++]);
-    this.#behind = this.#heard.length > 0;
-    return this.#behind;
-  }
-
-  #hearLater() {
-    if (this.#isScheduled) return;
-    this.#isScheduled = true;
-    setImmediate(() => {
-      this.#isScheduled = false;
-      this.#hear();
-    });
+    this.#hearing.hear();
   }
 
   /** Hears what a call has caused, deliveries to socket objects in JavaScript included. */
   async #happened() {
     this.#hear();
-    if (this.#behind) await this.#operations.run((id) => this.#native.mark(id));
+    if (this.#hearing.isBehind) await this.#operations.run((id) => this.#native.mark(id));
     await this.#delivered();
   }
 
@@ -515,6 +532,13 @@ class WebSocketService extends EventEmitter {
       client: (...event) => this.#clientEvent(...event),
       ack: (socketId, ...answer) => this.#sockets.get(socketId)?.acknowledged?.(...answer, report),
       deliver: (socketId, args) => localSocket.deliver(this.#localSockets.get(socketId), args),
+      room: () => {},
+      roomForgotten: (roomId) => this.#roomForgotten(roomId),
+      cluster: (status) => this.#announce('cluster', status),
+      serverSide: (text, ackNumber) => this.#serverSide(text, ackNumber),
+      dataWanted: (number, ids) => this.#cluster.giveData(number, ids.map((id) => this.#sockets.get(id))),
+      answered: (...answer) => this.#cluster.answered(...answer),
+      failed: (...failure) => this.#cluster.failed(...failure),
       done: (id, args) => this.#operations.finish(id, args),
       reply: (...reply) => this.#gateway.reply(...reply),
       bridgeWrite: (id, bytes) => this.#gateway.write(id, bytes),
@@ -551,6 +575,18 @@ class WebSocketService extends EventEmitter {
     this.#users.forget(socketId);
   }
 
+  /** Another instance has deleted a room. */
+  #roomForgotten(roomId) {
+    this.#rooms.forget(roomId);
+    this.#messages.forget(roomId);
+    for (const socket of this.#localSockets.values()) if (socket.rooms?.has?.(roomId)) socket.leave?.(roomId);
+  }
+
+  #serverSide(text, ackNumber) {
+    const [event, args] = this.#cluster.incoming(text, ackNumber, this.#config.logger) ?? [];
+    if (event !== undefined) this.#announce(event, ...args);
+  }
+
   #clientEvent(socketId, text, ackId, attachments) {
     const socket = this.#sockets.get(socketId);
     if (socket instanceof NativeSocket && !socket.dispatch(text, attachments, ackId, report)) {
@@ -564,6 +600,7 @@ class WebSocketService extends EventEmitter {
     const socket = new NativeSocket(this.#native, socketId, record.handshake);
     this.#users.remember(record);
     this.#sockets.set(socketId, socket);
+    let profile;
     try {
       await runMiddleware(this.#middleware, socket);
       if (this.#overrides('handleConnection')) await this.handleConnection(socket);
@@ -572,9 +609,10 @@ class WebSocketService extends EventEmitter {
         record.userId = String(socket.userId ?? socketId);
         record.username = typeof username === 'string' ? username : undefined;
         record.profile = socket.user;
+        profile = this.#profileText(socket);
         socket.user = this.#users.of(socketId);
       }
-      this.#native.accept(key, socketId, record.userId, record.username);
+      this.#native.accept(key, socketId, record.userId, record.username, profile);
     } catch (error) {
       const { message, data } = refusalOf(error);
       this.#native.refuse(key, socketId, message, data);
@@ -608,18 +646,6 @@ function closeServer(server) {
     });
     server.closeIdleConnections();
   });
-}
-
-function assertMetadata(metadata) {
-  if (metadata !== undefined && metadata !== null && (typeof metadata !== 'object' || Array.isArray(metadata))) {
-    throw invalidArgument('metadata', metadata, 'an object');
-  }
-}
-
-function assertCount(name, value) {
-  if (!(value === Infinity || (Number.isInteger(value) && value >= 0))) {
-    throw invalidArgument(name, value, 'a whole number, at least 0');
-  }
 }
 
 /** `BroadcastOptions` as the native side reads them; undefined when nobody is left out. */

@@ -3,14 +3,12 @@
 'use strict';
 
 const { EventEmitter } = require('node:events');
-const { assertEventName, invalidArgument } = require('./errors.js');
+const { assertEventName, assertMilliseconds, invalidArgument } = require('./errors.js');
 const { encodeArgs, decodeArgs } = require('./payload.js');
 const { handshakeOf } = require('./users.js');
 
 /** Events of the socket itself, which no client sends. */
 const LIFECYCLE = new Set(['disconnect', 'disconnecting', 'newListener', 'removeListener']);
-/** Longest time that a timer takes, in milliseconds. */
-const MAX_MS = 2 ** 31 - 1;
 
 class NativeSocket {
   #native;
@@ -61,7 +59,7 @@ class NativeSocket {
   }
 
   timeout(ms) {
-    if (!Number.isFinite(ms) || ms < 0 || ms > MAX_MS) throw invalidArgument('ms', ms, `a number from 0 to ${MAX_MS}`);
+    assertMilliseconds('ms', ms);
     const send = (event, ...args) => this.#emit(event, args, { timeout: ms });
     return {
       emit: send,
@@ -134,6 +132,13 @@ class NativeSocket {
     const sent = this.#native.emit(this.id, text, attachments, id, volatile);
     if (!sent && id !== undefined && this.connected) this.#acks.get(id)?.fail(new Error('too many acknowledgements are awaited'));
     return true;
+  }
+
+  /** Sends an encoded event that the client is to acknowledge. Returns how to wait no longer. Called by operators. */
+  ask({ text, attachments }, answered, volatile) {
+    const id = this.#awaitAck(answered, undefined);
+    this.#native.emit(this.id, text, attachments, id, volatile);
+    return () => this.#acks.get(id)?.fail();
   }
 
   #awaitAck(listener, timeout) {

@@ -4,6 +4,7 @@
 
 const { parse } = require('node:querystring');
 const { SIGNS } = require('./events.js');
+const { profileOf } = require('./fields.js');
 
 class Users {
   #native;
@@ -82,9 +83,10 @@ class Users {
   }
 
   #fetch(socketId) {
-    const [id, userId, username, handshake, connectedAt] = this.#native.user(socketId);
+    const [id, userId, username, handshake, connectedAt, profile] = this.#native.user(socketId);
     if (id === undefined) return undefined;
-    const record = { socketId, userId, username: username ?? undefined, handshake, connectedAt };
+    const given = { username: username ?? undefined, profile: profileOf(profile) };
+    const record = { socketId, userId, handshake, connectedAt, ...given };
     this.#records.set(socketId, record);
     return record;
   }
@@ -145,4 +147,30 @@ function handshakeOf(handshakeText) {
   };
 }
 
-module.exports = { Users, handshakeOf, queryOf };
+/** What an instance says of its users by other means. */
+const TOLD_ANYWAY = new Set(['id', 'socketId', 'connectedAt', 'lastActivity']);
+
+/**
+ * What other instances are told of a user, as JSON: all of `socket.user` that JSON can hold, and the email of the
+ * handshake's query. Nothing else of the handshake, which may hold tokens. Undefined when there is nothing to tell.
+ */
+function profileText(user, query) {
+  const profile = { ...user };
+  if (profile.email === undefined && typeof query?.email === 'string') profile.email = query.email;
+  const members = Object.entries(profile)
+    .filter(([name]) => !TOLD_ANYWAY.has(name))
+    .map(([name, value]) => [JSON.stringify(name), jsonOf(value)])
+    .filter(([, json]) => json !== undefined);
+  return members.length === 0 ? undefined : `{${members.map((member) => member.join(':')).join(',')}}`;
+}
+
+/** JSON of a value; undefined for what has none. */
+function jsonOf(value) {
+  try {
+    return JSON.stringify(value);
+  } catch {
+    return undefined;
+  }
+}
+
+module.exports = { Users, handshakeOf, profileText, queryOf };

@@ -14,10 +14,10 @@ const mayUse = {
   hub: ['event'],
   fanout: ['hub', 'event'],
   service: ['fanout', 'hub', 'event'],
-  cluster: ['hub', 'event'],
+  cluster: ['service', 'hub', 'event'], // as a transport: what peers send becomes calls of the service
   transport: ['service', 'hub', 'event'],
   server: ['transport', 'cluster', 'service', 'event'],
-  node: ['server', 'transport', 'service', 'hub', 'event'],
+  node: ['server', 'cluster', 'transport', 'service', 'hub', 'event'],
 };
 const everyone = ['config', 'error', 'clock', 'packet'];
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Installs what the tests need and Node.js, npm and Rust do not bring: a C linker, Redis and a browser. Only what is
+# Installs what the tests need and Node.js, npm and Rust do not bring: a C linker, Redis, OpenSSL and a browser. Only what is
 # missing, from Debian's own archive.
 set -euo pipefail
 
-declare -A packages=([cc]=build-essential [redis-server]=redis-server [chromium]=chromium)
+declare -A packages=([cc]=build-essential [redis-server]=redis-server [openssl]=openssl [chromium]=chromium)
 
 missing=()
 for program in "${!packages[@]}"; do

@@ -116,7 +116,7 @@ impl Default for RedisConfig {
 }
 
 /// A host name or address, and a port.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedisAddress {
     /// Host name or IP address.

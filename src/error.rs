@@ -19,6 +19,9 @@ pub enum Error {
     /// A client's payload, or an argument, has the wrong shape; the text names the field.
     #[error("{0}")]
     InvalidArgument(String),
+    /// Another instance, which a socket is connected to, has not answered.
+    #[error("The instance of the socket did not answer in time")]
+    Unanswered,
     /// The service has shut down.
     #[error("The service has been shut down")]
     Closed,
@@ -31,6 +34,7 @@ impl Error {
             Self::UserOrRoomNotFound | Self::RoomNotFound | Self::UserNotFound => "ERR_NOT_FOUND",
             Self::NotAMember => "ERR_NOT_A_MEMBER",
             Self::InvalidArgument(_) => "ERR_INVALID_ARGUMENT",
+            Self::Unanswered => "ERR_TIMEOUT",
             Self::Closed => "ERR_CLOSED",
         }
     }

@@ -1,5 +1,5 @@
-//! What the service tells the outside, and the two ports it speaks through: [`EventSink`] towards JavaScript and
-//! [`Link`] towards one client.
+//! What the service tells the outside, and the three ports it speaks through: [`EventSink`] towards JavaScript,
+//! [`Link`] towards one client and [`Peers`] towards the other servers of a cluster.
 
 use std::{
     sync::Arc,
@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
+    error::Result,
     hub::{Room, StoredMessage, User},
     packet::Packet,
 };
@@ -29,6 +30,8 @@ pub enum EventKind {
     RoomLeave = 1 << 4,
     /// A member started or stopped typing.
     Typing = 1 << 5,
+    /// How it stands with the cluster has changed.
+    Cluster = 1 << 6,
 }
 
 /// Something that happened, on its way to JavaScript.
@@ -75,6 +78,30 @@ pub enum ServiceEvent {
     Abandoned(Arc<User>),
     /// A packet for a socket that lives in JavaScript.
     Deliver(Arc<User>, Packet),
+    /// A room was deleted by another instance.
+    RoomForgotten(Arc<Room>),
+    /// `cluster(status)`.
+    Cluster(&'static str),
+    /// `serverSideEmit` of another server: a JSON array `["event", …]`.
+    ServerSide {
+        /// The array.
+        args: Bytes,
+        /// Number under which the other server waits for an acknowledgement.
+        ack: Option<u64>,
+    },
+    /// Another server asks for what the application keeps in `socket.data`; the number is for the answer.
+    DataWanted(u64, Vec<Arc<User>>),
+    /// The answer to a question of the application's.
+    Answered {
+        /// Number of the question.
+        id: u64,
+        /// What went wrong, if something did.
+        error: Option<String>,
+        /// JSON array: what came until then.
+        json: String,
+        /// Attachments of its placeholders.
+        attachments: Vec<Bytes>,
+    },
     /// Something degraded, for the application's logger; without payloads.
     Warning(String),
     /// A fault worth an `error` event: a stable code and a text without payloads.
@@ -105,4 +132,88 @@ pub trait Link: Send + Sync + std::fmt::Debug {
     fn close(&self, transport: bool);
     /// Round-trip time in microseconds, when known.
     fn round_trip_us(&self) -> Option<u32>;
+}
+
+/// `BroadcastOptions`: who of the recipients is meant. An absent list or name excludes nobody.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Socket ids, and rooms, that are left out.
+    pub except: Vec<String>,
+    /// Only these user ids.
+    pub users: Option<Vec<String>>,
+    /// Only members of this room.
+    pub room: Option<String>,
+    /// Only members of rooms with this label.
+    pub label: Option<String>,
+}
+
+/// What a broadcast tells other instances besides its packet. The socket it is about is the one left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fact {
+    /// Nothing.
+    None,
+    /// It is a chat message, sent at this time, and belongs into history.
+    Message(u64),
+    /// The socket began or ceased to type.
+    Typing(bool),
+    /// The socket joined the room.
+    Joined,
+    /// The socket left the room.
+    Left,
+    /// Instances have told their clients themselves; the packet is for Node.js servers only.
+    Foreign,
+}
+
+/// A packet for clients of other servers.
+#[derive(Debug, Clone, Copy)]
+pub struct Broadcast<'a> {
+    /// What they get.
+    pub packet: &'a Packet,
+    /// Members of any of these rooms; everyone when there is none. Every socket is in the room of its own id.
+    pub rooms: &'a [&'a str],
+    /// But no members of these.
+    pub except: &'a [&'a str],
+    /// It may be dropped where it would have to wait.
+    pub volatile: bool,
+    /// What it tells besides.
+    pub fact: Fact,
+}
+
+/// What an instance asks of the one that a socket is connected to.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Command {
+    /// Join this room of the registry.
+    Join(String),
+    /// Leave this room of the registry.
+    Leave(String),
+    /// Disconnect, for this reason.
+    Disconnect(String),
+}
+
+/// Called once with the outcome of a [`Command`].
+pub type Answer = Box<dyn FnOnce(Result<()>) + Send>;
+
+/// The other servers of a cluster. Implemented by the cluster and by the recorder of tests.
+///
+/// Called under the locks of the service, which give the order: never blocks, and never calls back.
+pub trait Peers: Send + Sync + std::fmt::Debug {
+    /// Sends a packet to clients elsewhere.
+    fn broadcast(&self, broadcast: &Broadcast<'_>);
+    /// Sends a packet to those clients of other instances that fit the filter: of a room, or of everyone.
+    fn select(&self, packet: &Packet, within: Option<&str>, filter: &Filter);
+    /// Whether what is known of sockets on other instances is as new as it can be.
+    fn is_current(&self) -> bool;
+    /// A socket was registered here.
+    fn connected(&self, user: &Arc<User>);
+    /// A socket of this instance is gone; it has left its rooms before.
+    fn disconnected(&self, user: &Arc<User>);
+    /// A room was created here.
+    fn room_created(&self, room: &Room);
+    /// A room was deleted: here, or else by another instance. These sockets of this instance were its members.
+    fn room_deleted(&self, room_id: &str, members: &[Arc<User>], here: bool);
+    /// Reads a room's messages back from where they are kept, when that is yet to be done; waits for it, but not long.
+    /// Not called under a lock.
+    fn restore(&self, room: &Arc<Room>);
+    /// Asks the instance of a socket to do something with it.
+    fn ask(&self, socket: &User, command: Command, answer: Answer);
 }

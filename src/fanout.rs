@@ -106,7 +106,7 @@ impl Fanout {
                 },
             );
         }
-        members.len() - except.iter().filter(|key| members.contains(**key)).count()
+        members.local_len(except)
     }
 
     /// Sends to one socket; a volatile packet is dropped when others still wait for its client.

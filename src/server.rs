@@ -9,7 +9,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::{config::Config, event::EventSink, service::Service, transport::Transport};
+use crate::{cluster::Cluster, config::Config, event::EventSink, service::Service, transport::Transport};
 
 /// How long clients may take to read what is queued for them at shutdown.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -42,6 +42,7 @@ pub fn runtime(threads: usize) -> io::Result<Handle> {
 pub struct Server {
     service: Arc<Service>,
     transport: OnceLock<Arc<Transport>>,
+    cluster: Option<Arc<Cluster>>,
     runtime: Handle,
 }
 
@@ -53,8 +54,11 @@ impl Server {
     /// When the runtime cannot be started.
     pub fn new(config: Config, sink: Arc<dyn EventSink>) -> io::Result<Self> {
         let runtime = runtime(config.worker_threads)?;
+        let service = Arc::new(Service::new(config, sink, &runtime));
+        let cluster = Cluster::start(&service, &runtime);
         Ok(Self {
-            service: Arc::new(Service::new(config, sink, &runtime)),
+            service,
+            cluster,
             transport: OnceLock::new(),
             runtime,
         })
@@ -63,6 +67,11 @@ impl Server {
     /// The use cases.
     pub fn service(&self) -> &Arc<Service> {
         &self.service
+    }
+
+    /// The other servers, when the service is one of a cluster.
+    pub fn cluster(&self) -> Option<&Arc<Cluster>> {
+        self.cluster.as_ref()
     }
 
     /// The runtime that everything runs on.
@@ -78,12 +87,15 @@ impl Server {
 
     /// Refuses new clients, says goodbye to the others, delivers what is queued, and closes everything in bounded
     /// time. A second call waits for the same end.
-    pub async fn shutdown(service: Arc<Service>, transport: Option<Arc<Transport>>) {
+    pub async fn shutdown(service: Arc<Service>, transport: Option<Arc<Transport>>, cluster: Option<Arc<Cluster>>) {
         service.close();
         for user in service.hub.users() {
             service.disconnect(&user, "server_shutdown", true);
         }
         service.fanout().flushed().await;
+        if let Some(cluster) = cluster {
+            cluster.leave().await;
+        }
         if let Some(transport) = transport {
             transport.kill(false);
             if tokio::time::timeout(FAREWELL, transport.quiet()).await.is_err() {
@@ -96,6 +108,9 @@ impl Server {
     /// Closes everything at once: the JavaScript that it served is ending.
     pub fn abandon(&self) {
         self.service.close();
+        if let Some(cluster) = &self.cluster {
+            cluster.abandon();
+        }
         if let Some(transport) = self.transport.get() {
             transport.kill(true);
         }
@@ -104,5 +119,14 @@ impl Server {
     /// The network side, if it was built.
     pub fn opened_transport(&self) -> Option<Arc<Transport>> {
         self.transport.get().cloned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Its tasks would keep it for ever.
+        if let Some(cluster) = &self.cluster {
+            cluster.abandon();
+        }
     }
 }

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use native_websocket_service::{config::Config, server::Server, service::Filter};
+use native_websocket_service::{config::Config, event::Filter, server::Server};
 use support::{Admissions, Client, Polling, TestServer, Ws, config, event, within};
 
 /// Bytes that may wait for a slow reader in these tests.
@@ -253,6 +253,7 @@ async fn shutdown_delivers_what_is_queued_and_refuses_newcomers() {
     let shutdown = tokio::spawn(Server::shutdown(
         server.service().clone(),
         server.server.opened_transport(),
+        None,
     ));
     for (mut client, id) in clients {
         let mut packets = Vec::new();
@@ -287,7 +288,7 @@ async fn shutdown_ends_in_time_with_clients_that_neither_read_nor_poll() {
     for id in std::iter::repeat_n(&ws_id, 120).chain([&polling_id]) {
         server.service().emit_to_socket(id, packet.clone(), false);
     }
-    let shutdown = Server::shutdown(server.service().clone(), server.server.opened_transport());
+    let shutdown = Server::shutdown(server.service().clone(), server.server.opened_transport(), None);
     let in_time = tokio::time::timeout(Duration::from_secs(10), shutdown).await;
     assert!(in_time.is_ok(), "shutdown took longer than 10 s");
     for id in [&ws_id, &polling_id] {

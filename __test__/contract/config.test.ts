@@ -91,11 +91,9 @@ describe('a refused configuration', () => {
     expect(refusal({ transports: ['carrier-pigeon'] }).message).toMatch(/polling.*websocket/s);
   });
 
-  test('redis is refused with a code until it is supported', () => {
-    const error = refusal({ redis: { host: 'localhost', port: 6379, password: 'hunter2' } });
-    expect(error.message).toMatch(/redis/i);
-    expect(error.message).not.toContain('hunter2');
-    expect(error.code).toMatch(/^ERR_[A-Z_]+$/);
+  test('messages cannot be kept in Redis without Redis', () => {
+    expect(refusal({ history: { persist: true } }).message).toMatch(/history\.persist.*redis/);
+    expect(refusal({ history: { persist: 'yes' }, redis: {} }).message).toContain('history.persist');
   });
 
   test('leaves nothing behind', async () => {
@@ -121,6 +119,7 @@ describe('an accepted configuration', () => {
     [{ cookie: { name: 'io', sameSite: 'strict', httpOnly: false } }],
     [{ history: { maxMessagesPerRoom: Infinity, maxAgeMs: Infinity } }],
     [{ history: { maxMessagesPerRoom: 0 } }],
+    [{ history: { persist: false } }],
     [{ relayEvents: [] }],
     [{ workerThreads: 1 }],
     [{ limits: {} }],

@@ -1,7 +1,7 @@
 //! The messages of one room, oldest first, kept within the configured retention.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     ops::{Range, RangeInclusive},
     sync::Arc,
 };
@@ -19,6 +19,12 @@ pub struct StoredMessage {
     pub timestamp: u64,
 }
 
+/// The id of a chat message, which is the first member of its JSON.
+fn message_id(packet: &Packet) -> Option<&str> {
+    let rest = packet.args().strip_prefix(MESSAGE_PREFIX)?.strip_prefix("{\"id\":\"")?;
+    rest.split_once('"').map(|(id, _)| id)
+}
+
 /// How `["message",` precedes the message's JSON in its packet.
 pub(crate) const MESSAGE_PREFIX: &str = "[\"message\",";
 
@@ -33,15 +39,57 @@ impl StoredMessage {
     }
 }
 
+/// Position of a room's first message. There is place before it, for what is restored.
+const FIRST_SEQ: u64 = 1 << 32;
+
 /// The kept messages of a room.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct History {
     messages: VecDeque<Arc<StoredMessage>>,
     next_seq: u64,
     last_timestamp: Option<u64>,
+    /// What was sent before this instance could hear it has been asked for.
+    pub is_restored: bool,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            messages: VecDeque::new(),
+            next_seq: FIRST_SEQ,
+            last_timestamp: None,
+            is_restored: false,
+        }
+    }
 }
 
 impl History {
+    /// Puts older messages, oldest first, before those that are kept, unless they are among them.
+    pub fn restore(&mut self, older: Vec<(Packet, u64)>, now: u64, keep: &HistoryConfig) {
+        let known: HashSet<String> = self
+            .messages
+            .iter()
+            .filter_map(|message| message_id(&message.packet).map(str::to_owned))
+            .collect();
+        let mut seen = HashSet::new();
+        let missing: Vec<_> = older
+            .into_iter()
+            .filter(|(packet, _)| {
+                let id = message_id(packet);
+                id.is_some_and(|id| !known.contains(id) && seen.insert(id.to_owned()))
+            })
+            .collect();
+        let mut seq = self.first_seq();
+        for (packet, timestamp) in missing.into_iter().rev() {
+            let Some(before) = seq.checked_sub(1) else { break };
+            seq = before;
+            self.last_timestamp = self.last_timestamp.max(Some(timestamp));
+            self.messages
+                .push_front(Arc::new(StoredMessage { seq, packet, timestamp }));
+        }
+        self.prune(now, keep);
+    }
+
     /// Appends a message and drops what retention no longer keeps.
     pub fn push(&mut self, packet: Packet, now: u64, keep: &HistoryConfig) -> Arc<StoredMessage> {
         let message = Arc::new(StoredMessage {
@@ -132,20 +180,24 @@ mod tests {
         let keep = HistoryConfig {
             max_messages_per_room: Some(3),
             max_age_ms: None,
+            persist: false,
         };
         let mut history = History::default();
         for text in ["a", "b", "c", "d"] {
             history.push(packet(text), 1, &keep);
         }
         let at = |positions| history.range(positions).map(|message| message.seq).collect::<Vec<_>>();
-        assert_eq!(history.positions(), 1..4);
-        assert_eq!(at(1..=2), [1, 2]);
-        assert_eq!(at(0..=u64::MAX), [1, 2, 3]);
-        assert!(at(0..=0).is_empty() && at(4..=9).is_empty());
+        assert_eq!(history.positions(), FIRST_SEQ + 1..FIRST_SEQ + 4);
+        assert_eq!(at(FIRST_SEQ + 1..=FIRST_SEQ + 2), [FIRST_SEQ + 1, FIRST_SEQ + 2]);
+        assert_eq!(at(0..=u64::MAX), [FIRST_SEQ + 1, FIRST_SEQ + 2, FIRST_SEQ + 3]);
+        assert!(at(0..=0).is_empty() && at(FIRST_SEQ + 4..=FIRST_SEQ + 9).is_empty());
         #[expect(clippy::reversed_empty_ranges, reason = "what JavaScript could ask for")]
-        let reversed = at(3..=1);
+        let reversed = at(FIRST_SEQ + 3..=FIRST_SEQ + 1);
         assert!(reversed.is_empty());
-        let newest = history.range(3..=3).next().map(|message| message.json());
+        let newest = history
+            .range(FIRST_SEQ + 3..=FIRST_SEQ + 3)
+            .next()
+            .map(|message| message.json());
         assert_eq!(newest, Some(r#"{"content":"d"}"#));
     }
 
@@ -154,6 +206,7 @@ mod tests {
         let keep = HistoryConfig {
             max_messages_per_room: Some(3),
             max_age_ms: Some(10),
+            persist: false,
         };
         let mut history = History::default();
         for now in [0, 1, 2, 3] {

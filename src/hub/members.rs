@@ -1,4 +1,6 @@
 //! Who is in a room: constant-time changes, shared snapshots for the fan-out, and a journal for JavaScript's live sets.
+//!
+//! Members on other instances of the cluster count and are listed like the others, but are no part of any snapshot.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -16,6 +18,7 @@ pub enum Change {
 
 #[derive(Debug)]
 struct Slot {
+    /// Part; one past the last for members on other instances.
     shard: usize,
     index: usize,
     order: u64,
@@ -53,6 +56,7 @@ impl Member {
 pub struct Members {
     slots: HashMap<u64, Slot>,
     parts: Vec<Arc<Vec<Member>>>,
+    elsewhere: Vec<Arc<User>>,
     next_order: u64,
     /// Changes that JavaScript has not heard of; `None` when it is to be told everything anew.
     journal: Option<Vec<Change>>,
@@ -67,14 +71,24 @@ impl Members {
         Self {
             slots: HashMap::new(),
             parts: vec![Arc::default(); shards.max(1)],
+            elsewhere: Vec::new(),
             next_order: 0,
             journal: None,
         }
     }
 
-    /// Number of members.
+    /// Number of members, those on other instances included.
     pub fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// How many members are connected to this instance, these sockets left out.
+    pub fn local_len(&self, except: &[u64]) -> usize {
+        let left_out = except.iter().filter(|key| {
+            let slot = self.slots.get(key);
+            slot.is_some_and(|slot| slot.shard < self.parts.len())
+        });
+        self.slots.len() - self.elsewhere.len() - left_out.count()
     }
 
     /// Whether nobody is in the room.
@@ -89,21 +103,30 @@ impl Members {
 
     /// Adds a member; false when it was one already.
     pub fn insert(&mut self, user: &Arc<User>) -> bool {
-        let shard = user.shard(self.parts.len());
-        let Some(part) = self.parts.get_mut(shard) else {
-            return false;
+        let shard = match user.is_elsewhere() {
+            true => self.parts.len(),
+            false => user.shard(self.parts.len()),
         };
         let std::collections::hash_map::Entry::Vacant(slot) = self.slots.entry(user.key()) else {
             return false;
         };
+        let index = match self.parts.get_mut(shard) {
+            Some(part) => {
+                Arc::make_mut(part).push(Member::new(user));
+                part.len() - 1
+            }
+            None => {
+                self.elsewhere.push(user.clone());
+                self.elsewhere.len() - 1
+            }
+        };
         slot.insert(Slot {
             shard,
-            index: part.len(),
+            index,
             order: self.next_order,
             typing: false,
         });
         self.next_order += 1;
-        Arc::make_mut(part).push(Member::new(user));
         self.note(Change::Joined(user.clone()));
         true
     }
@@ -111,15 +134,18 @@ impl Members {
     /// Removes a member and tells whether it was typing; `None` when it was none.
     pub fn remove(&mut self, key: u64) -> Option<bool> {
         let slot = self.slots.remove(&key)?;
-        let part = Arc::make_mut(self.parts.get_mut(slot.shard)?);
-        if slot.index >= part.len() {
-            return None;
-        }
-        let Member { user, .. } = part.swap_remove(slot.index);
-        if let Some(moved) = part
-            .get(slot.index)
-            .and_then(|moved| self.slots.get_mut(&moved.user.key()))
-        {
+        let (user, moved) = match self.parts.get_mut(slot.shard) {
+            Some(part) => {
+                let part = Arc::make_mut(part);
+                let member = swap_remove(part, slot.index)?;
+                (member.user, part.get(slot.index).map(|moved| moved.user.key()))
+            }
+            None => {
+                let user = swap_remove(&mut self.elsewhere, slot.index)?;
+                (user, self.elsewhere.get(slot.index).map(|moved| moved.key()))
+            }
+        };
+        if let Some(moved) = moved.and_then(|key| self.slots.get_mut(&key)) {
             moved.index = slot.index;
         }
         self.note(Change::Left(user));
@@ -133,7 +159,7 @@ impl Members {
             .map(|slot| std::mem::replace(&mut slot.typing, typing))
     }
 
-    /// The members of each part, as they are now.
+    /// The members of each part, as they are now; none of those on other instances.
     pub fn snapshot(&self) -> impl Iterator<Item = (usize, &Arc<Vec<Member>>)> {
         self.parts.iter().enumerate().filter(|(_, part)| !part.is_empty())
     }
@@ -144,8 +170,16 @@ impl Members {
             .parts
             .iter()
             .flat_map(|part| part.iter().map(|member| member.user.clone()))
+            .chain(self.elsewhere.iter().cloned())
             .collect();
         users.sort_unstable_by_key(|user| self.slots.get(&user.key()).map_or(0, |slot| slot.order));
+        users
+    }
+
+    /// As [`Members::in_order`], those connected to this instance only.
+    pub fn local_in_order(&self) -> Vec<Arc<User>> {
+        let mut users = self.in_order();
+        users.retain(|user| !user.is_elsewhere());
         users
     }
 
@@ -156,6 +190,7 @@ impl Members {
         for part in &mut self.parts {
             *part = Arc::default();
         }
+        self.elsewhere = Vec::new();
         self.journal = None;
         users
     }
@@ -179,6 +214,10 @@ impl Members {
             }
         }
     }
+}
+
+fn swap_remove<T>(list: &mut Vec<T>, index: usize) -> Option<T> {
+    (index < list.len()).then(|| list.swap_remove(index))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! State in memory: users, rooms, history, presence and counters. Synchronous and without I/O; callers pass the time.
 
+mod elsewhere;
 mod history;
 mod members;
 mod room;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 
+pub use elsewhere::Elsewhere;
 pub use history::{History, StoredMessage};
 pub use members::{Change, Member, Members};
 pub use room::{Room, RoomInfo, RoomState};
@@ -21,6 +23,8 @@ pub use user::{Handshake, Identity, Interest, SocketId, User};
 pub struct Hub {
     sockets: DashMap<Box<str>, Arc<User>>,
     by_user: DashMap<Box<str>, Vec<Arc<User>>>,
+    /// Sockets on the other instances of the cluster.
+    elsewhere: Elsewhere,
     rooms: DashMap<Box<str>, Arc<Room>>,
     /// Socket.IO rooms that are not in the registry; they exist while they have members.
     plain_rooms: DashMap<Box<str>, Arc<Room>>,
@@ -36,6 +40,7 @@ impl Hub {
         Self {
             sockets: DashMap::new(),
             by_user: DashMap::new(),
+            elsewhere: Elsewhere::default(),
             rooms: DashMap::new(),
             plain_rooms: DashMap::new(),
             everyone: Room::new(RoomInfo::plain(""), shards),
@@ -103,7 +108,34 @@ impl Hub {
         self.sockets.len()
     }
 
-    /// The room that every connection is in.
+    /// Sockets on the other instances of the cluster.
+    pub fn elsewhere(&self) -> &Elsewhere {
+        &self.elsewhere
+    }
+
+    /// The user of a socket of any instance.
+    pub fn anyone(&self, socket_id: &str) -> Option<Arc<User>> {
+        self.user(socket_id).or_else(|| self.elsewhere.user(socket_id))
+    }
+
+    /// The connections of a user to any instance, those to this one first.
+    pub fn sockets_anywhere(&self, user_id: &str) -> Vec<Arc<User>> {
+        let mut sockets = self.sockets_of(user_id);
+        sockets.extend(self.elsewhere.sockets_of(user_id));
+        sockets
+    }
+
+    /// The connections to any instance, in the order in which this one learnt of them.
+    pub fn everyone_anywhere(&self) -> Vec<Arc<User>> {
+        let mut users = self.users();
+        if !self.elsewhere.is_empty() {
+            users.extend(self.elsewhere.users());
+            users.sort_unstable_by_key(|user| user.key());
+        }
+        users
+    }
+
+    /// The room that every connection of this instance is in.
     pub fn everyone(&self) -> &Room {
         &self.everyone
     }
@@ -116,16 +148,21 @@ impl Hub {
             .unwrap_or_default()
     }
 
-    /// Whether a user has a connection.
+    /// Whether a user has a connection to any instance.
     pub fn is_online(&self, user_id: &str) -> bool {
-        self.by_user.contains_key(user_id)
+        self.by_user.contains_key(user_id) || self.elsewhere.is_online(user_id)
     }
 
-    /// Puts a new room into the registry.
-    pub fn insert_room(&self, info: RoomInfo) -> Arc<Room> {
-        let room = Arc::new(Room::new(info, self.shards));
-        self.rooms.insert(room.info.id.clone(), room.clone());
-        room
+    /// Puts a room into the registry. `None` when it is there already.
+    pub fn insert_room(&self, info: RoomInfo) -> Option<Arc<Room>> {
+        match self.rooms.entry(info.id.clone()) {
+            dashmap::Entry::Occupied(_) => None,
+            dashmap::Entry::Vacant(entry) => {
+                let room = Arc::new(Room::new(info, self.shards));
+                entry.insert(room.clone());
+                Some(room)
+            }
+        }
     }
 
     /// A room of the registry.
@@ -197,6 +234,7 @@ impl Hub {
     pub fn is_clean(&self) -> bool {
         self.sockets.is_empty()
             && self.by_user.is_empty()
+            && self.elsewhere.is_empty()
             && self.plain_rooms.is_empty()
             && self.everyone.state().members.is_empty()
             && self.rooms.iter().all(|room| room.state().members.is_empty())

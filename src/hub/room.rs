@@ -1,5 +1,7 @@
 //! A room: its facts, and the state that its short lock protects.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{History, Members};
@@ -15,6 +17,10 @@ pub struct RoomInfo {
     pub label: Box<str>,
     /// Creation time, milliseconds since the epoch.
     pub created_at: u64,
+    /// User id of whoever created it; known in a cluster.
+    pub created_by: Option<Box<str>>,
+    /// JSON object given at creation; known in a cluster.
+    pub metadata: Option<Box<str>>,
     /// Whether the room is in the registry.
     pub registered: bool,
 }
@@ -27,6 +33,8 @@ impl RoomInfo {
             name: name.into(),
             label: "".into(),
             created_at: 0,
+            created_by: None,
+            metadata: None,
             registered: false,
         }
     }
@@ -49,20 +57,33 @@ pub struct RoomState {
 pub struct Room {
     /// What does not change.
     pub info: RoomInfo,
+    /// Counts the rooms of the process, in the order in which they were made or learnt of.
+    pub order: u64,
     state: Mutex<RoomState>,
+    /// JavaScript holds an object of this room.
+    touched: AtomicBool,
 }
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 impl Room {
     /// An empty room whose members are kept in `shards` parts.
     pub fn new(info: RoomInfo, shards: usize) -> Self {
         Self {
             info,
+            order: NEXT.fetch_add(1, Ordering::Relaxed),
+            touched: AtomicBool::new(false),
             state: Mutex::new(RoomState {
                 members: Members::new(shards),
                 history: History::default(),
                 deleted: false,
             }),
         }
+    }
+
+    /// Notes that JavaScript holds an object of this room. Returns whether it did before.
+    pub fn touch(&self) -> bool {
+        self.touched.swap(true, Ordering::AcqRel)
     }
 
     /// Locks the state. Hold it briefly: never across an `.await` or a call into JavaScript.

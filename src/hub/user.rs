@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::Room;
-use crate::event::Link;
+use crate::{event::Link, packet::Packet};
 
 /// A Socket.IO id: 20 characters from a cryptographic source, unrelated to the transport's session id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,6 +105,13 @@ pub struct Interest {
     pub any: bool,
 }
 
+/// The part of a handshake that holds its query.
+#[derive(serde::Deserialize)]
+struct Target<'a> {
+    #[serde(borrow, default)]
+    url: Cow<'a, str>,
+}
+
 #[derive(Debug, Default)]
 struct Rooms {
     gone: bool,
@@ -119,6 +126,10 @@ pub struct User {
     link: Arc<dyn Link>,
     identity: OnceLock<Identity>,
     handshake: Handshake,
+    /// What `socket.user` holds besides, a JSON object; known where it is to be told to other instances.
+    profile: OnceLock<Box<str>>,
+    /// Uid of the instance that the socket is connected to, when it is another one.
+    instance: Option<Arc<str>>,
     /// When the connection was made, milliseconds since the epoch.
     pub connected_at: u64,
     last_activity: AtomicU64,
@@ -130,6 +141,28 @@ pub struct User {
     settled: AtomicBool,
     /// JavaScript holds objects that belong to the connection.
     touched: AtomicBool,
+}
+
+/// The way to a socket on another instance: there is none, what is for it is published.
+#[derive(Debug)]
+struct Unreachable;
+
+impl Link for Unreachable {
+    fn send(&self, _: &Packet, _: bool) -> bool {
+        false
+    }
+
+    fn flush(&self) {}
+
+    fn is_busy(&self) -> bool {
+        false
+    }
+
+    fn close(&self, _: bool) {}
+
+    fn round_trip_us(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// Acknowledgements that may be awaited from one client.
@@ -144,6 +177,8 @@ impl User {
             link,
             identity: OnceLock::new(),
             handshake,
+            profile: OnceLock::new(),
+            instance: None,
             connected_at: now,
             last_activity: AtomicU64::new(now),
             rooms: Mutex::default(),
@@ -152,6 +187,24 @@ impl User {
             settled: AtomicBool::new(true),
             touched: AtomicBool::new(false),
         }
+    }
+
+    /// A socket that is connected to another instance: known of, but out of reach of this one's deliveries.
+    pub fn elsewhere(key: u64, id: &str, instance: &Arc<str>, connected_at: u64) -> Self {
+        Self {
+            instance: Some(instance.clone()),
+            ..Self::new(key, id, Arc::new(Unreachable), "{}".into(), connected_at)
+        }
+    }
+
+    /// Whether the socket is connected to another instance of the cluster.
+    pub fn is_elsewhere(&self) -> bool {
+        self.instance.is_some()
+    }
+
+    /// Uid of the instance that the socket is connected to, when it is another one.
+    pub fn instance(&self) -> Option<&Arc<str>> {
+        self.instance.as_ref()
     }
 
     /// Number of the connection, unique in the process.
@@ -192,6 +245,28 @@ impl User {
     /// `socket.userId`, else the socket id.
     pub fn user_id(&self) -> &str {
         &self.identity().user_id
+    }
+
+    /// Says what `socket.user` holds, as a JSON object; only the first call counts.
+    pub fn describe(&self, profile: &str) {
+        let _ = self.profile.set(profile.into());
+    }
+
+    /// What `socket.user` holds, as a JSON object, if it was said.
+    pub fn profile(&self) -> Option<&str> {
+        self.profile.get().map(|profile| &**profile)
+    }
+
+    /// `email` of the handshake's query; none where the query gives it more than once.
+    pub fn email(&self) -> Option<String> {
+        let handshake = self.handshake();
+        let Target { url } = serde_json::from_str(&handshake).ok()?;
+        let (_, query) = url.split_once('?')?;
+        let mut emails = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "email");
+        match (emails.next(), emails.next()) {
+            (Some((_, email)), None) => Some(email.into_owned()),
+            _ => None,
+        }
     }
 
     /// When the client last sent an event, milliseconds since the epoch.
@@ -271,5 +346,34 @@ impl User {
     /// Takes an awaited acknowledgement; false for one nobody waits for.
     pub fn take_ack(&self, id: u64) -> bool {
         self.pending_acks.lock().remove(&id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn email(handshake: &str) -> Option<String> {
+        User::new(1, "a", Arc::new(Unreachable), handshake.into(), 0).email()
+    }
+
+    #[test]
+    fn the_email_is_taken_from_the_query_of_the_handshake() {
+        let found = email(r#"{"auth":{"url":"/?email=no"},"headers":{"a":"b"},"url":"/s/?EIO=4&email=a%40b.c+d"}"#);
+        assert_eq!(found.as_deref(), Some("a@b.c d"));
+        assert_eq!(email(r#"{"url":"/s/?e\u006dail=\u0061"}"#).as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn a_query_without_one_email_has_none() {
+        for handshake in [
+            "{}",
+            "",
+            r#"{"url":"/s"}"#,
+            r#"{"url":"/?mail=a"}"#,
+            r#"{"url":"/?email=a&email=b"}"#,
+        ] {
+            assert_eq!(email(handshake), None, "{handshake}");
+        }
     }
 }

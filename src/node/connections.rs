@@ -13,8 +13,25 @@ use super::{
 use crate::{
     clock,
     hub::{Identity, User},
-    service::{Admitted, ClientPacket, Refusal},
+    service::{Admitted, ClientPacket, ConnectionStats, Refusal},
 };
+
+pub(super) fn figures(stats: &ConnectionStats) -> Vec<f64> {
+    vec![
+        stats.total_connections as f64,
+        stats.active_connections as f64,
+        stats.total_rooms as f64,
+        stats.rates.messages as f64,
+        stats.rates.bytes as f64,
+        stats.avg_latency_ms,
+    ]
+}
+
+fn describe(user: &User, profile: Option<String>) {
+    if let Some(profile) = profile {
+        user.describe(&profile);
+    }
+}
 
 #[napi]
 impl NativeService {
@@ -23,11 +40,11 @@ impl NativeService {
         self.server.service().hub.user(socket_id).or_else(admitted)
     }
 
-    /// The record of a connected user; empty when there is none. JavaScript will hear of its end.
+    /// The record of a user connected to any instance; empty when there is none. JavaScript will hear of its end.
     #[napi]
     pub fn user(&self, socket_id: String) -> Vec<Field> {
         let mut fields = Fields::default();
-        if let Some(user) = self.server.service().hub.user(&socket_id) {
+        if let Some(user) = self.server.service().hub.anyone(&socket_id) {
             // One that is just leaving might not be told of any more.
             user.with_rooms(|_| {
                 fields.record(&user);
@@ -36,14 +53,15 @@ impl NativeService {
         fields.into_vec()
     }
 
-    /// Whether a socket is registered, of which JavaScript has the record. If so, JavaScript will hear of its end.
+    /// Whether a socket is registered on any instance, of which JavaScript has the record. If so, JavaScript will hear
+    /// of its end.
     #[napi]
     pub fn watch(&self, socket_id: String) -> bool {
-        let user = self.server.service().hub.user(&socket_id);
+        let user = self.server.service().hub.anyone(&socket_id);
         user.is_some_and(|user| user.with_rooms(|_| user.touch()).is_some())
     }
 
-    /// Whether a socket is registered.
+    /// Whether a socket is registered on this instance.
     #[napi]
     pub fn is_connected(&self, socket_id: String) -> bool {
         self.server.service().hub.user(&socket_id).is_some()
@@ -52,42 +70,52 @@ impl NativeService {
     /// When a socket last sent an event, in milliseconds since the epoch; -1 when it is not registered.
     #[napi]
     pub fn last_activity(&self, socket_id: String) -> f64 {
-        let user = self.server.service().hub.user(&socket_id);
+        let user = self.server.service().hub.anyone(&socket_id);
         user.map_or(-1.0, |user| user.last_activity() as f64)
     }
 
-    /// Ids of all sockets, in the order in which they came.
+    /// Whether this instance has a socket.
+    #[napi]
+    pub fn has_sockets(&self) -> bool {
+        self.server.service().hub.user_count() > 0
+    }
+
+    /// Ids of all sockets of all instances, in the order in which they came here.
     #[napi]
     pub fn users(&self) -> Vec<String> {
-        self.server
-            .service()
-            .hub
-            .users()
-            .iter()
-            .map(|user| user.id().to_owned())
-            .collect()
+        let users = self.server.service().hub.everyone_anywhere();
+        users.iter().map(|user| user.id().to_owned()).collect()
     }
 
     /// A socket of a user: one of whose end JavaScript will hear, or an empty id. Null when the user has no socket.
     #[napi]
     pub fn online_socket(&self, user_id: String) -> Option<String> {
-        let sockets = self.server.service().hub.sockets_of(&user_id);
+        let sockets = self.server.service().hub.sockets_anywhere(&user_id);
         let told = sockets.iter().find(|user| user.is_touched() && user.is_connected());
         let id = told.map_or("", |user| user.id());
         (!sockets.is_empty()).then(|| id.to_owned())
     }
 
-    /// Ids of a user's sockets.
+    /// Ids of a user's sockets on all instances, those on this one first.
     #[napi]
     pub fn sockets_of(&self, user_id: String) -> Vec<String> {
-        let sockets = self.server.service().hub.sockets_of(&user_id);
+        let sockets = self.server.service().hub.sockets_anywhere(&user_id);
         sockets.iter().map(|user| user.id().to_owned()).collect()
     }
 
-    /// JavaScript lets a connection in, with the identity it gives it.
+    /// JavaScript lets a connection in, with the identity it gives it, and the profile that other instances are told.
     #[napi]
-    pub fn accept(&self, key: f64, socket_id: String, user_id: Option<String>, username: Option<String>) {
-        self.queue.admissions.remove(&*socket_id);
+    pub fn accept(
+        &self,
+        key: f64,
+        socket_id: String,
+        user_id: Option<String>,
+        username: Option<String>,
+        profile: Option<String>,
+    ) {
+        if let Some((_, user)) = self.queue.admissions.remove(&*socket_id) {
+            describe(&user, profile);
+        }
         let identity = user_id.map(|user_id| Identity::new(&user_id, username.as_deref()));
         self.server.service().decide(index(key), Ok(Admitted { identity }));
     }
@@ -101,7 +129,13 @@ impl NativeService {
 
     /// Registers a socket that is being admitted, before its answer is sent. False when it is gone.
     #[napi]
-    pub fn register(&self, socket_id: String, user_id: String, username: Option<String>) -> bool {
+    pub fn register(
+        &self,
+        socket_id: String,
+        user_id: String,
+        username: Option<String>,
+        profile: Option<String>,
+    ) -> bool {
         let Some(user) = self
             .queue
             .admissions
@@ -111,6 +145,7 @@ impl NativeService {
             return false;
         };
         user.identify(Identity::new(&user_id, username.as_deref()));
+        describe(&user, profile);
         self.server.service().register(&user).is_ok()
     }
 
@@ -122,6 +157,7 @@ impl NativeService {
         user_id: String,
         username: Option<String>,
         handshake: String,
+        profile: Option<String>,
     ) -> bool {
         let link = Arc::new(JsSocket::new(self.queue.clone()));
         let service = self.server.service();
@@ -135,6 +171,7 @@ impl NativeService {
         let user = Arc::new(user);
         link.belongs_to(&user);
         user.identify(Identity::new(&user_id, username.as_deref()));
+        describe(&user, profile);
         service.register(&user).is_ok()
     }
 
@@ -193,7 +230,7 @@ impl NativeService {
         }
     }
 
-    /// Disconnects every socket of a user. Returns how many.
+    /// Disconnects every socket of a user on this instance. Returns how many.
     #[napi]
     pub fn disconnect_user(&self, user_id: String, reason: String) -> f64 {
         self.server.service().disconnect_user(&user_id, &reason) as f64
@@ -208,14 +245,6 @@ impl NativeService {
     /// Total and active connections, rooms, messages and bytes of the last minute, mean latency in milliseconds.
     #[napi]
     pub fn stats(&self) -> Vec<f64> {
-        let stats = self.server.service().stats();
-        vec![
-            stats.total_connections as f64,
-            stats.active_connections as f64,
-            stats.total_rooms as f64,
-            stats.rates.messages as f64,
-            stats.rates.bytes as f64,
-            stats.avg_latency_ms,
-        ]
+        figures(&self.server.service().stats())
     }
 }

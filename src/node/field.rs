@@ -4,7 +4,7 @@ use napi::bindgen_prelude::{Buffer, Either4, Null};
 
 use crate::{
     event::ServiceEvent,
-    hub::{StoredMessage, User},
+    hub::{Room, StoredMessage, User},
     packet::{Packet, PacketKind},
 };
 
@@ -66,7 +66,8 @@ impl Fields {
             .attachments(message.packet.attachments())
     }
 
-    /// Socket id, user id, name, handshake and connection time: what JavaScript makes a user of.
+    /// Socket id, user id, name, handshake, connection time, and the profile of a user of another instance: what
+    /// JavaScript makes a user of.
     pub(super) fn record(&mut self, user: &User) -> &mut Self {
         user.touch();
         let identity = user.identity();
@@ -75,6 +76,27 @@ impl Fields {
             .optional(identity.username.as_deref())
             .text(user.handshake())
             .integer(user.connected_at)
+            .optional(user.profile().filter(|_| user.is_elsewhere()))
+    }
+
+    /// Id, name, label, creation time, creator and metadata: what JavaScript makes a room of.
+    pub(super) fn room(&mut self, room: &Room) -> &mut Self {
+        room.touch();
+        let info = &room.info;
+        self.text(&*info.id)
+            .text(&*info.name)
+            .text(&*info.label)
+            .integer(info.created_at)
+            .optional(info.created_by.as_deref())
+            .optional(info.metadata.as_deref())
+    }
+
+    /// An event about a user in a room, after the record of the room unless JavaScript has it.
+    fn in_room(&mut self, kind: u8, user: &User, room: &Room) -> &mut Self {
+        if !room.touch() {
+            self.number(23).room(room);
+        }
+        self.number(kind).user(user).text(&*room.info.id)
     }
 
     /// Socket id, then the rest of the record, or null when JavaScript has it already.
@@ -105,9 +127,9 @@ impl Fields {
                 let first = room.state().history.first_seq();
                 self.number(3).text(&*room.info.id).integer(first).message(message)
             }
-            ServiceEvent::RoomJoin(user, room) => self.number(4).user(user).text(&*room.info.id),
-            ServiceEvent::RoomLeave(user, room) => self.number(5).user(user).text(&*room.info.id),
-            ServiceEvent::Typing(user, room, typing) => self.number(6).user(user).text(&*room.info.id).flag(*typing),
+            ServiceEvent::RoomJoin(user, room) => self.in_room(4, user, room),
+            ServiceEvent::RoomLeave(user, room) => self.in_room(5, user, room),
+            ServiceEvent::Typing(user, room, typing) => self.in_room(6, user, room).flag(*typing),
             ServiceEvent::Client {
                 user,
                 args,
@@ -146,6 +168,30 @@ impl Fields {
                 };
                 self.number(10).text(user.id()).number(ack).packet(packet)
             }
+            ServiceEvent::RoomForgotten(room) => self.number(18).text(&*room.info.id),
+            ServiceEvent::Cluster(status) => self.number(19).text(*status),
+            ServiceEvent::ServerSide { args, ack } => self
+                .number(20)
+                .text(String::from_utf8_lossy(args))
+                .number(ack.map_or(-1.0, |id| id as f64)),
+            ServiceEvent::DataWanted(id, users) => {
+                self.number(21).integer(*id).integer(users.len() as u64);
+                for user in users {
+                    self.text(user.id());
+                }
+                self
+            }
+            ServiceEvent::Answered {
+                id,
+                error,
+                json,
+                attachments,
+            } => self
+                .number(22)
+                .integer(*id)
+                .optional(error.as_deref())
+                .text(&**json)
+                .attachments(attachments),
             ServiceEvent::Warning(text) => self.number(17).text(text),
             ServiceEvent::Fault(code, message) => self.number(11).text(*code).text(message),
         };

@@ -2,6 +2,7 @@
 
 mod binding;
 mod bridge;
+mod cluster;
 mod connections;
 mod field;
 mod local;
@@ -10,3 +11,4 @@ mod packets;
 mod queue;
 mod requests;
 mod rooms;
+mod selection;

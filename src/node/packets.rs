@@ -9,9 +9,9 @@ use super::{
     queue::Item,
 };
 use crate::{
+    event::Filter,
     packet::{Packet, PacketKind},
     server::Server,
-    service::Filter,
 };
 
 /// `BroadcastOptions`, as JSON.
@@ -37,7 +37,7 @@ fn filter(json: Option<&str>) -> Result<Filter> {
     })
 }
 
-fn event(args: &str, attachments: Vec<Buffer>) -> Packet {
+pub(super) fn event(args: &str, attachments: Vec<Buffer>) -> Packet {
     Packet::new(PacketKind::Event(None), args, bytes_of(attachments))
 }
 
@@ -150,8 +150,9 @@ impl NativeService {
     pub fn shutdown(&self, id: f64) {
         let (service, queue) = (self.server.service().clone(), self.queue.clone());
         let transport = self.server.opened_transport();
+        let cluster = self.server.cluster().cloned();
         self.server.runtime().spawn(async move {
-            Server::shutdown(service, transport).await;
+            Server::shutdown(service, transport, cluster).await;
             queue.push(Item::Done(id));
         });
     }

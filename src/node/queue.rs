@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 
 use super::field::Fields;
 use crate::{
+    error::Error,
     event::{EventKind, EventSink, ServiceEvent},
     hub::User,
     transport::Reply,
@@ -43,6 +44,8 @@ pub(super) enum Item {
     BridgeEnd(f64, bool),
     /// An operation has finished.
     Done(f64),
+    /// An operation has failed.
+    Failed(f64, Error),
 }
 
 impl Item {
@@ -62,6 +65,10 @@ impl Item {
             ) => args.len() + attachments.iter().map(bytes::Bytes::len).sum::<usize>(),
             Self::Event(ServiceEvent::Message(_, message)) => message.packet.len(),
             Self::Event(ServiceEvent::Deliver(_, packet)) => packet.len(),
+            Self::Event(ServiceEvent::ServerSide { args, .. }) => args.len(),
+            Self::Event(ServiceEvent::Answered { json, attachments, .. }) => {
+                json.len() + attachments.iter().map(bytes::Bytes::len).sum::<usize>()
+            }
             Self::Reply(_, reply) => reply.body.len(),
             _ => 0,
         }
@@ -189,6 +196,9 @@ impl Queue {
                 }
                 Item::Done(id) => {
                     fields.number(15).number(id);
+                }
+                Item::Failed(id, error) => {
+                    fields.number(24).number(id).text(error.code()).text(error.to_string());
                 }
             }
         }

@@ -10,10 +10,18 @@ use crate::hub::Change;
 
 #[napi]
 impl NativeService {
-    /// Creates a room: its id and creation time.
+    /// Creates a room: its id and creation time. In a cluster, its creator and metadata, as JSON, are told as well.
     #[napi]
-    pub fn create_room(&self, name: String, label: String) -> Vec<Field> {
-        let room = self.server.service().create_room(&name, &label);
+    pub fn create_room(
+        &self,
+        name: String,
+        label: String,
+        created_by: Option<String>,
+        metadata: Option<String>,
+    ) -> Vec<Field> {
+        let service = self.server.service();
+        let room = service.create_room_with(&name, &label, created_by.as_deref(), metadata.as_deref());
+        room.touch();
         let mut fields = Fields::default();
         fields.text(&*room.info.id).integer(room.info.created_at);
         fields.into_vec()
@@ -36,6 +44,28 @@ impl NativeService {
     #[napi]
     pub fn delete_room(&self, room_id: String) -> bool {
         self.server.service().delete_room(&room_id).is_some()
+    }
+
+    /// Whether there is such a room.
+    #[napi]
+    pub fn has_room(&self, room_id: String) -> bool {
+        self.server.service().hub.room(&room_id).is_some()
+    }
+
+    /// The record of a room; empty when there is none.
+    #[napi]
+    pub fn room(&self, room_id: String) -> Vec<Field> {
+        let mut fields = Fields::default();
+        if let Some(room) = self.server.service().hub.room(&room_id) {
+            fields.room(&room);
+        }
+        fields.into_vec()
+    }
+
+    /// Ids of the rooms with this label, of all without one, in the order of their creation.
+    #[napi]
+    pub fn room_ids(&self, label: Option<String>) -> Vec<String> {
+        self.server.service().room_ids(label.as_deref())
     }
 
     /// Ids of a room's members, in the order in which they joined.

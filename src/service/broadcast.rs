@@ -5,23 +5,11 @@ use std::{collections::HashSet, sync::Arc};
 use super::Service;
 use crate::{
     error::{Error, Result},
+    event::{Broadcast, Fact, Filter},
     fanout::Except,
     hub::{Room, User},
     packet::Packet,
 };
-
-/// `BroadcastOptions`: who of the recipients is meant. An absent list or name excludes nobody.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// Socket ids, and plain rooms, that are left out.
-    pub except: Vec<String>,
-    /// Only these user ids.
-    pub users: Option<Vec<String>>,
-    /// Only members of this room.
-    pub room: Option<String>,
-    /// Only members of rooms with this label.
-    pub label: Option<String>,
-}
 
 impl Filter {
     fn is_plain(&self) -> bool {
@@ -33,47 +21,75 @@ impl Service {
     /// `broadcastToRoom`.
     pub fn broadcast_to_room(&self, room_id: &str, packet: &Packet, filter: &Filter) -> Result<()> {
         let room = self.hub.room(room_id).ok_or(Error::RoomNotFound)?;
-        self.broadcast(&room, packet, filter);
+        self.broadcast_here(&room, packet, filter);
+        if filter.is_plain() {
+            self.publish(&[room_id], &filter.except, packet, false);
+        } else if let Some(peers) = self.peers() {
+            peers.select(packet, Some(room_id), filter);
+        }
         Ok(())
     }
 
     /// `broadcastToAll`.
     pub fn broadcast_to_all(&self, packet: &Packet, filter: &Filter) {
-        self.broadcast(self.hub.everyone(), packet, filter);
+        self.broadcast_here(self.hub.everyone(), packet, filter);
+        let Some(peers) = self.peers() else { return };
+        match filter {
+            Filter {
+                users: None,
+                label: None,
+                room,
+                ..
+            } => {
+                let rooms: Vec<&str> = room.iter().map(String::as_str).collect();
+                self.publish(&rooms, &filter.except, packet, false);
+            }
+            _ => peers.select(packet, None, filter),
+        }
     }
 
     /// `broadcastToUsers`: every socket of each user, once.
     pub fn broadcast_to_users<'a>(&self, user_ids: impl IntoIterator<Item = &'a str>, packet: &Packet) {
         let unique: HashSet<&str> = user_ids.into_iter().collect();
-        for user in unique.into_iter().flat_map(|user_id| self.hub.sockets_of(user_id)) {
+        for user in unique.iter().flat_map(|user_id| self.hub.sockets_of(user_id)) {
             self.send_to(&user, packet.clone(), false);
+        }
+        let Some(peers) = self.peers() else { return };
+        let elsewhere = self.hub.elsewhere();
+        if !unique.is_empty() && (!peers.is_current() || unique.iter().any(|user_id| elsewhere.is_online(user_id))) {
+            let filter = Filter {
+                users: Some(unique.into_iter().map(str::to_owned).collect()),
+                ..Filter::default()
+            };
+            peers.select(packet, None, &filter);
         }
     }
 
     /// `emitToSocket`. An unknown socket changes nothing.
     pub fn emit_to_socket(&self, socket_id: &str, packet: Packet, volatile: bool) {
-        if let Some(user) = self.hub.user(socket_id) {
-            self.send_to(&user, packet, volatile);
+        match self.hub.user(socket_id) {
+            Some(user) => self.send_to(&user, packet, volatile),
+            // On another instance, or on a Node.js server, whose sockets are not known here.
+            None => self.publish(&[socket_id], &[], &packet, volatile),
         }
     }
 
     /// `socket.to(rooms)`: registered rooms, plain rooms and the rooms of sockets' own ids, each member once, without
     /// the sender.
     pub fn emit_to_rooms(&self, sender: &Arc<User>, names: &[String], packet: &Packet) {
-        let mut except = Except::from_slice(&[sender.key()]);
-        for name in names {
-            if let Some(room) = self.hub.room(name).or_else(|| self.hub.plain_room(name)) {
-                let state = room.state();
-                let sent = self.fanout.send_many(&state.members, &except, packet);
-                self.count_sent(packet, sent);
-                if names.len() > 1 {
-                    except.extend(state.members.in_order().iter().map(|user| user.key()));
-                }
-            } else if let Some(user) = self.hub.user(name).filter(|user| !except.contains(&user.key())) {
-                self.send_to(&user, packet.clone(), false);
-                except.push(user.key());
-            }
+        let except = [sender.id().to_owned()];
+        self.deliver(names, &except, packet, false);
+        let rooms: Vec<&str> = names.iter().map(String::as_str).collect();
+        if !rooms.is_empty() {
+            self.publish(&rooms, &except, packet, false);
         }
+    }
+
+    /// `in(rooms).except(rooms).emit`: the members of any of the rooms on all servers, each once; everyone without rooms.
+    pub fn emit_to(&self, rooms: &[String], except: &[String], packet: &Packet, volatile: bool) {
+        self.deliver(rooms, except, packet, volatile);
+        let rooms: Vec<&str> = rooms.iter().map(String::as_str).collect();
+        self.publish(&rooms, except, packet, volatile);
     }
 
     /// Sends to one socket, registered or still being admitted.
@@ -82,7 +98,22 @@ impl Service {
         self.fanout.send_one(user, packet, volatile);
     }
 
-    fn broadcast(&self, room: &Room, packet: &Packet, filter: &Filter) {
+    /// Sends to members of these rooms, or everyone, on the other servers.
+    pub(super) fn publish(&self, rooms: &[&str], except: &[String], packet: &Packet, volatile: bool) {
+        if let Some(peers) = self.peers() {
+            let except: Vec<&str> = except.iter().map(String::as_str).collect();
+            peers.broadcast(&Broadcast {
+                packet,
+                rooms,
+                except: &except,
+                volatile,
+                fact: Fact::None,
+            });
+        }
+    }
+
+    /// Sends to those members of a room on this instance whom the filter means.
+    pub(super) fn broadcast_here(&self, room: &Room, packet: &Packet, filter: &Filter) {
         let except = self.excluded(&filter.except);
         if filter.is_plain() {
             let state = room.state();
@@ -92,7 +123,7 @@ impl Service {
         }
         let allowed = self.allowed(filter);
         let state = room.state();
-        let recipients = state.members.in_order();
+        let recipients = state.members.local_in_order();
         for user in recipients {
             if allowed.contains(&user.key()) && !except.contains(&user.key()) {
                 self.send_to(&user, packet.clone(), false);
@@ -100,14 +131,15 @@ impl Service {
         }
     }
 
-    fn excluded(&self, names: &[String]) -> Except {
+    /// Keys of the sockets that these names leave out: socket ids, and rooms.
+    pub(super) fn excluded(&self, names: &[String]) -> Except {
         let mut except = Except::new();
         for name in names {
             match self.hub.user(name) {
                 Some(user) => except.push(user.key()),
                 None => {
                     if let Some(room) = self.hub.room(name).or_else(|| self.hub.plain_room(name)) {
-                        except.extend(room.state().members.in_order().iter().map(|user| user.key()));
+                        except.extend(room.state().members.local_in_order().iter().map(|user| user.key()));
                     }
                 }
             }
@@ -129,14 +161,14 @@ impl Service {
         }
         if let Some(name) = &filter.room {
             let room = self.hub.room(name).or_else(|| self.hub.plain_room(name));
-            sets.push(room.map_or_else(HashSet::new, |room| keys(room.state().members.in_order())));
+            sets.push(room.map_or_else(HashSet::new, |room| keys(room.state().members.local_in_order())));
         }
         if let Some(label) = &filter.label {
             let rooms = self.hub.rooms(Some(label));
             sets.push(
                 rooms
                     .iter()
-                    .flat_map(|room| keys(room.state().members.in_order()))
+                    .flat_map(|room| keys(room.state().members.local_in_order()))
                     .collect(),
             );
         }

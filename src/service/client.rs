@@ -6,14 +6,14 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::{
-    MessageType, NewMessage, Service,
+    MessageType, NewMessage, Service, acks,
     payload::{self, Object},
     rooms::json_string,
 };
 use crate::{
     clock,
     error::{Error, Result},
-    event::ServiceEvent,
+    event::{Fact, ServiceEvent},
     hub::User,
     packet::{Packet, PacketKind},
 };
@@ -89,7 +89,12 @@ impl Service {
         {
             return Err(Malformed);
         }
-        if user.take_ack(id) {
+        if !user.take_ack(id) {
+            return Ok(());
+        }
+        if id >= acks::FIRST_ID {
+            self.collect_ack(id, &packet);
+        } else {
             self.sink().emit(ServiceEvent::Ack {
                 user: user.clone(),
                 id,
@@ -199,7 +204,7 @@ impl Service {
             if self.config.require_membership && !state.members.contains(user.key()) {
                 return Err(Error::NotAMember);
             }
-            self.send_to_others(&state, user, &packet);
+            self.send_to_others(&state, user, &room, &packet, Fact::None);
             Ok(())
         })?;
         Ok(format!("\"roomId\":{}", json_string(&room_id)))

@@ -8,7 +8,7 @@ use super::Service;
 use crate::{
     clock,
     error::{Error, Result},
-    event::{EventKind, ServiceEvent},
+    event::{Answer, Broadcast, Command, EventKind, Fact, ServiceEvent},
     fanout::Except,
     hub::{Rates, User},
     packet::Packet,
@@ -45,6 +45,9 @@ impl Service {
         // Together with the look at whether it is gone: it cannot be registered after its end, nor told of after it.
         let inserted = user.with_rooms(|_| {
             let first = self.hub.insert_user(user);
+            if let Some(peers) = self.peers().filter(|_| first.is_some()) {
+                peers.connected(user);
+            }
             if heard && first.is_some() {
                 // Broadcasts reach it from the moment its listeners run: nothing comes before what they send.
                 self.sink.emit(ServiceEvent::Connection(user.clone()));
@@ -107,6 +110,9 @@ impl Service {
             }
             return false;
         };
+        if let Some(peers) = self.peers() {
+            peers.disconnected(user);
+        }
         if last {
             self.announce(user, "offline");
         }
@@ -126,13 +132,24 @@ impl Service {
         was_connected
     }
 
-    /// `disconnectUser`: every socket of the user. Returns how many.
+    /// `disconnectUser`: every socket of the user on this instance. Returns how many.
     pub fn disconnect_user(&self, user_id: &str, reason: &str) -> usize {
         let sockets = self.hub.sockets_of(user_id);
         sockets
             .iter()
             .filter(|user| self.disconnect(user, reason, true))
             .count()
+    }
+
+    /// The sockets of the user on other instances: `answer` is called for each, when its instance has answered.
+    /// Returns how many.
+    pub fn disconnect_user_elsewhere(&self, user_id: &str, reason: &str, answer: &dyn Fn() -> Answer) -> usize {
+        let Some(peers) = self.peers() else { return 0 };
+        let sockets = self.hub.elsewhere().sockets_of(user_id);
+        for socket in &sockets {
+            peers.ask(socket, Command::Disconnect(reason.to_owned()), answer());
+        }
+        sockets.len()
     }
 
     /// `cleanup`: sockets that sent no event for `idle_ms`. Returns how many.
@@ -170,9 +187,26 @@ impl Service {
         }
     }
 
+    /// Tells everyone that a user has come or gone, unless the user is still connected to another instance.
     fn announce(&self, user: &Arc<User>, status: &str) {
-        if !self.config.presence.broadcast {
+        if self.hub.elsewhere().is_online(user.user_id()) {
             return;
+        }
+        if let Some((packet, peers)) = self.announce_here(user, status).zip(self.peers()) {
+            peers.broadcast(&Broadcast {
+                packet: &packet,
+                rooms: &[],
+                except: &[],
+                volatile: false,
+                fact: Fact::None,
+            });
+        }
+    }
+
+    /// Tells everyone on this instance; returns what they were told, if presence is announced at all.
+    pub(super) fn announce_here(&self, user: &User, status: &str) -> Option<Packet> {
+        if !self.config.presence.broadcast {
+            return None;
         }
         let now = clock::iso(clock::now_ms());
         let packet = Packet::event(
@@ -184,5 +218,6 @@ impl Service {
         );
         let everyone = self.hub.everyone().state();
         self.fanout.send_many(&everyone.members, &Except::new(), &packet);
+        Some(packet)
     }
 }

@@ -11,7 +11,7 @@ use super::{Service, rooms::json_string};
 use crate::{
     clock,
     error::{Error, Result},
-    event::{EventKind, ServiceEvent},
+    event::{Broadcast, EventKind, Fact, ServiceEvent},
     fanout::Except,
     hub::{Room, StoredMessage},
     packet::{Packet, PacketKind},
@@ -78,7 +78,7 @@ impl Service {
 
     /// The author fragment for a user id: with the name of the user's first connection, if there is one.
     pub fn author(&self, user_id: &str) -> String {
-        match self.hub.sockets_of(user_id).first() {
+        match self.hub.sockets_anywhere(user_id).first() {
             Some(user) => user.identity().fragment.to_string(),
             None => format!("\"userId\":{}", json_string(user_id)),
         }
@@ -109,16 +109,35 @@ impl Service {
         self.hub
             .stats
             .record(now, 1, (stored.packet.len() as u64).saturating_mul(recipients as u64));
+        if let Some(peers) = self.peers() {
+            peers.broadcast(&Broadcast {
+                packet: &stored.packet,
+                rooms: &[&room.info.id],
+                except: &[],
+                volatile: false,
+                fact: Fact::Message(now),
+            });
+        }
         Ok(stored)
     }
 
     /// Positions of the messages that a room keeps.
     pub fn kept_messages(&self, room_id: &str) -> Option<Range<u64>> {
         self.hub.room(room_id).map(|room| {
+            self.restored(&room);
             let mut state = room.state();
             state.history.prune(clock::now_ms(), &self.config.history);
             state.history.positions()
         })
+    }
+
+    /// Has the room's messages read back if they are kept elsewhere, too.
+    pub(super) fn restored(&self, room: &Arc<Room>) {
+        if let Some(peers) = self.peers()
+            && !room.state().history.is_restored
+        {
+            peers.restore(room);
+        }
     }
 
     /// The kept messages at these positions, newest first, behind the position of the oldest kept message.

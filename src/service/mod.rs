@@ -1,15 +1,17 @@
 //! The use cases: one function per verb of the API. Synchronous; nothing here waits for a client or for JavaScript.
 
+mod acks;
 mod admission;
 mod broadcast;
 mod client;
 mod connections;
 mod messages;
 mod payload;
+mod peers;
 mod rooms;
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
@@ -18,16 +20,17 @@ use tokio::sync::oneshot;
 
 use crate::{
     config::Config,
-    event::{EventKind, EventSink, ServiceEvent},
+    event::{EventKind, EventSink, Peers, ServiceEvent},
     fanout::Fanout,
     hub::Hub,
 };
 
+pub use acks::OnAck;
 pub use admission::{Admitted, Refusal};
-pub use broadcast::Filter;
 pub use client::ClientPacket;
 pub use connections::ConnectionStats;
 pub use messages::{MessageType, NewMessage};
+pub use peers::Loss;
 pub use rooms::RoomStats;
 
 /// A service: its state, its deliveries and what it tells JavaScript.
@@ -43,6 +46,11 @@ pub struct Service {
     introductions: DashMap<u64, oneshot::Sender<()>>,
     admits: AtomicBool,
     closed: AtomicBool,
+    /// Events whose acknowledgements another server waits for.
+    collected: DashMap<u64, acks::Collected>,
+    next_ack: AtomicU64,
+    /// The other servers, in a cluster.
+    peers: OnceLock<Arc<dyn Peers>>,
 }
 
 impl std::fmt::Debug for Service {
@@ -68,7 +76,19 @@ impl Service {
             introductions: DashMap::new(),
             admits: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            collected: DashMap::new(),
+            next_ack: AtomicU64::new(0),
+            peers: OnceLock::new(),
         }
+    }
+
+    /// Makes the service one of a cluster; only the first call counts.
+    pub fn join_cluster(&self, peers: Arc<dyn Peers>) {
+        let _ = self.peers.set(peers);
+    }
+
+    fn peers(&self) -> Option<&Arc<dyn Peers>> {
+        self.peers.get()
     }
 
     /// The way to the connections.

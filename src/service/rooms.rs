@@ -6,7 +6,7 @@ use super::Service;
 use crate::{
     clock,
     error::{Error, Result},
-    event::{EventKind, ServiceEvent},
+    event::{Answer, Broadcast, Command, EventKind, Fact, Peers, ServiceEvent},
     fanout::Except,
     hub::{Room, RoomInfo, RoomState, User},
     packet::Packet,
@@ -28,20 +28,65 @@ pub struct RoomStats {
 impl Service {
     /// `createRoom`.
     pub fn create_room(&self, name: &str, label: &str) -> Arc<Room> {
-        self.hub.insert_room(RoomInfo {
-            id: uuid::Uuid::new_v4().to_string().into(),
-            name: name.into(),
-            label: label.into(),
-            created_at: clock::now_ms(),
-            registered: true,
-        })
+        self.create_room_with(name, label, None, None)
     }
 
-    /// `joinRoom`. Joining twice is once.
+    /// `createRoom`, with what other instances of a cluster are to know of it: its creator, and metadata as JSON.
+    pub fn create_room_with(
+        &self,
+        name: &str,
+        label: &str,
+        created_by: Option<&str>,
+        metadata: Option<&str>,
+    ) -> Arc<Room> {
+        loop {
+            let inserted = self.hub.insert_room(RoomInfo {
+                id: uuid::Uuid::new_v4().to_string().into(),
+                name: name.into(),
+                label: label.into(),
+                created_at: clock::now_ms(),
+                created_by: created_by.map(Into::into),
+                metadata: metadata.map(Into::into),
+                registered: true,
+            });
+            // Only an id that is taken, which never comes twice, keeps it from the registry.
+            if let Some(room) = inserted {
+                if let Some(peers) = self.peers() {
+                    peers.room_created(&room);
+                }
+                return room;
+            }
+        }
+    }
+
+    /// `joinRoom` for a socket of this instance. Joining twice is once.
     pub fn join_room(&self, socket_id: &str, room_id: &str) -> Result<()> {
         match (self.hub.user(socket_id), self.hub.room(room_id)) {
             (Some(user), Some(room)) => self.join(&user, &room),
             _ => Err(Error::UserOrRoomNotFound),
+        }
+    }
+
+    /// `joinRoom` for a socket of any instance. `answer` is called now, or when the socket's instance has answered.
+    pub fn join_room_anywhere(&self, socket_id: &str, room_id: &str, answer: Answer) {
+        match self.elsewhere(socket_id) {
+            Some((user, peers)) if self.hub.room(room_id).is_some() => {
+                peers.ask(&user, Command::Join(room_id.to_owned()), answer);
+            }
+            _ => answer(self.join_room(socket_id, room_id)),
+        }
+    }
+
+    /// `leaveRoom` for a socket of any instance. `answer` is called now, or when the socket's instance has answered.
+    pub fn leave_room_anywhere(&self, socket_id: &str, room_id: &str, answer: Answer) {
+        match self.elsewhere(socket_id) {
+            Some((user, peers)) if self.hub.room(room_id).is_some() => {
+                peers.ask(&user, Command::Leave(room_id.to_owned()), answer);
+            }
+            _ => {
+                self.leave_room(socket_id, room_id);
+                answer(Ok(()));
+            }
         }
     }
 
@@ -56,7 +101,13 @@ impl Service {
                 self.tell(EventKind::RoomJoin, || {
                     ServiceEvent::RoomJoin(user.clone(), room.clone())
                 });
-                self.send_to_others(&state, user, &membership_packet("user:joined", user, room));
+                self.send_to_others(
+                    &state,
+                    user,
+                    room,
+                    &membership_packet("user:joined", user, room),
+                    Fact::Joined,
+                );
             }
             Ok(())
         })
@@ -92,17 +143,27 @@ impl Service {
         self.tell(EventKind::RoomLeave, || {
             ServiceEvent::RoomLeave(user.clone(), room.clone())
         });
-        self.send_to_others(&state, user, &membership_packet("user:left", user, room));
+        let packet = membership_packet("user:left", user, room);
+        self.send_to_others(&state, user, room, &packet, Fact::Left);
         true
     }
 
     /// `deleteRoom`. Returns the room, or `None` when there was none.
     pub fn delete_room(&self, room_id: &str) -> Option<Arc<Room>> {
+        self.remove_room(room_id, true)
+    }
+
+    /// Takes a room out of the registry, with its members and history; `here` when no other instance has done so.
+    pub(super) fn remove_room(&self, room_id: &str, here: bool) -> Option<Arc<Room>> {
         let room = self.hub.remove_room(room_id)?;
         let members = {
             let mut state = room.state();
             state.deleted = true;
             state.history.clear();
+            let local = state.members.local_in_order();
+            if let Some(peers) = self.peers() {
+                peers.room_deleted(room_id, &local, here);
+            }
             state.members.clear()
         };
         for user in members {
@@ -111,9 +172,17 @@ impl Service {
         Some(room)
     }
 
+    /// `listRooms`: ids of the rooms with this label, of all without one, in the order of their creation.
+    pub fn room_ids(&self, label: Option<&str>) -> Vec<String> {
+        let mut rooms = self.hub.rooms(label);
+        rooms.sort_unstable_by_key(|room| (room.info.created_at, room.order));
+        rooms.iter().map(|room| room.info.id.to_string()).collect()
+    }
+
     /// `getRoomStats`.
     pub fn room_stats(&self, room_id: &str) -> Option<RoomStats> {
         let room = self.hub.room(room_id)?;
+        self.restored(&room);
         let mut state = room.state();
         state.history.prune(clock::now_ms(), &self.config.history);
         Some(RoomStats {
@@ -154,28 +223,39 @@ impl Service {
         names
     }
 
-    pub(super) fn send_to_others(&self, state: &RoomState, user: &Arc<User>, packet: &Packet) -> usize {
+    /// Sends to the members but one, which the packet is about, on this instance and elsewhere.
+    pub(super) fn send_to_others(&self, state: &RoomState, user: &User, room: &Room, packet: &Packet, fact: Fact) {
+        self.send_to_others_here(state, user, packet);
+        if let Some(peers) = self.peers() {
+            peers.broadcast(&Broadcast {
+                packet,
+                rooms: &[&room.info.id],
+                except: &[user.id()],
+                volatile: false,
+                fact,
+            });
+        }
+    }
+
+    /// Sends to the members on this instance but one.
+    pub(super) fn send_to_others_here(&self, state: &RoomState, user: &User, packet: &Packet) {
         let sent = self
             .fanout
             .send_many(&state.members, &Except::from_slice(&[user.key()]), packet);
         self.count_sent(packet, sent);
-        sent
     }
 
     pub(super) fn send_typing(&self, state: &RoomState, user: &Arc<User>, room: &Arc<Room>, is_typing: bool) {
-        let packet = Packet::event(
-            "typing",
-            &format!(
-                "{{{},\"roomId\":{},\"isTyping\":{is_typing},\"timestamp\":\"{}\"}}",
-                user.identity().fragment,
-                json_string(&room.info.id),
-                clock::iso(clock::now_ms()),
-            ),
-        );
         self.tell(EventKind::Typing, || {
             ServiceEvent::Typing(user.clone(), room.clone(), is_typing)
         });
-        self.send_to_others(state, user, &packet);
+        let packet = typing_packet(user, room, is_typing);
+        self.send_to_others(state, user, room, &packet, Fact::Typing(is_typing));
+    }
+
+    /// A socket on another instance, and the way to that instance.
+    pub(super) fn elsewhere(&self, socket_id: &str) -> Option<(Arc<User>, &Arc<dyn Peers>)> {
+        Some((self.hub.elsewhere().user(socket_id)?, self.peers()?))
     }
 
     pub(super) fn count_sent(&self, packet: &Packet, recipients: usize) {
@@ -187,7 +267,19 @@ impl Service {
     }
 }
 
-fn membership_packet(event: &str, user: &User, room: &Room) -> Packet {
+pub(super) fn typing_packet(user: &User, room: &Room, is_typing: bool) -> Packet {
+    Packet::event(
+        "typing",
+        &format!(
+            "{{{},\"roomId\":{},\"isTyping\":{is_typing},\"timestamp\":\"{}\"}}",
+            user.identity().fragment,
+            json_string(&room.info.id),
+            clock::iso(clock::now_ms()),
+        ),
+    )
+}
+
+pub(super) fn membership_packet(event: &str, user: &User, room: &Room) -> Packet {
     Packet::event(
         event,
         &format!(

@@ -1,0 +1,252 @@
+//! Answers to what other servers ask in the manner of `@socket.io/redis-adapter`: instances of this package and
+//! Node.js servers alike.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+
+use super::{
+    Cluster,
+    classic::{
+        request::{self, Call, Request, Selection, Target},
+        response::{self, LocalSocket},
+    },
+    log::Body,
+    msgpack::Unfit,
+};
+use crate::{event::ServiceEvent, hub::User};
+
+/// How long JavaScript may take to tell what it keeps in `socket.data`.
+const DATA_PATIENCE: Duration = Duration::from_secs(1);
+/// How long acknowledgements are awaited when the asking server does not say.
+const ACK_PATIENCE: Duration = Duration::from_secs(5);
+/// Acknowledgements of `serverSideEmit` that JavaScript may owe.
+const MOST_OWED: usize = 10_000;
+
+impl Cluster {
+    /// A request of another server.
+    pub(super) fn request_arrived(self: &Arc<Self>, payload: &[u8]) {
+        let request = match request::decode(payload) {
+            Ok(request) => request,
+            Err(error) => return self.ignore(&self.channels.classic.request, &error.to_string()),
+        };
+        if request.uid.as_deref() == Some(&*self.uid) {
+            return;
+        }
+        self.received.fetch_add(1, Ordering::Relaxed);
+        self.handle(request);
+    }
+
+    fn handle(self: &Arc<Self>, request: Request) {
+        let Request { uid, id, call } = request;
+        let asker = Asker { uid, id };
+        match call {
+            Call::Sockets { rooms } => {
+                let users = self.service.selected(&texts(&rooms), &[]);
+                let ids: Vec<&str> = users.iter().map(|user| user.id()).collect();
+                self.answer(&asker, |id| response::socket_ids(id, &ids));
+            }
+            Call::AllRooms => {
+                let names = self.service.room_names();
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                self.answer(&asker, |id| response::rooms(id, &names));
+            }
+            Call::Join { target, rooms } => {
+                let users = self.targets(&asker, &target);
+                for (user, room) in pairs(&users, &rooms) {
+                    let _ = self.service.socket_join(user, room);
+                }
+            }
+            Call::Leave { target, rooms } => {
+                let users = self.targets(&asker, &target);
+                for (user, room) in pairs(&users, &rooms) {
+                    self.service.socket_leave(user, room);
+                }
+            }
+            Call::Disconnect { target, close } => {
+                for user in self.targets(&asker, &target) {
+                    self.service.disconnect(&user, "server namespace disconnect", close);
+                }
+            }
+            Call::Fetch(selection) => {
+                let cluster = self.clone();
+                self.spawn(async move { cluster.answer_fetch(asker, selection).await });
+            }
+            Call::ServerSideEmit { args } => self.server_side_event(asker, args),
+            Call::Broadcast {
+                args,
+                attachments,
+                to,
+                flags,
+            } => {
+                let patience = flags.timeout.map_or(ACK_PATIENCE, Duration::from_millis);
+                self.ask_own_clients(asker, &to, &args, attachments, patience);
+            }
+            Call::Unknown(_) => {}
+        }
+    }
+
+    /// The sockets of this instance that a request means. One that means a single socket expects a confirmation.
+    fn targets(&self, asker: &Asker, target: &Target) -> Vec<Arc<User>> {
+        match target {
+            Target::Rooms(selection) => self.selected(selection),
+            Target::Socket(socket_id) => {
+                let user = self.service.hub.user(socket_id);
+                if user.is_some() {
+                    self.answer(asker, response::confirmation);
+                }
+                user.into_iter().collect()
+            }
+        }
+    }
+
+    fn selected(&self, selection: &Selection) -> Vec<Arc<User>> {
+        self.service
+            .selected(&texts(&selection.rooms), &texts(&selection.except))
+    }
+
+    async fn answer_fetch(self: Arc<Self>, asker: Asker, selection: Selection) {
+        let users = self.selected(&selection);
+        let data = self.data_of(&users).await;
+        let described: Vec<_> = users
+            .iter()
+            .map(|user| (user, user.handshake(), self.service.socket_rooms(user)))
+            .collect();
+        let rooms: Vec<Vec<&str>> = described
+            .iter()
+            .map(|(_, _, rooms)| rooms.iter().map(String::as_str).collect())
+            .collect();
+        let sockets: Vec<_> = described
+            .iter()
+            .zip(&rooms)
+            .enumerate()
+            .map(|(index, ((user, handshake, _), rooms))| LocalSocket {
+                id: user.id(),
+                handshake,
+                rooms,
+                data: data.get(index).map_or("{}", |data| data.get()),
+            })
+            .collect();
+        self.answer(&asker, |id| response::sockets(id, &sockets));
+    }
+
+    /// What the application keeps in `socket.data`, for each of these sockets in order; nothing when JavaScript has no
+    /// object of any of them, or is busy.
+    async fn data_of(&self, users: &[Arc<User>]) -> Vec<Box<RawValue>> {
+        if !users.iter().any(|user| user.is_touched()) {
+            return Vec::new();
+        }
+        let (sender, data) = oneshot::channel();
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        self.data_wanted.insert(number, sender);
+        self.service
+            .sink()
+            .emit(ServiceEvent::DataWanted(number, users.to_vec()));
+        let data = tokio::time::timeout(DATA_PATIENCE, data).await;
+        self.data_wanted.remove(&number);
+        let data = data.ok().and_then(Result::ok).unwrap_or_default();
+        let data: Vec<Box<RawValue>> = serde_json::from_str(&data).unwrap_or_default();
+        if data.len() == users.len() { data } else { Vec::new() }
+    }
+
+    /// `serverSideEmit` of another server, for the application.
+    fn server_side_event(&self, asker: Asker, args: String) {
+        let ack = match &asker.id {
+            Some(_) if self.owed.len() < MOST_OWED => {
+                let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+                self.owed
+                    .insert(number, (Instant::now() + self.requests_timeout, asker));
+                Some(number)
+            }
+            _ => None,
+        };
+        self.service
+            .sink()
+            .emit(ServiceEvent::ServerSide { args: args.into(), ack });
+    }
+
+    /// The application acknowledges `ServiceEvent::ServerSide` of this number with a JSON array of arguments.
+    pub fn acknowledge_server(&self, number: u64, args: &str) {
+        if let Some((_, (_, asker))) = self.owed.remove(&number) {
+            let args: Vec<&RawValue> = serde_json::from_str(args).unwrap_or_default();
+            let first = args.first().map(|value| value.get());
+            // As the adapter: on the common channel.
+            if let Some(Ok(payload)) = asker.id.as_deref().map(|id| response::answer(id, first)) {
+                self.say_raw(&self.channels.classic.response, payload);
+            }
+        }
+    }
+
+    /// The application answers `ServiceEvent::DataWanted` of this number with a JSON array: the data of each socket.
+    pub fn give_data(&self, number: u64, json: &str) {
+        if let Some((_, wanted)) = self.data_wanted.remove(&number) {
+            let _ = wanted.send(json.to_owned());
+        }
+    }
+
+    /// Sends a packet to clients and passes their acknowledgements on: first how many are asked, then each.
+    fn ask_own_clients(
+        self: &Arc<Self>,
+        asker: Asker,
+        to: &Selection,
+        args: &str,
+        attachments: Vec<Bytes>,
+        patience: Duration,
+    ) {
+        let users = self.selected(to);
+        let (cluster, collected_for) = (self.clone(), asker.clone());
+        let on_ack = Box::new(move |args: &str, attachments: &[Bytes]| {
+            cluster.answer(&collected_for, |id| response::ack(id, args, attachments));
+        });
+        let counted = |count: usize| self.answer(&asker, |id| response::client_count(id, count as u64));
+        let until = Instant::now() + patience;
+        self.service
+            .emit_expecting_acks(users, args, attachments, until, counted, on_ack);
+    }
+
+    /// Answers on the asker's own channel, which servers since 7.1 listen on, or else on the common one.
+    fn answer(&self, asker: &Asker, encode: impl FnOnce(&str) -> Result<Vec<u8>, Unfit>) {
+        let Some(id) = &asker.id else { return };
+        match encode(id) {
+            Ok(payload) => match &asker.uid {
+                Some(uid) => self.say_raw(&self.channels.classic.response_to(uid), payload),
+                None => self.say_raw(&self.channels.classic.response, payload),
+            },
+            Err(error) => tracing::warn!(%error, "a request of another server cannot be answered"),
+        }
+    }
+
+    pub(super) fn say_raw(&self, channel: &str, payload: Vec<u8>) {
+        let channel = Bytes::copy_from_slice(channel.as_bytes());
+        self.outbox.log.say(Body::Raw(channel, payload.into()));
+    }
+
+    /// Forgets what is no longer waited for.
+    pub(super) fn expire_answers(&self) {
+        let now = Instant::now();
+        self.owed.retain(|_, (until, _)| *until > now);
+        self.service.expire_acks();
+    }
+}
+
+/// Who asks, and under which number.
+#[derive(Debug, Clone)]
+pub(super) struct Asker {
+    uid: Option<Box<str>>,
+    id: Option<Box<str>>,
+}
+
+fn texts(names: &[Box<str>]) -> Vec<String> {
+    names.iter().map(|name| name.to_string()).collect()
+}
+
+fn pairs<'a>(users: &'a [Arc<User>], rooms: &'a [Box<str>]) -> impl Iterator<Item = (&'a Arc<User>, &'a str)> {
+    users
+        .iter()
+        .flat_map(move |user| rooms.iter().map(move |room| (user, &**room)))
+}

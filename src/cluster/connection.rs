@@ -1,1 +1,0 @@
-//! The connections to Redis: made again for ever, publishing and subscribing apart.

@@ -1,0 +1,286 @@
+//! The other instances of this package: who lives, what each has published, and what is known of its sockets.
+//!
+//! Time passes in beats of our own that came back through Redis, so that nobody is taken for lost while we are the ones
+//! who hear nothing.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use super::{
+    log::{Body, Log},
+    record::{Beat, Message, Snapshot, Totals},
+    replica::{News, Replica},
+    stream::{Arrival, Stream},
+};
+use crate::{
+    hub::User,
+    service::{Loss, Service},
+};
+
+/// Beats without a sign of life after which an instance is lost.
+const SILENCE: u64 = 3;
+/// Why the sockets of a lost instance are disconnected.
+const INSTANCE_LOST: &str = "instance lost";
+/// Lost instances that are remembered, so that their return can be told.
+const MOST_REMEMBERED: usize = 1_024;
+/// Instances that are believed in; more are not of this world.
+const MOST_INSTANCES: usize = 1_024;
+
+/// Another instance.
+#[derive(Debug)]
+struct Instance {
+    stream: Stream,
+    replica: Replica,
+    heard_at: u64,
+    beat: Beat,
+}
+
+/// The other instances.
+#[derive(Debug)]
+pub(super) struct Instances {
+    uid: Arc<str>,
+    others: HashMap<Arc<str>, Instance>,
+    lost: HashSet<Arc<str>>,
+    /// Rooms that sockets are in although no room of that id is known yet.
+    unattached: HashSet<String>,
+    beats: u64,
+    /// Publications that never arrived.
+    pub(super) missed: u64,
+}
+
+impl Instances {
+    /// No other instance is known; `uid` is ours.
+    pub(super) fn new(uid: Arc<str>) -> Self {
+        Self {
+            uid,
+            others: HashMap::new(),
+            lost: HashSet::new(),
+            unattached: HashSet::new(),
+            beats: 0,
+            missed: 0,
+        }
+    }
+
+    /// Number of other instances that live.
+    pub(super) fn len(&self) -> usize {
+        self.others.len()
+    }
+
+    /// Number of other instances of whose sockets everything is known.
+    pub(super) fn whole(&self) -> usize {
+        self.others.values().filter(|other| other.replica.is_whole()).count()
+    }
+
+    /// Statistics of the others.
+    pub(super) fn totals(&self) -> Vec<Totals> {
+        self.others.values().map(|other| other.beat.stats).collect()
+    }
+
+    /// The instance that has been ready for longest.
+    pub(super) fn eldest(&self) -> Option<Arc<str>> {
+        let ready = self.others.iter().filter(|(_, other)| other.beat.is_ready);
+        ready
+            .min_by_key(|(uid, other)| (other.beat.started_at, (*uid).clone()))
+            .map(|(uid, _)| uid.clone())
+    }
+
+    /// Takes a publication, numbered, of another instance.
+    pub(super) fn arrive(&mut self, log: &Log, uid: &str, seq: u64, arrival: Arrival) {
+        let beats = self.beats;
+        let Some(other) = self.instance(log, uid, seq) else {
+            return;
+        };
+        other.heard_at = beats;
+        other.stream.arrive(seq, arrival);
+        self.relieve(log, uid);
+    }
+
+    /// The next publication of an instance in order, if it is there.
+    pub(super) fn pop(&mut self, uid: &str) -> Option<(u64, Arrival)> {
+        self.others.get_mut(uid)?.stream.pop()
+    }
+
+    /// Asks for what is missing of an instance's publications.
+    pub(super) fn ask_for_missing(&mut self, log: &Log, uid: &str) {
+        let missing = self.others.get_mut(uid).and_then(|other| other.stream.missing(0));
+        if let Some(range) = missing {
+            log.say(Body::Inbox(uid.into(), Message::Resend(range.start, range.end)));
+        }
+    }
+
+    /// Publications before this number cannot be had any more.
+    pub(super) fn skip(&mut self, log: &Log, uid: &str, before: u64) {
+        if let Some(other) = self
+            .others
+            .get_mut(uid)
+            .filter(|other| other.stream.next_seq() < before)
+        {
+            self.missed += other.stream.skip_to(before);
+            self.ask_for_snapshot(log, uid);
+        }
+    }
+
+    /// A sign of life.
+    pub(super) fn beat(&mut self, log: &Log, uid: &str, beat: Beat) {
+        let beats = self.beats;
+        let Some(other) = self.instance(log, uid, beat.next_seq) else {
+            return;
+        };
+        other.heard_at = beats;
+        let next = other.stream.next_seq();
+        let is_behind_itself = next > beat.next_seq;
+        let disagrees = next == beat.next_seq && !other.stream.has_gap() && !other.replica.agrees(beat.digest);
+        let missing = other.stream.missing(beat.next_seq);
+        let next_seq = beat.next_seq;
+        other.beat = beat;
+        if is_behind_itself {
+            // Somebody else has published in its name.
+            other.stream = Stream::starting_at(next_seq);
+        }
+        if is_behind_itself || disagrees {
+            self.ask_for_snapshot(log, uid);
+        } else if let Some(range) = missing {
+            log.say(Body::Inbox(uid.into(), Message::Resend(range.start, range.end)));
+        }
+    }
+
+    /// One of our beats has come back. Asks again for what was asked for in vain, and gives up those that are silent.
+    pub(super) fn tick(&mut self, service: &Service, log: &Log) {
+        self.beats += 1;
+        let uids: Vec<_> = self.others.keys().cloned().collect();
+        for uid in uids {
+            let Some(other) = self.others.get_mut(&uid) else {
+                continue;
+            };
+            match other.stream.tick() {
+                Some(Ok(range)) => log.say(Body::Inbox(uid.clone(), Message::Resend(range.start, range.end))),
+                Some(Err(missed)) => {
+                    self.missed += missed;
+                    self.ask_for_snapshot(log, &uid);
+                }
+                None if other.replica.tick() => log.say(Body::Inbox(uid.clone(), Message::AskSnapshot)),
+                None => {}
+            }
+        }
+        self.give_up_silent(service);
+    }
+
+    fn give_up_silent(&mut self, service: &Service) {
+        let beats = self.beats;
+        let silent: Vec<_> = self
+            .others
+            .iter()
+            .filter(|(_, other)| beats - other.heard_at >= SILENCE)
+            .map(|(uid, _)| uid.clone())
+            .collect();
+        let lost: Vec<_> = silent
+            .into_iter()
+            .filter_map(|uid| Some((uid.clone(), self.others.remove(&uid)?)))
+            .collect();
+        let loss = match self.leads() {
+            true => Loss::InPlace(INSTANCE_LOST),
+            false => Loss::Unannounced,
+        };
+        for (uid, other) in lost {
+            tracing::warn!(instance = &*uid, "an instance of the cluster is lost");
+            if self.lost.len() < MOST_REMEMBERED {
+                self.lost.insert(uid);
+            }
+            other.replica.lose(service, loss);
+        }
+    }
+
+    /// An instance has ended.
+    pub(super) fn bye(&mut self, service: &Service, uid: &str) {
+        if let Some(other) = self.others.remove(uid) {
+            other.replica.lose(service, Loss::Unannounced);
+        }
+    }
+
+    /// Takes a part of a snapshot. True when it was the last.
+    pub(super) fn snapshot(&mut self, service: &Service, log: &Log, uid: &str, snapshot: Snapshot) -> bool {
+        let leads = self.leads();
+        let beats = self.beats;
+        let Some(other) = self.instance(log, uid, snapshot.since) else {
+            return false;
+        };
+        other.heard_at = beats;
+        for (_, rooms) in &snapshot.sockets {
+            let unknown = rooms.iter().filter(|room| service.hub.room(room).is_none());
+            self.unattached.extend(unknown.cloned());
+        }
+        let Some(other) = self.others.get_mut(uid) else {
+            return false;
+        };
+        other.replica.take(service, snapshot, leads)
+    }
+
+    /// Takes news of an instance's sockets.
+    pub(super) fn news(&mut self, service: &Service, log: &Log, uid: &str, seq: u64, news: News) {
+        if let News::Joined(_, room, _) = &news
+            && service.hub.room(room).is_none()
+        {
+            self.unattached.insert(room.clone());
+        }
+        let Some(other) = self.others.get_mut(uid) else { return };
+        if !other.replica.hear(service, seq, news) {
+            log.say(Body::Inbox(uid.into(), Message::AskSnapshot));
+        }
+    }
+
+    /// The user of a socket of this instance.
+    pub(super) fn user(&self, uid: &str, socket_id: &str) -> Option<Arc<User>> {
+        self.others.get(uid)?.replica.user(socket_id).cloned()
+    }
+
+    /// A room has become known.
+    pub(super) fn attach(&mut self, service: &Service, room_id: &str) {
+        if self.unattached.remove(room_id) {
+            for other in self.others.values() {
+                other.replica.attach(service, room_id);
+            }
+        }
+    }
+
+    /// Whether this instance speaks for lost ones: the one with the smallest uid does.
+    fn leads(&self) -> bool {
+        self.others.keys().all(|uid| *uid > self.uid)
+    }
+
+    /// Too much waits behind a gap: what is missing is given up.
+    fn relieve(&mut self, log: &Log, uid: &str) {
+        let missed = self.others.get_mut(uid).and_then(|other| other.stream.relieve());
+        if let Some(missed) = missed {
+            self.missed += missed;
+            self.ask_for_snapshot(log, uid);
+        }
+    }
+
+    fn ask_for_snapshot(&mut self, log: &Log, uid: &str) {
+        if let Some(other) = self.others.get_mut(uid) {
+            other.replica.ask_again();
+            log.say(Body::Inbox(uid.into(), Message::AskSnapshot));
+        }
+    }
+
+    /// An instance; one that was not known is asked for a snapshot. Its next publication has this number.
+    fn instance(&mut self, log: &Log, uid: &str, next: u64) -> Option<&mut Instance> {
+        if !self.others.contains_key(uid) {
+            if self.others.len() >= MOST_INSTANCES {
+                return None;
+            }
+            let key: Arc<str> = uid.into();
+            log.say(Body::Inbox(key.clone(), Message::AskSnapshot));
+            let other = Instance {
+                stream: Stream::starting_at(next),
+                replica: Replica::new(key.clone(), self.lost.remove(&key)),
+                heard_at: self.beats,
+                beat: Beat::default(),
+            };
+            self.others.insert(key, other);
+        }
+        self.others.get_mut(uid)
+    }
+}

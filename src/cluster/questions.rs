@@ -1,0 +1,305 @@
+//! What this instance asks the other servers in the manner of `@socket.io/redis-adapter`, and their answers.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::{
+    Cluster, Selection,
+    classic::{
+        self,
+        broadcast::{Flags, Outgoing},
+        request::{self, Rooms},
+        response::{self, Asked, Response},
+    },
+    connection::ConnectionError,
+    msgpack::Unfit,
+};
+use crate::event::ServiceEvent;
+
+/// A question that waits for its answers.
+#[derive(Debug)]
+pub(super) struct Pending {
+    asked: Asked,
+    /// Servers that have answered.
+    servers: u64,
+    /// Acknowledgements that clients will send, as far as it is known.
+    clients: u64,
+    answers: Vec<String>,
+    attachments: Vec<Bytes>,
+    changed: Arc<Notify>,
+}
+
+impl Pending {
+    fn new(asked: Asked) -> Self {
+        Self {
+            asked,
+            servers: 0,
+            clients: 0,
+            answers: Vec::new(),
+            attachments: Vec::new(),
+            changed: Arc::default(),
+        }
+    }
+
+    fn is_complete(&self, servers: u64) -> bool {
+        let has_servers = self.servers >= servers;
+        has_servers && (self.asked != Asked::Broadcast || self.answers.len() as u64 >= self.clients)
+    }
+
+    fn take(&mut self, response: Response) {
+        match response {
+            Response::Rooms(rooms) => {
+                self.servers += 1;
+                self.answers
+                    .extend(rooms.iter().filter_map(|room| serde_json::to_string(room).ok()));
+            }
+            Response::Sockets(sockets) => {
+                self.servers += 1;
+                self.answers.extend(sockets.iter().filter_map(socket_json));
+            }
+            Response::Answer(answer) => {
+                self.servers += 1;
+                self.answers.push(answer.unwrap_or_else(null));
+            }
+            Response::ClientCount(count) => {
+                self.servers += 1;
+                self.clients += count;
+            }
+            Response::Ack { value, attachments } => {
+                let value = value.unwrap_or_else(null);
+                let value = renumbered(value, self.attachments.len(), attachments.is_empty());
+                self.answers.push(value);
+                self.attachments.extend(attachments);
+            }
+        }
+    }
+}
+
+fn null() -> String {
+    "null".to_owned()
+}
+
+fn socket_json(socket: &response::RemoteSocket) -> Option<String> {
+    let (id, rooms) = (serde_json::to_string(&socket.id), serde_json::to_string(&socket.rooms));
+    Some(format!(
+        "{{\"id\":{},\"handshake\":{},\"rooms\":{},\"data\":{}}}",
+        id.ok()?,
+        socket.handshake,
+        rooms.ok()?,
+        socket.data
+    ))
+}
+
+/// A value whose placeholders count on from the attachments that there are.
+fn renumbered(value: String, from: usize, is_plain: bool) -> String {
+    fn renumber(value: &mut serde_json::Value, from: usize) {
+        match value {
+            serde_json::Value::Array(items) => items.iter_mut().for_each(|item| renumber(item, from)),
+            serde_json::Value::Object(members) => {
+                let is_placeholder = members.get("_placeholder") == Some(&serde_json::Value::Bool(true));
+                match members.get_mut("num") {
+                    Some(num) if is_placeholder => {
+                        *num = num
+                            .as_u64()
+                            .map_or(serde_json::Value::Null, |num| (num + from as u64).into());
+                    }
+                    _ => members.values_mut().for_each(|item| renumber(item, from)),
+                }
+            }
+            _ => {}
+        }
+    }
+    if is_plain || from == 0 {
+        return value;
+    }
+    // The parser bounds the depth that `renumber` follows.
+    match serde_json::from_str(&value) {
+        Ok(mut parsed) => {
+            renumber(&mut parsed, from);
+            parsed.to_string()
+        }
+        Err(_) => null(),
+    }
+}
+
+impl Cluster {
+    /// Asks the other servers for the names of their Socket.IO rooms. Answered under this number: strings.
+    pub fn ask_rooms(self: &Arc<Self>, id: u64) {
+        let cluster = self.clone();
+        self.ask(id, Asked::AllRooms, self.requests_timeout, move |request_id| {
+            request::all_rooms(&cluster.uid, request_id)
+        });
+    }
+
+    /// Asks the other servers for their sockets. Answered under this number: `{id, handshake, rooms, data}`.
+    pub fn ask_sockets(self: &Arc<Self>, id: u64, selection: &Selection) {
+        let (cluster, selection) = (self.clone(), selection.clone());
+        self.ask(id, Asked::Fetch, self.requests_timeout, move |request_id| {
+            selection.with(|rooms| request::fetch(&cluster.uid, request_id, rooms))
+        });
+    }
+
+    /// Sends an event, a JSON array, to the applications of the other servers. With a number, their acknowledgements
+    /// are awaited and answered under it: the first argument of each.
+    pub fn emit_to_servers(self: &Arc<Self>, args: &str, id: Option<u64>) {
+        let Some(id) = id else {
+            return self.say_request(request::server_side_emit(&self.uid, None, args));
+        };
+        let (cluster, args) = (self.clone(), args.to_owned());
+        self.ask(id, Asked::ServerSideEmit, self.requests_timeout, move |request_id| {
+            request::server_side_emit(&cluster.uid, Some(request_id), &args)
+        });
+    }
+
+    /// Asks the clients of the other servers for an acknowledgement of an event. Answered under this number: the first
+    /// argument of each; with an error when some did not answer in time.
+    pub fn ask_clients(
+        self: &Arc<Self>,
+        id: u64,
+        selection: &Selection,
+        args: &str,
+        attachments: Vec<Bytes>,
+        timeout: Duration,
+    ) {
+        let (cluster, selection, args) = (self.clone(), selection.clone(), args.to_owned());
+        self.ask(id, Asked::Broadcast, timeout, move |request_id| {
+            let timeout = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+            selection.with(|Rooms { rooms, except }| {
+                let packet = Outgoing {
+                    uid: &cluster.uid,
+                    args: &args,
+                    attachments: &attachments,
+                    rooms,
+                    except,
+                    flags: Flags {
+                        timeout: Some(timeout),
+                        ..Flags::default()
+                    },
+                };
+                request::broadcast(&packet, request_id)
+            })
+        });
+    }
+
+    /// Makes sockets of the other servers join rooms, or leave them.
+    pub fn move_sockets(&self, selection: &Selection, rooms: &[String], join: bool) {
+        let rooms: Vec<&str> = rooms.iter().map(String::as_str).collect();
+        let request = selection.with(|of| match join {
+            true => request::join(&self.uid, of, &rooms),
+            false => request::leave(&self.uid, of, &rooms),
+        });
+        self.say_request(request);
+    }
+
+    /// Disconnects sockets of the other servers; their transports as well with `close`.
+    pub fn disconnect_sockets(&self, selection: &Selection, close: bool) {
+        self.say_request(selection.with(|of| request::disconnect(&self.uid, of, close)));
+    }
+
+    fn say_request(&self, request: Result<Vec<u8>, Unfit>) {
+        match request {
+            Ok(payload) => self.say_raw(&self.channels.classic.request, payload),
+            Err(error) => tracing::warn!(%error, "a request cannot be sent to other servers"),
+        }
+    }
+
+    fn ask(
+        self: &Arc<Self>,
+        id: u64,
+        asked: Asked,
+        timeout: Duration,
+        encode: impl FnOnce(&str) -> Result<Vec<u8>, Unfit> + Send + 'static,
+    ) {
+        let cluster = self.clone();
+        self.spawn(async move {
+            let request_id = classic::random_id().unwrap_or_else(|| "000000".into());
+            let pending = Pending::new(asked);
+            let changed = pending.changed.clone();
+            cluster.pending.lock().insert(request_id.clone(), pending);
+            let outcome = cluster.put(&request_id, timeout, &changed, encode).await;
+            let pending = cluster.pending.lock().remove(&request_id);
+            let (answers, attachments) =
+                pending.map_or_else(Default::default, |pending| (pending.answers, pending.attachments));
+            cluster.service.sink().emit(ServiceEvent::Answered {
+                id,
+                error: outcome.err(),
+                json: format!("[{}]", answers.join(",")),
+                attachments,
+            });
+        });
+    }
+
+    /// Publishes a question and waits for its answers. The error is a text for the application.
+    async fn put(
+        &self,
+        request_id: &str,
+        timeout: Duration,
+        changed: &Notify,
+        encode: impl FnOnce(&str) -> Result<Vec<u8>, Unfit>,
+    ) -> Result<(), String> {
+        let servers = self.count_servers().await;
+        let servers = servers.map_err(|error| format!("the other servers cannot be asked: {error}"))?;
+        if servers == 0 {
+            return Ok(());
+        }
+        let payload = encode(request_id).map_err(|error| error.to_string())?;
+        self.say_raw(&self.channels.classic.request, payload);
+        let complete = async {
+            loop {
+                let news = changed.notified();
+                let is_complete = |pending: &Pending| pending.is_complete(servers);
+                if self.pending.lock().get(request_id).is_none_or(is_complete) {
+                    return;
+                }
+                news.await;
+            }
+        };
+        tokio::time::timeout(timeout, complete)
+            .await
+            .map_err(|_| "operation has timed out".to_owned())
+    }
+
+    /// Number of other servers, Node.js servers included.
+    async fn count_servers(&self) -> Result<u64, ConnectionError> {
+        let subscribed = self.connections.subscribers(&self.channels.classic.request).await?;
+        Ok(subscribed.saturating_sub(1))
+    }
+
+    /// A response of another server, to us or to others.
+    pub(super) fn response_arrived(&self, payload: Bytes) {
+        let Ok(request_id) = response::request_id(&payload) else {
+            return self.ignore(&self.channels.classic.response, "not a response");
+        };
+        let mut pending = self.pending.lock();
+        let Some(question) = pending.get_mut(&request_id) else {
+            return;
+        };
+        self.received.fetch_add(1, Ordering::Relaxed);
+        match response::decode(&payload, question.asked) {
+            Ok(response) => {
+                question.take(response);
+                question.changed.notify_one();
+            }
+            Err(error) => {
+                drop(pending);
+                self.ignore(&self.channels.classic.response, &error.to_string());
+            }
+        }
+    }
+}
+
+impl Selection {
+    fn with<R>(&self, run: impl FnOnce(Rooms<'_>) -> R) -> R {
+        let rooms: Vec<&str> = self.rooms.iter().map(String::as_str).collect();
+        let except: Vec<&str> = self.except.iter().map(String::as_str).collect();
+        run(Rooms {
+            rooms: &rooms,
+            except: &except,
+        })
+    }
+}

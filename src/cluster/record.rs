@@ -1,0 +1,384 @@
+//! What instances of this package tell each other, on channels of their own: four bytes that name the format and its
+//! version, then MessagePack.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    event::{Command, Filter},
+    hub::{RoomInfo, User},
+    packet::{Packet, PacketKind},
+    service::ConnectionStats,
+};
+
+/// What every message of ours begins with.
+const MAGIC: [u8; 3] = *b"nws";
+/// Version of the messages; instances that differ in it ignore each other.
+pub(super) const VERSION: u8 = 1;
+
+/// A message, and who sent it.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Envelope {
+    /// The sender.
+    pub(super) uid: Arc<str>,
+    /// Its number in the sender's publications, if it is one of those that must not be missed.
+    pub(super) seq: Option<u64>,
+    /// What it says.
+    pub(super) message: Message,
+}
+
+/// What an instance says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Message {
+    /// A socket was registered.
+    Connected(SocketFacts),
+    /// A socket is gone.
+    Disconnected(String),
+    /// A room was created.
+    RoomCreated(RoomFacts),
+    /// A room was deleted.
+    RoomDeleted(String),
+    /// The sender's sockets are no longer in this room, because it was deleted.
+    RoomCleared(String),
+    /// A packet for those whom the filter means.
+    Select(Select),
+    /// A publication that could not be sent; it only takes its number.
+    Nothing,
+
+    /// The sender lives.
+    Beat(Beat),
+    /// The sender is new here, or was away: everyone is to beat at once.
+    Hello,
+    /// The sender ends; its sockets have gone before.
+    Bye,
+
+    /// Asks for publications with these numbers again: first, and one past the last.
+    Resend(u64, u64),
+    /// Publications again: number, channel and payload of each.
+    Resent(VecDeque<(u64, Bytes, Bytes)>),
+    /// Publications before this number cannot be had any more.
+    Lost(u64),
+    /// Asks for everything that the receiver knows of its own sockets.
+    AskSnapshot,
+    /// A part of that.
+    Snapshot(Snapshot),
+    /// Asks for the newest messages of every room.
+    AskHistory,
+    /// The newest messages of some rooms.
+    History(HistoryPart),
+    /// Asks to do something with a socket: number of the question, socket id, what.
+    Do(u64, String, Command),
+    /// The outcome: number of the question, and the code and text of an error.
+    Done(u64, Option<(String, String)>),
+}
+
+/// What others know of a socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SocketFacts {
+    /// Socket id.
+    pub(super) id: String,
+    /// User id.
+    pub(super) user_id: String,
+    /// Display name.
+    pub(super) username: Option<String>,
+    /// What `socket.user` holds, as JSON.
+    pub(super) profile: Option<String>,
+    /// When the connection was made, milliseconds since the epoch.
+    pub(super) connected_at: u64,
+}
+
+impl SocketFacts {
+    pub(super) fn of(user: &User) -> Self {
+        let identity = user.identity();
+        Self {
+            id: user.id().to_owned(),
+            user_id: identity.user_id.to_string(),
+            username: identity.username.as_deref().map(str::to_owned),
+            profile: user.profile().map(str::to_owned).or_else(|| email_profile(user)),
+            connected_at: user.connected_at,
+        }
+    }
+}
+
+/// What is known of a user whom the application has not described.
+fn email_profile(user: &User) -> Option<String> {
+    let email = user.email()?;
+    Some(format!("{{\"email\":{}}}", serde_json::Value::from(email)))
+}
+
+/// A room of the directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RoomFacts {
+    /// Its id.
+    pub(super) id: String,
+    /// Its name.
+    pub(super) name: String,
+    /// Its label.
+    pub(super) namespace: String,
+    /// When it was created, milliseconds since the epoch.
+    pub(super) created_at: u64,
+    /// User id of its creator.
+    #[serde(default)]
+    pub(super) created_by: Option<String>,
+    /// Metadata as JSON.
+    #[serde(default)]
+    pub(super) metadata: Option<String>,
+}
+
+impl From<&RoomInfo> for RoomFacts {
+    fn from(info: &RoomInfo) -> Self {
+        Self {
+            id: info.id.to_string(),
+            name: info.name.to_string(),
+            namespace: info.label.to_string(),
+            created_at: info.created_at,
+            created_by: info.created_by.as_deref().map(str::to_owned),
+            metadata: info.metadata.as_deref().map(str::to_owned),
+        }
+    }
+}
+
+impl From<RoomFacts> for RoomInfo {
+    fn from(facts: RoomFacts) -> Self {
+        Self {
+            id: facts.id.into(),
+            name: facts.name.into(),
+            label: facts.namespace.into(),
+            created_at: facts.created_at,
+            created_by: facts.created_by.map(Into::into),
+            metadata: facts.metadata.map(Into::into),
+            registered: true,
+        }
+    }
+}
+
+/// A packet, as text and attachments.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct PacketParts {
+    /// JSON array of arguments.
+    pub(super) args: String,
+    /// Attachments of its placeholders.
+    pub(super) attachments: Vec<Bytes>,
+}
+
+impl PacketParts {
+    pub(super) fn of(packet: &Packet) -> Self {
+        Self {
+            args: packet.args().to_owned(),
+            attachments: packet.attachments().to_vec(),
+        }
+    }
+
+    /// The packet as an event.
+    pub(super) fn event(self) -> Packet {
+        Packet::new(PacketKind::Event(None), &self.args, self.attachments)
+    }
+}
+
+/// A packet for those whom a filter means.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Select {
+    /// The packet.
+    pub(super) packet: PacketParts,
+    /// Members of this room only.
+    pub(super) within: Option<String>,
+    /// Sockets and rooms that are left out.
+    pub(super) except: Vec<String>,
+    /// Only these users.
+    pub(super) users: Option<Vec<String>>,
+    /// Only members of this room.
+    pub(super) room: Option<String>,
+    /// Only members of rooms with this label.
+    pub(super) label: Option<String>,
+}
+
+impl Select {
+    pub(super) fn filter(&self) -> Filter {
+        Filter {
+            except: self.except.clone(),
+            users: self.users.clone(),
+            room: self.room.clone(),
+            label: self.label.clone(),
+        }
+    }
+}
+
+/// A sign of life.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Beat {
+    /// Number of the sender's next publication.
+    pub(super) next_seq: u64,
+    /// Digest of what the sender has told of its sockets until then.
+    pub(super) digest: u64,
+    /// Whether the sender knows what there is to know.
+    pub(super) is_ready: bool,
+    /// When the sender was started, milliseconds since the epoch.
+    pub(super) started_at: u64,
+    /// Its statistics.
+    pub(super) stats: Totals,
+}
+
+/// `getStats()` of an instance.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(super) struct Totals {
+    pub(super) connections: u64,
+    pub(super) active: u64,
+    pub(super) rooms: u64,
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+    pub(super) latency_ms: f64,
+}
+
+impl From<ConnectionStats> for Totals {
+    fn from(stats: ConnectionStats) -> Self {
+        Self {
+            connections: stats.total_connections,
+            active: stats.active_connections as u64,
+            rooms: stats.total_rooms as u64,
+            messages: stats.rates.messages,
+            bytes: stats.rates.bytes,
+            latency_ms: stats.avg_latency_ms,
+        }
+    }
+}
+
+/// A part of what an instance knows of its own sockets.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Snapshot {
+    /// Number of the publication from which on what is told adds to the snapshot.
+    pub(super) since: u64,
+    /// The first part is 0.
+    pub(super) part: u32,
+    /// There is no further part.
+    pub(super) is_last: bool,
+    /// Sockets, and the registered rooms that each is in.
+    pub(super) sockets: Vec<(SocketFacts, Vec<String>)>,
+}
+
+/// The newest messages of some rooms, oldest first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct HistoryPart {
+    /// There is no further part.
+    pub(super) is_last: bool,
+    /// Room id, and its messages: packet, and time in milliseconds since the epoch.
+    pub(super) rooms: Vec<(String, Vec<(PacketParts, u64)>)>,
+}
+
+/// Why a message on one of our channels is not read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unreadable {
+    /// It comes from an instance of another version.
+    #[error("a message of version {0}, this is version {VERSION}")]
+    Version(u8),
+    /// It is no message of ours.
+    #[error("not a message of an instance: {0}")]
+    Foreign(String),
+}
+
+impl Envelope {
+    /// The bytes that travel. Empty when a value has no form, which none of these types has.
+    pub(super) fn encode(uid: &Arc<str>, seq: Option<u64>, message: &Message) -> Bytes {
+        #[derive(Serialize)]
+        struct Borrowed<'a>(&'a Arc<str>, Option<u64>, &'a Message);
+
+        let mut bytes = Vec::with_capacity(128);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.push(VERSION);
+        if rmp_serde::encode::write(&mut bytes, &Borrowed(uid, seq, message)).is_err() {
+            bytes.clear();
+        }
+        bytes.into()
+    }
+
+    /// Reads a message.
+    pub(super) fn decode(payload: &Bytes) -> Result<Self, Unreadable> {
+        let [a, b, c, version, body @ ..] = payload.as_ref() else {
+            return Err(Unreadable::Foreign("too short".to_owned()));
+        };
+        if [*a, *b, *c] != MAGIC {
+            return Err(Unreadable::Foreign("no mark of ours".to_owned()));
+        }
+        if *version != VERSION {
+            return Err(Unreadable::Version(*version));
+        }
+        rmp_serde::from_slice(body).map_err(|error| Unreadable::Foreign(error.to_string()))
+    }
+}
+
+/// Digest of one fact: a socket, or a socket's membership. Digests of all facts are combined by exclusive or, so that
+/// their order does not matter.
+pub(super) fn digest(socket_id: &str, room_id: Option<&str>) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let bytes = socket_id.bytes().chain(
+        room_id
+            .into_iter()
+            .flat_map(|room| std::iter::once(0xff).chain(room.bytes())),
+    );
+    for byte in bytes {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    // FNV alone spreads the last bytes too little for a combination by exclusive or.
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encode(message: &Message) -> Bytes {
+        Envelope::encode(&"abc123".into(), Some(7), message)
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let resent = VecDeque::from([(3, Bytes::from_static(b"channel"), Bytes::from_static(b"\x00\xff"))]);
+        let bytes = encode(&Message::Resent(resent.clone()));
+        let read = Envelope::decode(&bytes).unwrap();
+        assert_eq!((&*read.uid, read.seq), ("abc123", Some(7)));
+        assert!(matches!(read.message, Message::Resent(entries) if entries == resent));
+    }
+
+    #[test]
+    fn other_versions_and_rubbish_are_told_apart() {
+        let mut bytes = encode(&Message::Bye).to_vec();
+        bytes[3] = 9;
+        assert_eq!(Envelope::decode(&bytes.into()).unwrap_err(), Unreadable::Version(9));
+        for rubbish in [&b""[..], b"{}", b"nws\x01", b"nws\x01\xc1", b"hello world"] {
+            let read = Envelope::decode(&Bytes::copy_from_slice(rubbish));
+            assert!(matches!(read, Err(Unreadable::Foreign(_))), "{rubbish:?}");
+        }
+    }
+
+    #[test]
+    fn no_cut_or_changed_message_panics() {
+        let whole = encode(&Message::Beat(Beat::default()));
+        for end in 0..whole.len() {
+            assert!(Envelope::decode(&whole.slice(..end)).is_err());
+        }
+        for at in 4..whole.len() {
+            for value in [0, 0x7f, 0xc1, 0xdd, 0xff] {
+                let mut bytes = whole.to_vec();
+                bytes[at] = value;
+                let _ = Envelope::decode(&bytes.into());
+            }
+        }
+    }
+
+    #[test]
+    fn a_digest_depends_on_socket_and_room() {
+        let all = [
+            digest("a", None),
+            digest("a", Some("b")),
+            digest("b", Some("a")),
+            digest("ab", None),
+            digest("a", Some("")),
+        ];
+        let different: std::collections::HashSet<_> = all.iter().collect();
+        assert_eq!(different.len(), all.len());
+    }
+}

@@ -1,0 +1,338 @@
+//! What one other instance has told of its sockets, and what becomes of it in the service.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use super::record::{Snapshot, SocketFacts, digest};
+use crate::{
+    hub::{Identity, User},
+    packet::Packet,
+    service::{Loss, Service},
+};
+
+/// News that wait for a snapshot; beyond it the snapshot is asked for anew.
+const MOST_BUFFERED: usize = 100_000;
+/// Beats after which a snapshot that does not come is asked for again.
+const PATIENCE: u32 = 3;
+
+/// News of an instance's own sockets.
+#[derive(Debug, Clone)]
+pub(super) enum News {
+    /// A socket was registered.
+    Connected(SocketFacts),
+    /// A socket is gone.
+    Disconnected(String),
+    /// A socket joined a room; with what the members are told.
+    Joined(String, String, Option<Packet>),
+    /// A socket left a room; with what the members are told.
+    Left(String, String, Option<Packet>),
+    /// All sockets are out of a room, because it was deleted.
+    Cleared(String),
+}
+
+/// A socket of the instance.
+#[derive(Debug)]
+struct Known {
+    user: Arc<User>,
+    rooms: Vec<Box<str>>,
+}
+
+/// How much is known.
+#[derive(Debug)]
+enum Knowledge {
+    /// A snapshot was asked for; what is told meanwhile waits for it.
+    Asked {
+        beats: u32,
+        buffer: Vec<(u64, News)>,
+        parts: Vec<(SocketFacts, Vec<String>)>,
+        next_part: u32,
+        since: u64,
+    },
+    /// Everything, but for news older than this number, which the snapshot contained already.
+    Whole { since: u64 },
+}
+
+/// The sockets of one other instance.
+#[derive(Debug)]
+pub(super) struct Replica {
+    instance: Arc<str>,
+    sockets: HashMap<Box<str>, Known>,
+    digest: u64,
+    knowledge: Knowledge,
+    /// Clients have been told of these sockets, so they are told of what a snapshot changes.
+    is_told: bool,
+    /// Clients were told that the sockets are gone; they are told that they are not.
+    is_returning: bool,
+}
+
+impl Replica {
+    /// Nothing is known yet; a snapshot is being asked for. `is_returning` when the instance was thought to be lost.
+    pub(super) fn new(instance: Arc<str>, is_returning: bool) -> Self {
+        Self {
+            instance,
+            sockets: HashMap::new(),
+            digest: 0,
+            knowledge: asked(),
+            is_told: false,
+            is_returning,
+        }
+    }
+
+    /// Whether everything is known.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self.knowledge, Knowledge::Whole { .. })
+    }
+
+    /// Something was missed: until a snapshot comes, news wait.
+    pub(super) fn ask_again(&mut self) {
+        self.knowledge = asked();
+    }
+
+    /// Whether what is known agrees with what the instance has told; true when that cannot be said.
+    pub(super) fn agrees(&self, digest: u64) -> bool {
+        !self.is_whole() || self.digest == digest
+    }
+
+    /// A beat has passed. Whether a snapshot is to be asked for again.
+    pub(super) fn tick(&mut self) -> bool {
+        let Knowledge::Asked { beats, .. } = &mut self.knowledge else {
+            return false;
+        };
+        *beats += 1;
+        let late = *beats >= PATIENCE;
+        if late {
+            self.ask_again();
+        }
+        late
+    }
+
+    /// The user of one of the instance's sockets.
+    pub(super) fn user(&self, socket_id: &str) -> Option<&Arc<User>> {
+        self.sockets.get(socket_id).map(|known| &known.user)
+    }
+
+    /// Takes news with its number. False when a snapshot is to be asked for, because too much waits for one.
+    pub(super) fn hear(&mut self, service: &Service, seq: u64, news: News) -> bool {
+        match &mut self.knowledge {
+            Knowledge::Whole { since } if seq >= *since => self.apply(service, news),
+            Knowledge::Whole { .. } => deliver(service, news),
+            Knowledge::Asked { buffer, .. } => {
+                // Clients are told now; what is known changes when the snapshot is there.
+                buffer.push((seq, without_packet(&news)));
+                let too_many = buffer.len() > MOST_BUFFERED;
+                deliver(service, news);
+                if too_many {
+                    self.ask_again();
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Takes a part of a snapshot. True when it was the last one. `leads`: this instance speaks for a returning one.
+    pub(super) fn take(&mut self, service: &Service, snapshot: Snapshot, leads: bool) -> bool {
+        let Knowledge::Asked {
+            parts,
+            next_part,
+            since,
+            buffer,
+            beats,
+        } = &mut self.knowledge
+        else {
+            return false;
+        };
+        if snapshot.part == 0 {
+            parts.clear();
+            *since = snapshot.since;
+        } else if snapshot.part != *next_part || snapshot.since != *since {
+            // A part of a snapshot that was asked for before.
+            return false;
+        }
+        *next_part = snapshot.part + 1;
+        *beats = 0;
+        parts.extend(snapshot.sockets);
+        if !snapshot.is_last {
+            return false;
+        }
+        let (parts, since, buffer) = (std::mem::take(parts), *since, std::mem::take(buffer));
+        self.knowledge = Knowledge::Whole { since };
+        self.replace(service, parts, leads);
+        for (seq, news) in buffer {
+            if seq >= since {
+                self.apply(service, news);
+            }
+        }
+        self.is_told = true;
+        self.is_returning = false;
+        true
+    }
+
+    /// The room has become known: sockets that are in it are its members.
+    pub(super) fn attach(&self, service: &Service, room_id: &str) {
+        for known in self.sockets.values() {
+            if known.rooms.iter().any(|room| **room == *room_id) {
+                service.joined_elsewhere(&known.user, room_id, None);
+            }
+        }
+    }
+
+    /// The instance is lost: all of its sockets are.
+    pub(super) fn lose(self, service: &Service, loss: Loss) {
+        let mut users: Vec<_> = self.sockets.into_values().map(|known| known.user).collect();
+        users.sort_unstable_by_key(|user| user.key());
+        for user in users {
+            service.lose(&user, loss);
+        }
+    }
+
+    fn apply(&mut self, service: &Service, news: News) {
+        match news {
+            News::Connected(facts) => {
+                self.connect(service, facts);
+            }
+            News::Disconnected(id) => self.disconnect(service, &id, Loss::Silent),
+            News::Joined(id, room, packet) => self.join(service, &id, &room, packet.as_ref()),
+            News::Left(id, room, packet) => self.leave(service, &id, &room, packet.as_ref()),
+            News::Cleared(room) => {
+                for (id, known) in &mut self.sockets {
+                    let before = known.rooms.len();
+                    known.rooms.retain(|other| **other != *room);
+                    if known.rooms.len() < before {
+                        self.digest ^= digest(id, Some(&room));
+                        service.left_elsewhere(&known.user, &room, None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Learns of a socket; `None` when it is known.
+    fn connect(&mut self, service: &Service, facts: SocketFacts) -> Option<Arc<User>> {
+        if self.sockets.contains_key(&*facts.id) {
+            return None;
+        }
+        let user = User::elsewhere(service.next_key(), &facts.id, &self.instance, facts.connected_at);
+        user.identify(Identity::new(&facts.user_id, facts.username.as_deref()));
+        if let Some(profile) = &facts.profile {
+            user.describe(profile);
+        }
+        let user = Arc::new(user);
+        service.meet(&user);
+        self.digest ^= digest(&facts.id, None);
+        let known = Known {
+            user: user.clone(),
+            rooms: Vec::new(),
+        };
+        self.sockets.insert(facts.id.into(), known);
+        Some(user)
+    }
+
+    fn disconnect(&mut self, service: &Service, id: &str, loss: Loss) {
+        if let Some(known) = self.sockets.remove(id) {
+            for room in &known.rooms {
+                self.digest ^= digest(id, Some(room));
+            }
+            self.digest ^= digest(id, None);
+            service.lose(&known.user, loss);
+        }
+    }
+
+    fn join(&mut self, service: &Service, id: &str, room: &str, packet: Option<&Packet>) {
+        let Some(known) = self.sockets.get_mut(id) else {
+            return deliver(service, News::Joined(id.to_owned(), room.to_owned(), packet.cloned()));
+        };
+        if !known.rooms.iter().any(|other| **other == *room) {
+            known.rooms.push(room.into());
+            self.digest ^= digest(id, Some(room));
+        }
+        service.joined_elsewhere(&known.user, room, packet);
+    }
+
+    fn leave(&mut self, service: &Service, id: &str, room: &str, packet: Option<&Packet>) {
+        let Some(known) = self.sockets.get_mut(id) else {
+            return deliver(service, News::Left(id.to_owned(), room.to_owned(), packet.cloned()));
+        };
+        let before = known.rooms.len();
+        known.rooms.retain(|other| **other != *room);
+        if known.rooms.len() < before {
+            self.digest ^= digest(id, Some(room));
+        }
+        service.left_elsewhere(&known.user, room, packet);
+    }
+
+    /// What is known becomes what the snapshot says; clients that were told otherwise are told.
+    fn replace(&mut self, service: &Service, parts: Vec<(SocketFacts, Vec<String>)>, leads: bool) {
+        let tells = self.is_told || self.is_returning;
+        let present: HashSet<&str> = parts.iter().map(|(facts, _)| &*facts.id).collect();
+        let gone: Vec<_> = self
+            .sockets
+            .keys()
+            .filter(|id| !present.contains(&***id))
+            .cloned()
+            .collect();
+        for id in gone {
+            let loss = if tells { Loss::Unannounced } else { Loss::Silent };
+            self.disconnect(service, &id, loss);
+        }
+        for (facts, rooms) in parts {
+            let id = facts.id.clone();
+            let met = self.connect(service, facts);
+            if let Some(user) = met.filter(|_| self.is_returning) {
+                service.find_again(&user, leads);
+            }
+            self.replace_rooms(service, &id, &rooms, tells);
+        }
+    }
+
+    fn replace_rooms(&mut self, service: &Service, id: &str, rooms: &[String], tells: bool) {
+        let Some(known) = self.sockets.get(id) else { return };
+        let user = known.user.clone();
+        let before: Vec<_> = known.rooms.clone();
+        for room in before
+            .iter()
+            .filter(|room| !rooms.iter().any(|other| **other == ***room))
+        {
+            if tells {
+                service.missed_leaving(&user, room);
+            }
+            self.leave(service, id, room, None);
+        }
+        for room in rooms
+            .iter()
+            .filter(|room| !before.iter().any(|other| **other == ***room))
+        {
+            if tells {
+                service.rejoined_elsewhere(&user, room);
+            }
+            self.join(service, id, room, None);
+        }
+    }
+}
+
+fn asked() -> Knowledge {
+    Knowledge::Asked {
+        beats: 0,
+        buffer: Vec::new(),
+        parts: Vec::new(),
+        next_part: 0,
+        since: 0,
+    }
+}
+
+fn without_packet(news: &News) -> News {
+    match news.clone() {
+        News::Joined(id, room, _) => News::Joined(id, room, None),
+        News::Left(id, room, _) => News::Left(id, room, None),
+        other => other,
+    }
+}
+
+/// Tells the clients of this instance what news bring them, where nothing is known of the socket.
+fn deliver(service: &Service, news: News) {
+    if let News::Joined(id, room, Some(packet)) | News::Left(id, room, Some(packet)) = news {
+        service.deliver(&[room], &[id], &packet, false);
+    }
+}

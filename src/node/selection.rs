@@ -1,0 +1,75 @@
+//! Socket.IO's operators: what is meant for the sockets of some rooms.
+
+use napi::bindgen_prelude::Buffer;
+use napi_derive::napi;
+
+use super::{binding::NativeService, packets::event};
+use crate::cluster::Selection;
+
+/// Why the sockets are disconnected, as with Socket.IO.
+const REASON: &str = "server namespace disconnect";
+
+#[napi]
+impl NativeService {
+    /// Sends an event to the members of any of these rooms, but not of `except`; to everyone without rooms. With
+    /// `local`, on this instance only.
+    #[napi]
+    pub fn emit_to(
+        &self,
+        rooms: Vec<String>,
+        except: Vec<String>,
+        args: String,
+        attachments: Vec<Buffer>,
+        volatile: bool,
+        local: bool,
+    ) {
+        let packet = event(&args, attachments);
+        let service = self.server.service();
+        match local {
+            true => service.deliver(&rooms, &except, &packet, volatile),
+            false => service.emit_to(&rooms, &except, &packet, volatile),
+        }
+    }
+
+    /// Sends an event to a socket that is not connected to this instance.
+    #[napi]
+    pub fn emit_elsewhere(&self, socket_id: String, args: String, attachments: Vec<Buffer>) {
+        let packet = event(&args, attachments);
+        self.server.service().emit_to_socket(&socket_id, packet, false);
+    }
+
+    /// Ids of the sockets of this instance that are meant.
+    #[napi]
+    pub fn selected(&self, rooms: Vec<String>, except: Vec<String>) -> Vec<String> {
+        let users = self.server.service().selected(&rooms, &except);
+        users.iter().map(|user| user.id().to_owned()).collect()
+    }
+
+    /// Makes the sockets that are meant join rooms, or leave them; with `local`, those of this instance only.
+    #[napi]
+    pub fn move_sockets(&self, rooms: Vec<String>, except: Vec<String>, names: Vec<String>, join: bool, local: bool) {
+        self.server.service().move_selected(&rooms, &except, &names, join);
+        if let Some(cluster) = self.server.cluster().filter(|_| !local) {
+            cluster.move_sockets(&Selection { rooms, except }, &names, join);
+        }
+    }
+
+    /// Disconnects the sockets that are meant, their transports as well with `close`; with `local`, those of this
+    /// instance only.
+    #[napi]
+    pub fn disconnect_sockets(&self, rooms: Vec<String>, except: Vec<String>, close: bool, local: bool) {
+        let service = self.server.service();
+        for user in service.selected(&rooms, &except) {
+            service.disconnect(&user, REASON, close);
+        }
+        if let Some(cluster) = self.server.cluster().filter(|_| !local) {
+            cluster.disconnect_sockets(&Selection { rooms, except }, close);
+        }
+    }
+
+    /// Names of the Socket.IO rooms with members on this instance.
+    #[napi]
+    pub fn room_names(&self) -> Vec<String> {
+        self.server.service().room_names().into_iter().collect()
+    }
+}
