@@ -101,7 +101,7 @@ test('TLS with an authority of its own, and without trusting it not at all', asy
   const stranger = await startMember({ ...redis.address, tls: true });
   const errors = record(stranger.service, 'error');
   await eventually(() => expect(errors.map(([error]) => error.code)).toEqual(['ERR_REDIS_UNREACHABLE']));
-  expect(statsOf(stranger).status).toBe('connecting');
+  expect(statsOf(stranger).status).toBe('degraded');
 });
 
 describe('a URL', () => {

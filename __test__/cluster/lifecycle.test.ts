@@ -1,6 +1,6 @@
 // Instances that come late, and a cluster that begins again: what Redis keeps, and what the others tell.
 
-import { received, type Client } from '../harness';
+import { afterTest, received, type Client } from '../harness';
 import { eventually, within } from './eventually';
 import {
   at,
@@ -201,6 +201,7 @@ test('clusters with different prefixes on one Redis do not meet', async () => {
 test('a message during the arrival of an instance is not lost by anyone', async () => {
   const { fleet, clients, rooms } = await populate();
   let sending = true;
+  afterTest(() => (sending = false));
   let sent = 0;
   const load = (async () => {
     while (sending) {

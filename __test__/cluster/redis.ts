@@ -189,7 +189,7 @@ export class RedisServer {
       ...base,
       'save ""',
       ...(persistence ? ['appendonly yes', 'appendfsync always'] : ['appendonly no']),
-      ...(password ? [`requirepass ${password}`] : []),
+      ...(password ? [`requirepass "${password}"`] : []),
       ...(acl ? [`user ${acl.username} on >${acl.password} ${acl.rules}`] : []),
       ...lines,
     ];

@@ -82,6 +82,8 @@ test('a proxy swallows without a word, refuses, cuts, and passes', async () => {
   expect(await reach(proxy.address).ping()).toBe('PONG');
   await proxy.refuse();
   await expect(reach(proxy.address).ping()).rejects.toThrow();
+  await proxy.pass();
+  expect(await reach(proxy.address).ping()).toBe('PONG');
 });
 
 test.each(['redis', 'ioredis'] as const)('Node.js servers on %s are a cluster of their own', async (client) => {
