@@ -18,6 +18,7 @@ import { commands as memory } from './memory.mjs';
 export async function main(service, listen = listenOnNode) {
   const { values } = parseArgs({ strict: false, options: { rooms: { type: 'string', default: '1' } } });
   const port = await listen(service);
+  await service.ready?.();
   const rooms = [];
   for (let index = 0; index < Number(values.rooms); index += 1) {
     const room = await service.createRoom(`room-${index}`);
@@ -60,6 +61,14 @@ const commands = {
     for (let sequence = 0; performance.now() < end; sequence += 1) {
       await service.broadcastToAll(event, { sequence, text });
       await nextTurn();
+    }
+  },
+
+  /** Waits until rooms that another instance has created are known here; peers without a directory are told of them. */
+  async meetRooms(service, roomIds) {
+    for (const roomId of roomIds) {
+      service.adoptRoom?.(roomId);
+      while (!service.getRoom(roomId)) await nextTurn();
     }
   },
 
