@@ -4,7 +4,7 @@
 //! who hear nothing.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,8 +24,11 @@ use crate::{
 const SILENCE: u64 = 3;
 /// Why the sockets of a lost instance are disconnected.
 const INSTANCE_LOST: &str = "instance lost";
-/// Lost instances that are remembered, so that their return can be told.
+/// Lost instances, and their sockets, that are remembered, so that their return can be told.
 const MOST_REMEMBERED: usize = 1_024;
+const MOST_SOCKETS_REMEMBERED: usize = 200_000;
+/// Publications that a returning instance is asked for at most.
+const MOST_MISSED: u64 = 16_384;
 /// Instances that are believed in; more are not of this world.
 const MOST_INSTANCES: usize = 1_024;
 
@@ -40,12 +43,23 @@ struct Instance {
     has_beaten: bool,
 }
 
+/// An instance that was given up.
+#[derive(Debug)]
+struct Lost {
+    uid: Arc<str>,
+    /// Number of its first publication that was not heard.
+    next_seq: u64,
+    /// Its sockets, which have been told to be gone.
+    sockets: HashSet<Box<str>>,
+}
+
 /// The other instances.
 #[derive(Debug)]
 pub(super) struct Instances {
     uid: Arc<str>,
     others: HashMap<Arc<str>, Instance>,
-    lost: HashSet<Arc<str>>,
+    /// In the order in which they were lost.
+    lost: VecDeque<Lost>,
     /// Rooms that sockets are in although no room of that id is known yet.
     unattached: HashSet<String>,
     beats: u64,
@@ -60,7 +74,7 @@ impl Instances {
         Self {
             uid,
             others: HashMap::new(),
-            lost: HashSet::new(),
+            lost: VecDeque::new(),
             unattached: HashSet::new(),
             beats: 0,
             ticked_at: None,
@@ -73,10 +87,10 @@ impl Instances {
         self.others.len()
     }
 
-    /// This instance joins: what is known of others may be old until they beat, and for so many beats they may still be
-    /// on their way back, too.
-    pub(super) fn join(&mut self, grace: u64) {
-        let heard_at = self.beats + grace;
+    /// This instance joins: what is known of others may be old until they beat. They may still be on their way back, too:
+    /// no pause between two attempts is longer than a beat.
+    pub(super) fn join(&mut self) {
+        let heard_at = self.beats + 1;
         for other in self.others.values_mut() {
             other.has_beaten = false;
             other.heard_at = heard_at;
@@ -200,13 +214,7 @@ impl Instances {
     }
 
     fn give_up_silent(&mut self, service: &Service) {
-        let beats = self.beats;
-        let silent: Vec<_> = self
-            .others
-            .iter()
-            .filter(|(_, other)| beats.saturating_sub(other.heard_at) >= SILENCE)
-            .map(|(uid, _)| uid.clone())
-            .collect();
+        let silent = self.silent();
         let lost: Vec<_> = silent
             .into_iter()
             .filter_map(|uid| Some((uid.clone(), self.others.remove(&uid)?)))
@@ -217,17 +225,33 @@ impl Instances {
         };
         for (uid, other) in lost {
             tracing::warn!(instance = &*uid, "an instance of the cluster is lost");
-            if self.lost.len() < MOST_REMEMBERED {
-                self.lost.insert(uid);
-            }
-            other.replica.lose(service, loss);
+            let next_seq = other.stream.next_seq();
+            let sockets = other.replica.lose(service, loss);
+            self.lost.push_back(Lost { uid, next_seq, sockets });
         }
+        let count = |lost: &VecDeque<Lost>| lost.iter().map(|lost| lost.sockets.len()).sum::<usize>();
+        while self.lost.len() > MOST_REMEMBERED || count(&self.lost) > MOST_SOCKETS_REMEMBERED {
+            self.lost.pop_front();
+        }
+    }
+
+    /// Those to give up. If the one that would speak for them may be lost as well, one beat more shows it: otherwise
+    /// nobody would speak for them.
+    fn silent(&self) -> Vec<Arc<str>> {
+        let silence = |other: &Instance| self.beats - other.heard_at;
+        let (silent, heard): (Vec<_>, Vec<_>) = self.others.iter().partition(|(_, other)| silence(other) >= SILENCE);
+        let speaker = heard.into_iter().min_by_key(|(uid, _)| (*uid).clone());
+        let is_doubtful = speaker.is_some_and(|(uid, other)| *uid < self.uid && silence(other) + 1 >= SILENCE);
+        if is_doubtful && silent.iter().all(|(_, other)| silence(other) == SILENCE) {
+            return Vec::new();
+        }
+        silent.into_iter().map(|(uid, _)| uid.clone()).collect()
     }
 
     /// An instance has ended.
     pub(super) fn bye(&mut self, service: &Service, uid: &str) {
         if let Some(other) = self.others.remove(uid) {
-            other.replica.lose(service, Loss::Unannounced);
+            let _gone = other.replica.lose(service, Loss::Unannounced);
         }
     }
 
@@ -290,6 +314,11 @@ impl Instances {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn ask_anew(&mut self, log: &Log, uid: &str) {
+        self.ask_for_snapshot(log, uid);
+    }
+
     fn ask_for_snapshot(&mut self, log: &Log, uid: &str) {
         if let Some(other) = self.others.get_mut(uid) {
             other.replica.ask_again();
@@ -305,9 +334,14 @@ impl Instances {
             }
             let key: Arc<str> = uid.into();
             log.say(Body::Inbox(key.clone(), Message::AskSnapshot));
+            let lost = self.lost.iter().position(|lost| lost.uid == key);
+            let lost = lost.and_then(|index| self.lost.remove(index));
+            // What it has published since it was heard last is asked for.
+            let missed = lost.as_ref().map_or(0, |lost| next.saturating_sub(lost.next_seq));
+            let next = if missed <= MOST_MISSED { next - missed } else { next };
             let other = Instance {
                 stream: Stream::starting_at(next),
-                replica: Replica::new(key.clone(), self.lost.remove(&key)),
+                replica: Replica::new(key.clone(), lost.map(|lost| lost.sockets)),
                 heard_at: self.beats,
                 beat: Beat::default(),
                 has_beaten: false,

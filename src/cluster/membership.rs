@@ -22,9 +22,6 @@ use crate::{
 const PATIENCE: u32 = 3;
 /// Beats of ours that may be missing before the subscription is taken for dead.
 const MOST_UNHEARD: u32 = 3;
-/// How much later than this instance another one may be back after an outage: the longest pause between two attempts,
-/// and the attempt.
-const RETURN: Duration = Duration::from_millis(1_500);
 /// How often a fault of one kind is reported.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// How long `createRoom` waits for Redis, and how long an end waits for what is to be published.
@@ -79,8 +76,7 @@ impl Observer for Ear {
 impl Cluster {
     /// Learns what the others know, then reports ready. Begun anew whenever Redis is back.
     async fn join(self: Arc<Self>) {
-        let grace = RETURN.as_millis().div_ceil(self.heartbeat_interval.as_millis().max(1));
-        self.instances.lock().join(u64::try_from(grace).unwrap_or(u64::MAX));
+        self.instances.lock().join();
         self.outbox.log.say(Body::Message(Message::Hello));
         self.beat();
         loop {

@@ -50,8 +50,9 @@ enum Knowledge {
         next_part: u32,
         since: u64,
     },
-    /// Everything, but for news older than this number, which the snapshot contained already.
-    Whole { since: u64 },
+    /// Everything, but for news older than this number, which the snapshot contained already; and whether clients were
+    /// told then what it brought.
+    Whole { since: u64, told: bool },
 }
 
 /// The sockets of one other instance.
@@ -63,20 +64,22 @@ pub(super) struct Replica {
     knowledge: Knowledge,
     /// Clients have been told of these sockets, so they are told of what a snapshot changes.
     is_told: bool,
-    /// Clients were told that the sockets are gone; they are told that they are not.
-    is_returning: bool,
+    /// Sockets that clients were told are gone, when the instance was thought to be lost; they are told that they are
+    /// not, and of what has changed meanwhile.
+    returning: Option<HashSet<Box<str>>>,
 }
 
 impl Replica {
-    /// Nothing is known yet; a snapshot is being asked for. `is_returning` when the instance was thought to be lost.
-    pub(super) fn new(instance: Arc<str>, is_returning: bool) -> Self {
+    /// Nothing is known yet; a snapshot is being asked for. `returning`: the sockets that were told to be gone when the
+    /// instance was thought to be lost.
+    pub(super) fn new(instance: Arc<str>, returning: Option<HashSet<Box<str>>>) -> Self {
         Self {
             instance,
             sockets: HashMap::new(),
             digest: 0,
-            knowledge: asked(),
+            knowledge: asked(Vec::new()),
             is_told: false,
-            is_returning,
+            returning,
         }
     }
 
@@ -85,9 +88,13 @@ impl Replica {
         matches!(self.knowledge, Knowledge::Whole { .. })
     }
 
-    /// Something was missed: until a snapshot comes, news wait.
+    /// Something was missed: until a snapshot comes, news wait. Those that wait already go on waiting.
     pub(super) fn ask_again(&mut self) {
-        self.knowledge = asked();
+        let waiting = match &mut self.knowledge {
+            Knowledge::Asked { buffer, .. } => std::mem::take(buffer),
+            Knowledge::Whole { .. } => Vec::new(),
+        };
+        self.knowledge = asked(waiting);
     }
 
     /// Whether what is known agrees with what the instance has told; true when that cannot be said.
@@ -116,15 +123,20 @@ impl Replica {
     /// Takes news with its number. False when a snapshot is to be asked for, because too much waits for one.
     pub(super) fn hear(&mut self, service: &Service, seq: u64, news: News) -> bool {
         match &mut self.knowledge {
-            Knowledge::Whole { since } if seq >= *since => self.apply(service, news),
-            Knowledge::Whole { .. } => deliver(service, news),
+            Knowledge::Whole { since, .. } if seq >= *since => self.apply(service, news),
+            Knowledge::Whole { told: true, .. } => {}
+            Knowledge::Whole { told: false, .. } => deliver(service, news),
             Knowledge::Asked { buffer, .. } => {
-                // Clients are told now; what is known changes when the snapshot is there.
-                buffer.push((seq, without_packet(&news)));
-                let too_many = buffer.len() > MOST_BUFFERED;
-                deliver(service, news);
-                if too_many {
-                    self.ask_again();
+                if self.returning.is_some() {
+                    // What clients are told of it depends on what they were told before.
+                    buffer.push((seq, news));
+                } else {
+                    // Clients are told now; what is known changes when the snapshot is there.
+                    buffer.push((seq, without_packet(&news)));
+                    deliver(service, news);
+                }
+                if buffer.len() > MOST_BUFFERED {
+                    self.knowledge = asked(Vec::new());
                     return false;
                 }
             }
@@ -158,15 +170,16 @@ impl Replica {
             return false;
         }
         let (parts, since, buffer) = (std::mem::take(parts), *since, std::mem::take(buffer));
-        self.knowledge = Knowledge::Whole { since };
-        self.replace(service, parts, leads);
-        for (seq, news) in buffer {
-            if seq >= since {
-                self.apply(service, news);
-            }
+        let told = self.is_told || self.returning.is_some();
+        self.knowledge = Knowledge::Whole { since, told };
+        let (older, newer): (Vec<_>, Vec<_>) = buffer.into_iter().partition(|(seq, _)| *seq < since);
+        if self.is_told {
+            // Clients have been told of these: the snapshot is to tell only what they were not told.
+            older.into_iter().for_each(|(_, news)| self.apply(service, news));
         }
+        self.replace(service, parts, leads);
+        newer.into_iter().for_each(|(_, news)| self.apply(service, news));
         self.is_told = true;
-        self.is_returning = false;
         true
     }
 
@@ -179,13 +192,16 @@ impl Replica {
         }
     }
 
-    /// The instance is lost: all of its sockets are.
-    pub(super) fn lose(self, service: &Service, loss: Loss) {
+    /// The instance is lost: all of its sockets are. Returns the ids of those that have been told to be gone.
+    pub(super) fn lose(self, service: &Service, loss: Loss) -> HashSet<Box<str>> {
+        let mut gone = self.returning.unwrap_or_default();
+        gone.extend(self.sockets.keys().cloned());
         let mut users: Vec<_> = self.sockets.into_values().map(|known| known.user).collect();
         users.sort_unstable_by_key(|user| user.key());
         for user in users {
             service.lose(&user, loss);
         }
+        gone
     }
 
     fn apply(&mut self, service: &Service, news: News) {
@@ -265,7 +281,8 @@ impl Replica {
 
     /// What is known becomes what the snapshot says; clients that were told otherwise are told.
     fn replace(&mut self, service: &Service, parts: Vec<(SocketFacts, Vec<String>)>, leads: bool) {
-        let tells = self.is_told || self.is_returning;
+        let returning = self.returning.take();
+        let tells = self.is_told || returning.is_some();
         let present: HashSet<&str> = parts.iter().map(|(facts, _)| &*facts.id).collect();
         let gone: Vec<_> = self
             .sockets
@@ -280,7 +297,9 @@ impl Replica {
         for (facts, rooms) in parts {
             let id = facts.id.clone();
             let met = self.connect(service, facts);
-            if let Some(user) = met.filter(|_| self.is_returning) {
+            // One that came while the instance was away was told by the instance itself.
+            let was_gone = returning.as_ref().is_some_and(|gone| gone.contains(&*id));
+            if let Some(user) = met.filter(|_| was_gone) {
                 service.find_again(&user, leads);
             }
             self.replace_rooms(service, &id, &rooms, tells);
@@ -312,10 +331,10 @@ impl Replica {
     }
 }
 
-fn asked() -> Knowledge {
+fn asked(buffer: Vec<(u64, News)>) -> Knowledge {
     Knowledge::Asked {
         beats: 0,
-        buffer: Vec::new(),
+        buffer,
         parts: Vec::new(),
         next_part: 0,
         since: 0,

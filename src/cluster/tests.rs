@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod healing;
+mod returning;
 
 /// What a client received.
 #[derive(Debug, Default)]

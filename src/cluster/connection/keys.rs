@@ -32,6 +32,7 @@ impl Connections {
     }
 
     /// Sets a field of a hash unless it is there; whether it was set.
+    #[cfg(test)]
     pub(in crate::cluster) async fn hash_set_new(
         &self,
         key: &str,

@@ -1,0 +1,106 @@
+//! Instances that are lost, and come back: what applications and clients are told.
+
+use super::*;
+
+/// Time passes for some instances, which hear each other only.
+fn pass(beats: usize, nodes: &[&Node]) {
+    (0..beats).for_each(|_| beat(nodes));
+}
+
+fn with(words: &[String], start: &str) -> Vec<String> {
+    words.iter().filter(|words| words.starts_with(start)).cloned().collect()
+}
+
+#[tokio::test]
+async fn the_first_instance_speaks_for_a_lost_one() {
+    let [one, two, three] = acquainted(["aaaaaa", "bbbbbb", "cccccc"]);
+    three.connect("cat");
+    settle(&[&one, &two, &three]);
+    pass(3, &[&one, &two]);
+    assert_eq!(one.told(), ["disconnect cat instance lost"]);
+    assert!(two.told().is_empty());
+    assert!(one.knows().is_empty() && two.knows().is_empty());
+}
+
+#[tokio::test]
+async fn somebody_speaks_for_instances_that_are_lost_together() {
+    let [one, two, three] = acquainted(["aaaaaa", "bbbbbb", "cccccc"]);
+    one.connect("ann");
+    two.connect("bob");
+    settle(&[&one, &two, &three]);
+    // The first, who would speak for the second, is heard of a beat longer.
+    two.told();
+    three.cluster.beat();
+    one.cluster.beat();
+    let posts = [three.said(), one.said()].concat();
+    three.hears(&posts);
+    pass(4, &[&three]);
+    let mut told = three.told();
+    told.sort_unstable();
+    assert_eq!(told, ["disconnect ann instance lost", "disconnect bob instance lost"]);
+}
+
+#[tokio::test]
+async fn a_returning_instance_is_told_of_once_and_brings_what_it_said_meanwhile() {
+    let [one, two] = acquainted(["aaaaaa", "bbbbbb"]);
+    let both = [&one, &two];
+    let room = one.service().create_room("room", "default");
+    let (ann, inbox) = one.connect("ann");
+    one.join(&ann, &room);
+    settle(&both);
+    let (bob, _) = two.connect("bob");
+    let (ben, _) = two.connect("ben");
+    two.join(&bob, &room);
+    two.join(&ben, &room);
+    settle(&both);
+    assert_eq!(one.received(&inbox, "user:joined").await.len(), 2);
+    pass(3, &[&one]);
+    assert_eq!(one.received(&inbox, "user:left").await.len(), 2);
+    one.told();
+    // Meanwhile the lost instance loses one, gains one, and speaks; some of it was under way and is lost.
+    two.service().unregister(&ben, "transport close");
+    let (bea, _) = two.connect("bea");
+    let _lost = two.said();
+    two.join(&bea, &room);
+    two.service()
+        .emit_to(&[room.info.id.to_string()], &[], &Packet::event("note", "1"), false);
+    settle(&both);
+    pass(1, &both);
+    assert_eq!(one.knows(), two.knows());
+    let told = one.told();
+    assert_eq!(
+        with(&told, "connection"),
+        ["connection bob"],
+        "its own application was told of bea"
+    );
+    one.service().fanout().flushed().await;
+    let packets = std::mem::take(&mut *inbox.0.lock());
+    let count = |event: &str| with(&packets, &format!("[\"{event}\"")).len();
+    assert_eq!(
+        (count("note"), count("user:joined"), count("user:left")),
+        (1, 2, 0),
+        "{packets:?}"
+    );
+}
+
+#[tokio::test]
+async fn clients_are_told_once_of_who_joins_while_a_snapshot_is_asked_for() {
+    let [one, two] = acquainted(["aaaaaa", "bbbbbb"]);
+    let both = [&one, &two];
+    let room = one.service().create_room("room", "default");
+    let (ann, inbox) = one.connect("ann");
+    one.join(&ann, &room);
+    let (bob, _) = two.connect("bob");
+    let (bea, _) = two.connect("bea");
+    settle(&both);
+    // A snapshot is asked for, and bob joins before it is made, bea after.
+    one.cluster.instances.lock().ask_anew(&one.cluster.outbox.log, "bbbbbb");
+    let asked = one.said();
+    two.join(&bob, &room);
+    one.hears(&two.said());
+    two.hears(&asked);
+    two.join(&bea, &room);
+    settle(&both);
+    assert_eq!(one.received(&inbox, "user:joined").await.len(), 2);
+    assert_eq!(one.knows(), two.knows());
+}
