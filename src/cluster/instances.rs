@@ -150,7 +150,7 @@ impl Instances {
             .get_mut(uid)
             .filter(|other| other.stream.next_seq() < before)
         {
-            self.missed += other.stream.skip_to(before);
+            self.missed = self.missed.saturating_add(other.stream.skip_to(before));
             self.ask_for_snapshot(log, uid);
         }
     }
@@ -162,6 +162,7 @@ impl Instances {
             return;
         };
         other.heard_at = other.heard_at.max(beats);
+        other.stream.disown(beat.next_seq);
         let next = other.stream.next_seq();
         let is_behind_itself = next > beat.next_seq;
         let disagrees = next == beat.next_seq && !other.stream.has_gap() && !other.replica.agrees(beat.digest);
@@ -201,7 +202,7 @@ impl Instances {
             match other.stream.tick() {
                 Some(Ok(range)) => log.say(Body::Inbox(uid.clone(), Message::Resend(range.start, range.end))),
                 Some(Err(missed)) => {
-                    self.missed += missed;
+                    self.missed = self.missed.saturating_add(missed);
                     self.ask_for_snapshot(log, &uid);
                     relieved.push(uid);
                 }
@@ -309,7 +310,7 @@ impl Instances {
     fn relieve(&mut self, log: &Log, uid: &str) {
         let missed = self.others.get_mut(uid).and_then(|other| other.stream.relieve());
         if let Some(missed) = missed {
-            self.missed += missed;
+            self.missed = self.missed.saturating_add(missed);
             self.ask_for_snapshot(log, uid);
         }
     }

@@ -91,6 +91,8 @@ struct Inner {
     kept_bytes: usize,
     appended: u64,
     dropped: u64,
+    /// The last word has been said.
+    is_over: bool,
 }
 
 /// The publications of this instance.
@@ -150,7 +152,17 @@ impl Log {
         self.queue(inner, entry);
     }
 
+    /// Appends the last word: what comes after it is not published. Otherwise others would take the instance for a
+    /// living one again.
+    pub(super) fn end(&self, last: Body) {
+        self.say(last);
+        self.inner.lock().is_over = true;
+    }
+
     fn queue(&self, mut inner: parking_lot::MutexGuard<'_, Inner>, entry: Arc<Entry>) {
+        if inner.is_over {
+            return;
+        }
         inner.appended += 1;
         inner.queued_bytes += entry.size;
         inner.queue.push_back(entry);
@@ -235,6 +247,17 @@ mod tests {
             assert_eq!((next, digest), (2, 3));
             nothing()
         });
+    }
+
+    #[test]
+    fn nothing_follows_the_last_word() {
+        let log = Log::new(10, 1 << 20);
+        log.publish(nothing(), 0);
+        log.end(Body::Message(Message::Bye));
+        log.say(nothing());
+        log.publish(nothing(), 0);
+        assert_eq!(numbers(&log.take(9, usize::MAX)), [Some(0), None]);
+        assert_eq!(log.progress(), (2, 2));
     }
 
     #[test]

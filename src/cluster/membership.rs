@@ -288,7 +288,7 @@ impl Cluster {
 
     /// Says goodbye and ends everything, in bounded time.
     pub async fn leave(&self) {
-        self.outbox.log.say(Body::Message(Message::Bye));
+        self.outbox.log.end(Body::Message(Message::Bye));
         let (appended, _) = self.outbox.log.progress();
         if self.connections.is_up() {
             let mut sent = self.sent.subscribe();

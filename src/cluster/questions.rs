@@ -68,7 +68,7 @@ impl Pending {
             }
             Response::ClientCount(count) => {
                 self.servers += 1;
-                self.clients += count;
+                self.clients = self.clients.saturating_add(count);
             }
             Response::Ack { value, attachments } => {
                 let value = value.unwrap_or_else(null);

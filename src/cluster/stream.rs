@@ -66,11 +66,21 @@ impl Stream {
         }
         let (seq, arrival) = entry.remove_entry();
         self.held_bytes -= arrival.payload.len();
-        self.next += 1;
+        self.next = self.next.saturating_add(1);
         if self.asked.is_some_and(|(end, _)| end <= self.next) {
             self.asked = None;
         }
         Some((seq, arrival))
+    }
+
+    /// The instance has published only what is before this number: what came with later ones is not of it.
+    pub(super) fn disown(&mut self, end: u64) {
+        for arrival in self.held.split_off(&end).values() {
+            self.held_bytes -= arrival.payload.len();
+        }
+        if self.asked.is_some_and(|(asked, _)| asked > end) {
+            self.asked = None;
+        }
     }
 
     /// What to ask for, unless it was asked for already: the gap before what waits, and up to `announced`.
@@ -181,6 +191,23 @@ mod tests {
         assert_eq!(stream.missing(0), Some(3..5));
         assert_eq!(stream.skip_to(5), 2);
         assert_eq!(stream.pop().map(|(seq, _)| seq), Some(5));
+    }
+
+    #[test]
+    fn what_an_instance_cannot_have_published_yet_is_not_waited_for() {
+        let mut stream = Stream::starting_at(0);
+        assert_eq!(arrive(&mut stream, [3, 900, u64::MAX]), [0_u64; 0]);
+        assert_eq!(stream.missing(0), Some(0..3));
+        stream.disown(4);
+        assert_eq!(arrive(&mut stream, [0, 1, 2]), [0, 1, 2, 3]);
+        assert!(!stream.has_gap());
+        assert_eq!(stream.held_bytes, 0);
+    }
+
+    #[test]
+    fn the_last_number_there_is_does_no_harm() {
+        let mut stream = Stream::starting_at(u64::MAX);
+        assert_eq!(arrive(&mut stream, [u64::MAX]), [u64::MAX]);
     }
 
     #[test]

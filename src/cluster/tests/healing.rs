@@ -1,7 +1,10 @@
 //! What is lost on the way, and what comes of it.
 
 use super::*;
-use crate::cluster::{log::Body, record::Message};
+use crate::cluster::{
+    log::Body,
+    record::{Envelope, Message},
+};
 
 #[tokio::test]
 async fn hasty_beats_lose_nobody() {
@@ -47,4 +50,41 @@ async fn what_waits_behind_a_gap_is_handled_when_the_gap_is_given_up() {
         }
     }
     assert_eq!(one.received(&inbox, "note").await, [r#"["note","late"]"#]);
+}
+
+#[tokio::test]
+async fn a_forged_publication_far_ahead_silences_nobody() {
+    let [one, two] = acquainted(["aaaaaa", "bbbbbb"]);
+    let both = [&one, &two];
+    let (_, inbox) = one.connect("ann");
+    settle(&both);
+    let channel = Bytes::copy_from_slice(one.cluster.channels.everyone.as_bytes());
+    let forged = |seq| {
+        let payload = Envelope::encode(&"bbbbbb".into(), Some(seq), &Message::Nothing);
+        one.hears(&[(channel.clone(), payload)]);
+    };
+    forged(1_000);
+    forged(u64::MAX);
+    let note = Packet::event("note", "1");
+    for _ in 0..5 {
+        beat(&both);
+        two.service().emit_to(&[], &[], &note, false);
+        settle(&both);
+    }
+    assert_eq!(one.received(&inbox, "note").await.len(), 5);
+    assert_eq!(one.cluster.state().lost, 0);
+}
+
+#[tokio::test]
+async fn an_ended_instance_does_not_come_back_when_it_is_asked_something() {
+    let [one, two] = acquainted(["aaaaaa", "bbbbbb"]);
+    two.cluster.leave().await;
+    // What was under way to it.
+    two.cluster.arrived(
+        &two.cluster.channels.everyone,
+        Envelope::encode(&"aaaaaa".into(), None, &Message::Hello),
+    );
+    two.cluster.beat();
+    settle(&[&one, &two]);
+    assert_eq!(one.cluster.state().instances, 1);
 }
