@@ -23,6 +23,8 @@ const SIZES = [2, 4, 8];
 const IDLE = { users: 1_000, rooms: 20, watchMs: 27_000, emptyMs: 10_000 };
 const MESSAGES = { perSecond: 500, seconds: 10, warmUpSeconds: 2 };
 const REPLICAS = { users: 100_000, rooms: 1_000 };
+/** A chat on the instance that holds the users, 2 s of warm-up first; another instance comes in the middle of it. */
+const WATCHED = { clients: 10, perSecond: 500, seconds: 5, comesAfterMs: 4_000 };
 
 const measurements = {
   ...Object.fromEntries(SIZES.map((size) => [size, () => measureInstances(size)])),
@@ -81,22 +83,30 @@ function idleCrowd({ port, pid }, rooms) {
 }
 
 /** One client talks to itself in a room that all instances know. */
-async function chat({ port, pid, rooms: [room] }) {
-  const target = ['--port', port, '--pid', pid, '--rooms', room];
-  const load = ['steady', ...target, '--clients', 1, '--rate', MESSAGES.perSecond, '--seconds', MESSAGES.seconds];
-  const { losses, duplicates, disorders } = await runLoad(LOAD_CORES, [LOAD, ...load].map(String), LIMIT_MS, () => {});
-  if (losses + duplicates + disorders > 0) throw new Error('messages were lost, doubled or out of order');
+function chat(server) {
+  const load = ['steady', '--clients', 1, '--rate', MESSAGES.perSecond, '--seconds', MESSAGES.seconds];
+  return talk(server, server.rooms[0], load);
+}
+
+/** Resolves with the report, of which counts and order are right. */
+async function talk({ port, pid }, room, [workload, ...load]) {
+  const command = [LOAD, workload, '--port', port, '--pid', pid, '--rooms', room, ...load];
+  const report = await runLoad(LOAD_CORES, command.map(String), LIMIT_MS, () => {});
+  const { losses, duplicates, disorders, closed } = report;
+  if (losses + duplicates + disorders + closed > 0) throw new Error('messages were lost, doubled or out of order');
+  return report;
 }
 
 /** One instance with many users; one that was there before them, and one that comes when they are there. */
 async function measureReplicas() {
   return withCluster(async (redis, start) => {
     const { users, rooms } = REPLICAS;
-    const holder = await start(rooms);
+    const holder = await start(rooms + 1);
+    const [chatRoom, ...filled] = holder.rooms;
     const witness = await start(0);
     await ask(witness, 'meetRooms', holder.rooms);
     const before = await weigh(witness);
-    await ask(holder, 'fill', users);
+    await ask(holder, 'fill', { users, rooms: filled });
     await ask(witness, 'meetMembers', users);
     const after = await weigh(witness);
     const usage = () => readUsage(redis, [holder]);
@@ -106,14 +116,20 @@ async function measureReplicas() {
       newcomer = await start(0);
       wholeMs = await ask(newcomer, 'meetMembers', users);
     });
+    const bytesBySnapshot = ((await weigh(newcomer)).rss - before.rss) / users;
+    const watch = ['steady', '--clients', WATCHED.clients, '--rate', WATCHED.perSecond, '--seconds', WATCHED.seconds];
+    const quiet = await talk(holder, chatRoom, watch);
+    const [disturbed] = await Promise.all([talk(holder, chatRoom, watch), sleep(WATCHED.comesAfterMs).then(() => start(0))]);
     return {
       users,
+      quiet: quiet.delay_ms,
+      disturbed: disturbed.delay_ms,
       emptyReadyMs: witness.readyMs,
       readyMs: newcomer.readyMs,
       wholeMs,
       snapshot,
       bytesByNews: (after.rss - before.rss) / users,
-      bytesBySnapshot: ((await weigh(newcomer)).rss - before.rss) / users,
+      bytesBySnapshot,
       states: await Promise.all([holder, witness, newcomer].map((server) => ask(server, 'clusterState'))),
     };
   });
@@ -218,7 +234,7 @@ function instanceTable() {
 function replicaTable() {
   const { replicas } = results;
   if (!replicas) return '';
-  const { users, snapshot, emptyReadyMs, readyMs, wholeMs, bytesByNews, bytesBySnapshot } = replicas;
+  const { users, snapshot, emptyReadyMs, readyMs, wholeMs, bytesByNews, bytesBySnapshot, quiet, disturbed } = replicas;
   return markdown([
     [`${show(users)} users on one instance, in ${show(REPLICAS.rooms)} rooms`, ''],
     ['resident memory of another instance per user, told one by one, bytes', bytesByNews],
@@ -229,6 +245,9 @@ function replicaTable() {
     ['bytes through Redis for that', snapshot.inBytes],
     ['CPU of Redis for that, ms', snapshot.redisMs],
     ['CPU of the instance that holds the users for that, ms', snapshot.serverMs[0]],
+    ['delay of messages between clients of that instance, p99, ms', quiet.p99],
+    ['the same while another instance comes, p99, ms', disturbed.p99],
+    ['the longest of these delays, ms', disturbed.max],
   ]);
 }
 

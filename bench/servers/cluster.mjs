@@ -18,13 +18,12 @@ class Socket extends EventEmitter {
 }
 
 export const commands = {
-  /** Connects that many users by hand, in turn over the service's rooms. */
-  async fill(service, users) {
-    const rooms = service.listRooms();
+  /** Connects that many users by hand, in turn over the rooms. */
+  async fill(service, { users, rooms }) {
     for (let number = 0; number < users; number += 1) {
       const socket = new Socket(number);
       await service.handleConnection(socket);
-      await service.joinRoom(socket.id, rooms[number % rooms.length].id);
+      await service.joinRoom(socket.id, rooms[number % rooms.length]);
       if (number % BATCH === 0) await nextTurn();
     }
     return { users: service.getStats().activeConnections };
