@@ -20,7 +20,7 @@ import { SENTINEL_NAME, sharedRedis, startRedis, startRedisCluster, startSentine
 
 /** What a user needs: the key space, the channels, and the one pattern literally, as Redis compares them. */
 const rulesFor = (keyPrefix: string) =>
-  `~${keyPrefix}-native:* &${keyPrefix}#/#* &${keyPrefix}-* +@all -@admin -@dangerous`;
+  `~${keyPrefix}-native:* &${keyPrefix}#/#* &${keyPrefix}-* +@all -@admin -@dangerous +info`;
 
 const persistent = { history: { persist: true } };
 

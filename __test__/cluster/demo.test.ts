@@ -26,7 +26,17 @@ afterEach(async () => {
     demo.stdin!.write('quit\n');
     await within(10_000, 'quit', ended).catch(() => demo.kill('SIGKILL'));
   }
+  // Nothing to do, unless the demo could not end what it had started.
+  for (const pid of pidsOf(output)) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      // It has ended.
+    }
+  }
 });
+
+const pidsOf = (lines: string[]) => lines.flatMap((line) => /\(pid (\d+)/.exec(line)?.[1] ?? []).map(Number);
 
 /** A line that is printed, from the first or from a later one on. */
 const printed = (pattern: RegExp, from = 0) =>
@@ -119,7 +129,7 @@ test('people chat through one port; a server dies, Redis dies, and the chat goes
 }, 60_000);
 
 test('it ends with everything that it started', async () => {
-  const pids = output.flatMap((line) => /\(pid (\d+)/.exec(line)?.[1] ?? []).map(Number);
+  const pids = pidsOf(output);
   expect(pids).toHaveLength(4);
   for (const pid of pids) expect(process.kill(pid, 0)).toBe(true);
   const ended = new Promise<number | null>((done) => demo.once('exit', done));

@@ -27,17 +27,16 @@ const redis = process.env.REDIS_URL ? { url: process.env.REDIS_URL } : await own
 
 const balancer = createServer(forward);
 await new Promise((resolve) => balancer.once('error', refuse).listen(port(), resolve));
-for (let number = 1; number <= servers; number += 1) {
-  // One after the other: the first makes the rooms that the others find.
-  await start(number).catch(refuse);
-}
-console.log(`\nThe chat is at http://localhost:${balancer.address().port} (open it in three windows)\n${help}`);
-
 const lines = createInterface({ input: process.stdin });
 lines.on('line', (line) => void obey(line.trim().split(/\s+/)));
 for (const signal of ['SIGINT', 'SIGTERM']) {
   process.once(signal, quit);
 }
+for (let number = 1; number <= servers; number += 1) {
+  // One after the other: the first makes the rooms that the others find.
+  await start(number).catch(refuse);
+}
+console.log(`\nThe chat is at http://localhost:${balancer.address().port} (open it in three windows)\n${help}`);
 
 /* Commands */
 

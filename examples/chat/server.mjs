@@ -32,6 +32,7 @@ export async function startChat(port, options = {}, instance) {
     ...options,
   });
   service.initialize(httpServer);
+  service.on('error', ({ code, message }) => console.warn(`${code}: ${message}`));
   /** The sockets of this server, whichever others there are. */
   const here = new Set();
   const figures = () => ({ ...service.getStats(), instance });
@@ -197,6 +198,10 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const chat = await startChat(Number(process.env.PORT ?? 3000), options, process.env.CHAT_INSTANCE);
   console.log(`http://localhost:${chat.port}`);
   for (const signal of ['SIGINT', 'SIGTERM', 'disconnect']) {
-    process.once(signal, () => chat.close());
+    process.once(signal, async () => {
+      await chat.close();
+      // Waiting for its end keeps a process alive that was forked.
+      process.removeAllListeners('disconnect');
+    });
   }
 }
