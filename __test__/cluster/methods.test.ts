@@ -119,6 +119,7 @@ describe('rooms', () => {
     const carol = await connectAs(fleet[2]!, 'carol', { query: { username: 'Carol' } });
     const held = services.map((service) => service.getRoom(room.id)!.members);
     await enter(watcher, room.id);
+    await populated(fleet, room.id, [watcher]);
     await everywhere((service) => expect(service.getUser(carol.id!)).toBeDefined());
     forget(watcher, carol);
     const happened = watch(fleet);
