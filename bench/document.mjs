@@ -10,7 +10,7 @@ const DOCS = new URL('../docs/', import.meta.url);
 /** Returns the files written, by their paths in the repository. */
 export function writeDocument({ rows: results }, rows) {
   const measured = rows.filter(({ id }) => results[id] && !results[id].quick);
-  if (!measured.some((row) => !row.unavailable)) throw new Error('nothing to document: no row was run without --quick');
+  if (measured.length === 0) throw new Error('nothing to document: no row was run without --quick');
   mkdirSync(new URL('performance/', DOCS), { recursive: true });
   const drawn = plots.filter((plot) => pointsOf(plot, measured, results).length > 1);
   for (const plot of drawn) {
@@ -47,8 +47,7 @@ writes bytes. Figures are medians; only those of one row compare with each other
 /** One paragraph for each machine and set of versions that rows were measured on. */
 function conditions(measured, results) {
   const groups = new Map();
-  for (const { id, unavailable } of measured) {
-    if (unavailable) continue;
+  for (const { id } of measured) {
     const text = condition(results[id]);
     groups.set(text, [...(groups.get(text) ?? []), id]);
   }
@@ -83,7 +82,6 @@ function overview(measured, results) {
     for (const line of summarize(row, withoutBase(results[row.id]))) {
       what = line.what || what;
       if (line.target) lines.push({ row: row.id, what, native: line.native, ratio: line.ratio, target: line.target, verdict: line.verdict });
-      else if (row.unavailable) lines.push(line);
     }
   }
   return lines.length === 0 ? '' : `## Targets\n\n${markdown(lines)}`;
@@ -91,9 +89,9 @@ function overview(measured, results) {
 
 /** A row as a heading, its table and its notes. */
 function section(row, result) {
-  const [head, ...lines] = summarize(row, withoutBase(result));
+  const lines = summarize(row, withoutBase(result)).slice(1);
   const figures = lines.filter(({ note }) => note === undefined).map((line) => ({ ...line, row: undefined }));
-  const notes = [head.verdict, ...lines.map(({ note }) => note)].filter((note) => note !== undefined);
+  const notes = lines.map(({ note }) => note).filter((note) => note !== undefined);
   return [
     `## ${row.id}: ${row.what}\n`,
     ...(figures.length > 0 ? [markdown(figures)] : []),

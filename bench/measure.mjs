@@ -2,6 +2,7 @@
 
 import { LOAD, peers } from './peers.mjs';
 import { Server, runLoad } from './process.mjs';
+import { startRedis } from './redis.mjs';
 
 const SERVER_CORES = 0;
 const LOAD_CORES = 1;
@@ -30,11 +31,33 @@ export async function measure(row, { rounds: asked, ...options }) {
   return { reports, failures };
 }
 
+/** With `inCluster` there is a Redis, a second instance, and both are on the cores of the first. */
 async function measureOnce(row, peer, options) {
+  if (!row.inCluster) return measureOn(row, peer, options);
+  const cores = row.serverCores?.[peer] ?? SERVER_CORES;
+  const redis = await startRedis(cores);
+  try {
+    const settings = { ...options, ...row.settings, redis };
+    const far = await Server.start(cores, peers[peer](0, settings));
+    try {
+      return await measureOn(row, peer, settings, { redis, far });
+    } finally {
+      await far.stop();
+    }
+  } finally {
+    await redis.stop();
+  }
+}
+
+async function measureOn(row, peer, options, cluster) {
   const settings = { ...options, ...row.settings };
   const command = [...peers[peer](roomsOf(row, options), settings), ...(row.server ?? [])];
   const server = await Server.start(row.serverCores?.[peer] ?? SERVER_CORES, command);
   try {
+    if (cluster && peer !== 'F') {
+      cluster.far.send({ meetRooms: server.rooms });
+      await cluster.far.replies(COMMAND_LIMIT_MS);
+    }
     if (!row.load) {
       for (const request of row.commands(options)) server.send(request);
       return { server: await server.replies(COMMAND_LIMIT_MS) };
@@ -46,6 +69,7 @@ async function measureOnce(row, peer, options) {
     const [workload, ...load] = row.load(options, peer);
     const target = ['--port', server.port, '--pid', server.pid];
     if (server.rooms.length > 0) target.push('--rooms', server.rooms.join(','));
+    if (cluster) target.push('--far-port', cluster.far.port, '--more-pids', `${cluster.far.pid},${cluster.redis.pid}`);
     const generator = [LOAD, workload, ...target, ...load].map(String);
     const onAsk = (request) => server.send(request);
     const report = await runLoad(row.loadCores ?? LOAD_CORES, generator, LOAD_LIMIT_MS, onAsk);

@@ -10,11 +10,13 @@ const program = (name, rooms, { heapMiB }, ...more) => [
   ...(heapMiB ? [`--max-old-space-size=${heapMiB}`] : []),
   path.join(here, 'servers', name), '--rooms', String(rooms), ...more,
 ];
+/** Where the Redis is that instances share; without one there is one instance. */
+const shared = ({ redis }) => (redis ? { redis: { host: redis.host, port: redis.port } } : {});
 const configured = (config) => (rooms, options) =>
-  program('native.mjs', rooms, options, '--config', JSON.stringify(config));
+  program('native.mjs', rooms, options, '--config', JSON.stringify({ ...config, ...shared(options) }));
 
 const socketio = (name) => (rooms, { quietJoins = false, ...options }) =>
-  program(name, rooms, options, '--config', JSON.stringify({ quietJoins }));
+  program(name, rooms, options, '--config', JSON.stringify({ quietJoins, ...shared(options) }));
 
 /** The load generator and floor server, built by `build.mjs`. */
 export const LOAD = path.join(here, '../target/bench/release/load');
@@ -22,10 +24,12 @@ export const LOAD = path.join(here, '../target/bench/release/load');
 /** Command line of each peer's server with that many rooms; the names are the columns of the table. */
 export const peers = {
   native: configured({}),
-  base: (rooms, options) => program('native.mjs', rooms, options, '--package', path.resolve(options.base)),
+  base: (rooms, options) => [...configured({})(rooms, options), '--package', path.resolve(options.base)],
   A: socketio('socketio.mjs'),
   B: socketio('socketio-uws.mjs'),
-  F: (rooms) => [LOAD, 'floor', '--rooms', String(rooms)],
+  F: (rooms, { redis }) => [
+    LOAD, 'floor', '--rooms', String(rooms), ...(redis ? ['--redis-port', String(redis.port)] : []),
+  ],
   // The package once more, for rows that compare it with itself.
   'one core': configured({}),
   'by count': configured({ history: { maxMessagesPerRoom: 1_000 } }),

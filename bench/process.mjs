@@ -53,6 +53,40 @@ async function stop(job) {
   clearTimeout(timer);
 }
 
+/** A program that says on standard output when it is ready, in its own words. */
+export class Program {
+  #job;
+
+  static async start(cores, command, readiness) {
+    const program = new Program();
+    program.#job = start(cores, command);
+    try {
+      const lines = createInterface({ input: program.#job.child.stdout });
+      const ready = new Promise((resolve) => {
+        lines.on('line', (line) => readiness.test(line) && resolve());
+      });
+      const died = program.#job.ended.then(() => {
+        throw new Error(program.#job.errorText.trim() || `${command[0]} ended`);
+      });
+      died.catch(() => {});
+      await within(START_LIMIT_MS, `starting ${command[0]}`, Promise.race([ready, died]));
+      return program;
+    } catch (error) {
+      await program.stop();
+      throw error;
+    }
+  }
+
+  /** `taskset` becomes the program. */
+  get pid() {
+    return this.#job.child.pid;
+  }
+
+  stop() {
+    return stop(this.#job);
+  }
+}
+
 /** A server that prints `{port, pid, rooms}` when it is ready, takes JSON lines and answers some with `{reply}`. */
 export class Server {
   #job;

@@ -13,7 +13,6 @@ const HEADROOM = 1.5;
 /** Lines of the table for one row: `raw` holds the reports of each peer, `failures` a reason for each that failed. */
 export function summarize(row, { raw = {}, failures = {} } = {}) {
   const head = { row: row.id, what: row.what };
-  if (row.unavailable) return [{ ...head, verdict: `not run: ${row.unavailable}` }];
   const notes = [
     ...(row.note ? [row.note] : []),
     ...Object.entries(failures).map(([peer, reason]) => `${peer} not run: ${reason}`),
@@ -48,7 +47,8 @@ function figureLines(row, figure, raw) {
   const figures = medians(figure, raw);
   const line = { row: row.id, what: `  ${figure.what}`, ...figures };
   const comparable = [...row.peers, ...Object.keys(figure.beside ?? {})];
-  const targets = (figure.targets ?? []).filter(({ times }) => times === undefined || comparable.includes(times));
+  const isComparable = ({ times, over }) => [times, over].every((peer) => peer === undefined || comparable.includes(peer));
+  const targets = (figure.targets ?? []).filter(isComparable);
   if (targets.length === 0) return [line];
   const isSound = faults('native', raw.native ?? []).length === 0;
   // The figures stand once, each further target below them.
@@ -62,12 +62,13 @@ function figureLines(row, figure, raw) {
 function judge(target, figures, isSound) {
   const [relation, bound] = Object.entries(target).find(([name]) => name in RELATIONS);
   const { sign, holds } = RELATIONS[relation];
-  const text = `${sign} ${bound}${target.times ? ` × ${target.times}` : ''}`;
-  const base = target.times ? figures[target.times] : 1;
+  const { times, over } = target;
+  const text = `${sign} ${over ? `${over} + ` : ''}${bound}${times ? ` × ${times}` : ''}`;
+  const base = over || times ? figures[over ?? times] : 1;
   if (figures.native === undefined || base === undefined) return { target: text, verdict: '–' };
-  const ratio = figures.native / base;
-  const verdict = holds(ratio, bound) && isSound ? 'met' : 'missed';
-  return { ratio: target.times ? ratio : undefined, target: text, verdict };
+  const compared = over ? figures.native - base : figures.native / base;
+  const verdict = holds(compared, bound) && isSound ? 'met' : 'missed';
+  return { ratio: times ? compared : undefined, target: text, verdict };
 }
 
 const RELATIONS = {

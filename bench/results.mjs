@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 
 const RESULTS = new URL('results.json', import.meta.url);
 const QUICK_RESULTS = new URL('results-quick.json', import.meta.url);
-const OF_PACKAGES = ['socket.io', 'ws', '@trufflesuite/uws-js-unofficial'];
+const OF_PACKAGES = ['socket.io', '@socket.io/redis-adapter', 'ws', '@trufflesuite/uws-js-unofficial'];
 
 const fileOf = ({ quick }) => (quick ? QUICK_RESULTS : RESULTS);
 

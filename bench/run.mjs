@@ -11,8 +11,8 @@ import { isFaulty, summarize, table } from './report.mjs';
 import { readResults, resultsFile, writeResults } from './results.mjs';
 import { rows } from './rows/index.mjs';
 
-/** The rows and peers of `--check`, which need nothing installed. */
-const CHECKED = { P1: ['native', 'F'], P3: ['native'], P5: ['native'] };
+/** The rows and peers of `--check`, which need no package of `bench/package.json`. */
+const CHECKED = { P1: ['native', 'F'], P3: ['native'], P5: ['native'], P9: ['native'] };
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -76,7 +76,7 @@ function prepare() {
 }
 
 async function resultOf(row, how) {
-  const { reports = {}, failures = {} } = row.unavailable ? {} : await measure(row, how);
+  const { reports, failures } = await measure(row, how);
   return { date: new Date().toISOString(), quick: how.quick, rounds: how.rounds, failures, raw: reports };
 }
 

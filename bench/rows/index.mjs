@@ -8,18 +8,19 @@
 //   before, after    commands to the server on either side of the load
 //   figures          what is read from each report (the server's answers are in `report.server`); `beside` are columns
 //                    read from native's reports; a target is `min`, `max` (inclusive) or `below`, a plain number or,
-//                    with `times`, a multiple of that column's figure; `capacity` reads from F's reports how much
-//                    of it the generator takes
+//                    with `times`, a multiple of that column's figure, or with `over`, so much more than it;
+//                    `capacity` reads from F's reports how much of it the generator takes
 //   serverCores, loadCores  cores other than 0 and 1, the former by peer
+//   inCluster        a Redis and a second instance, to which `--far-clients` of the load go
 //   isThroughput     the figure is worth something only while the generator has time left
 //   settings         of the servers, see `peers.mjs`
 //   maxRounds        for rows that take very long
 //   note             what a reader of the table has to know
-// A row that cannot run has id, what and `unavailable`, the reason.
 
 import { rows as broadcast } from './broadcast.mjs';
 import { rows as calls } from './calls.mjs';
 import { rows as chat } from './chat.mjs';
+import { rows as cluster } from './cluster.mjs';
 import { rows as connections } from './connections.mjs';
 import { rows as growth } from './growth.mjs';
 import { rows as heartbeat } from './heartbeat.mjs';
@@ -27,7 +28,6 @@ import { rows as history } from './history.mjs';
 import { rows as listener } from './listener.mjs';
 import { rows as polling } from './polling.mjs';
 import { rows as scale } from './scale.mjs';
-import { rows as unavailable } from './unavailable.mjs';
 
 const LETTERS = 'PSXHG';
 const order = ({ id }) => {
@@ -36,6 +36,6 @@ const order = ({ id }) => {
 };
 
 export const rows = [
-  ...broadcast, ...calls, ...chat, ...connections, ...growth, ...heartbeat, ...history, ...listener, ...polling,
-  ...scale, ...unavailable,
+  ...broadcast, ...calls, ...chat, ...cluster, ...connections, ...growth, ...heartbeat, ...history, ...listener, ...polling,
+  ...scale,
 ].sort((a, b) => order(a) - order(b));

@@ -1,12 +1,13 @@
 // The program around a `WebSocketService`, the same for every peer: an HTTP server on a free port, some rooms, one line
-// `{port, pid, rooms}` on standard output, then commands as JSON lines on standard input until that ends. What a
-// command returns is printed as `{reply: {name: value}}`.
+// `{port, pid, rooms, readyMs}` on standard output (`readyMs` after the process began), then commands as JSON lines on
+// standard input until that ends. What a command returns is printed as `{reply: {name: value}}`.
 
 import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { commands as calls } from './calls.mjs';
+import { commands as cluster } from './cluster.mjs';
 import { commands as history } from './history.mjs';
 import { commands as listener } from './listener.mjs';
 import { commands as memory } from './memory.mjs';
@@ -18,12 +19,14 @@ import { commands as memory } from './memory.mjs';
 export async function main(service, listen = listenOnNode) {
   const { values } = parseArgs({ strict: false, options: { rooms: { type: 'string', default: '1' } } });
   const port = await listen(service);
+  await service.ready?.();
+  const readyMs = performance.now();
   const rooms = [];
   for (let index = 0; index < Number(values.rooms); index += 1) {
     const room = await service.createRoom(`room-${index}`);
     rooms.push(room.id);
   }
-  print({ port, pid: process.pid, rooms });
+  print({ port, pid: process.pid, rooms, readyMs });
   for await (const line of createInterface({ input: process.stdin })) {
     for (const [name, argument] of Object.entries(JSON.parse(line))) {
       const reply = await commands[name](service, argument);
@@ -42,6 +45,7 @@ async function listenOnNode(service) {
 
 const commands = {
   ...calls,
+  ...cluster,
   ...history,
   ...listener,
   ...memory,

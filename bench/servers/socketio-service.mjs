@@ -1,5 +1,6 @@
 // Peers A and B: the documented service on `socket.io`, single instance, written the way such a module is written:
-// an EventEmitter, Maps, and `io.to(room).emit`. It owns the semantics that the native service is compared with.
+// an EventEmitter, Maps, and `io.to(room).emit`. It owns the semantics that the native service is compared with. With
+// the option `adapter` it has other instances beside it; a room exists where it was created.
 
 import { randomUUID } from 'node:crypto';
 import { EventEmitter } from 'node:events';
@@ -130,8 +131,17 @@ export class WebSocketService extends EventEmitter {
   }
 
   async createRoom(name, namespace = 'default', createdBy, metadata) {
+    return this.#keepRoom(randomUUID(), name, namespace, createdBy, metadata);
+  }
+
+  /** Makes a room of another instance exist here, so that clients can join it; the service itself has no way to. */
+  adoptRoom(roomId) {
+    this.#keepRoom(roomId, roomId, 'default');
+  }
+
+  #keepRoom(id, name, namespace, createdBy, metadata) {
     const room = {
-      id: randomUUID(),
+      id,
       name,
       namespace,
       members: new Set(),

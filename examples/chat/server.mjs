@@ -1,6 +1,7 @@
 // A chat on WebSocketService: rooms, history, typing and presence. `npm start` runs it; so does
-// `node examples/chat/server.mjs` once the addon is built.
+// `node examples/chat/server.mjs` once the addon is built. `npm run cluster` runs three that are one.
 import { createServer } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { WebSocketService } from 'native-websocket-service';
@@ -8,26 +9,33 @@ import { WebSocketService } from 'native-websocket-service';
 const maxNameLength = 32;
 const maxRooms = 100;
 const historyLength = 100;
-
-const pages = new Map([
-  ['/', page('index.html', 'text/html')],
-  ['/style.css', page('style.css', 'text/css')],
-  ['/app.js', page('app.js', 'text/javascript')],
-]);
+/** Milliseconds that the start waits for the cluster. Without Redis the chat begins alone. */
+const patience = 3000;
+const defaultRooms = [
+  { name: 'general', topic: 'Anything and everything' },
+  { name: 'random', topic: 'Everything else' },
+];
 
 /**
  * Serves the demo until `close()` is called.
  *
  * @param {number} port - 0 for any free port
+ * @param {object} [options] - further options of the service, such as `redis`
+ * @param {string} [instance] - what the page calls this server when there are several
  * @returns {Promise<{ port: number, close: () => Promise<void> }>} rejects when it cannot listen
  */
-export async function startChat(port) {
-  const httpServer = createServer(servePage);
+export async function startChat(port, options = {}, instance) {
+  const httpServer = createServer(servePages(options.transports ?? ['polling', 'websocket']));
   const service = new WebSocketService({
-    history: { maxMessagesPerRoom: 1000 },
+    history: { maxMessagesPerRoom: 1000, ...(options.redis && { persist: true }) },
     maxHttpBufferSize: 16_384,
+    ...options,
   });
   service.initialize(httpServer);
+  service.on('error', ({ code, message }) => console.warn(`${code}: ${message}`));
+  /** The sockets of this server, whichever others there are. */
+  const here = new Set();
+  const figures = () => ({ ...service.getStats(), instance });
   service.use((socket, next) => {
     const name = cleanName(socket.handshake.query.username);
     if (name === undefined) {
@@ -35,14 +43,19 @@ export async function startChat(port) {
       return;
     }
     // Here, before the client is told that it is connected, so that none of its requests can come too early.
-    answerRequests(service, socket);
+    answerRequests(service, socket, figures);
+    here.add(socket);
+    socket.on('disconnect', () => here.delete(socket));
     next();
   });
   const stopPublishing = publishLobby(service);
+  const showing = setInterval(() => {
+    const stats = figures();
+    for (const socket of here) socket.emit('stats', stats);
+  }, 2000);
 
-  await service.createRoom('general', 'chat', undefined, { topic: 'Anything and everything' });
-  await service.createRoom('random', 'chat', undefined, { topic: 'Everything else' });
-
+  const opened = openDefaultRooms(service, options);
+  await Promise.race([opened, delay(patience, undefined, { ref: false })]);
   await new Promise((resolve, reject) => {
     httpServer.once('error', reject);
     httpServer.listen(port, resolve);
@@ -51,14 +64,26 @@ export async function startChat(port) {
     port: httpServer.address().port,
     close() {
       stopPublishing();
+      clearInterval(showing);
       return service.shutdown();
     },
   };
 }
 
+/** Makes the rooms that every chat has, unless the cluster has them already. */
+async function openDefaultRooms(service, { redis }) {
+  if (redis) {
+    await service.ready();
+  }
+  const names = service.listRooms('chat').map((room) => room.name);
+  for (const { name, topic } of defaultRooms.filter((room) => !names.includes(room.name))) {
+    await service.createRoom(name, 'chat', undefined, { topic });
+  }
+}
+
 /** The requests that only this application knows; rooms, messages and typing are built in. */
-function answerRequests(service, socket) {
-  socket.on('lobby', (answer) => answer?.(lobby(service)));
+function answerRequests(service, socket, figures) {
+  socket.on('lobby', (answer) => answer?.({ ...lobby(service), stats: figures() }));
 
   socket.on('rooms:create', async (request, answer) => {
     const name = cleanName(request?.name);
@@ -87,7 +112,10 @@ function answerRequests(service, socket) {
   });
 }
 
-/** Tells everyone who is here and which rooms there are, once for changes that come together, and the figures. */
+/**
+ * Tells everyone who is here and which rooms there are, once for changes that come together. In a cluster each change
+ * is an event on one server, which tells the clients of all.
+ */
 function publishLobby(service) {
   let pending;
   const changed = () => {
@@ -96,13 +124,19 @@ function publishLobby(service) {
       service.broadcastToAll('lobby', lobby(service));
     }, 100);
   };
-  for (const event of ['connection', 'disconnect', 'room:create', 'room:delete', 'room:join', 'room:leave']) {
+  for (const event of [
+    'connection',
+    'disconnect',
+    'room:create',
+    'room:delete',
+    'room:join',
+    'room:leave',
+    'cluster',
+  ]) {
     service.on(event, changed);
   }
-  const figures = setInterval(() => service.broadcastToAll('stats', service.getStats()), 2000);
   return () => {
     clearTimeout(pending);
-    clearInterval(figures);
     pending = true;
   };
 }
@@ -111,7 +145,6 @@ function lobby(service) {
   return {
     rooms: service.listRooms('chat').map(summary),
     people: service.getConnectedUsers().map(person),
-    stats: service.getStats(),
   };
 }
 
@@ -133,8 +166,19 @@ function page(name, type) {
   return { type: `${type}; charset=utf-8`, body: readFileSync(file) };
 }
 
-function servePage(request, response) {
-  const found = pages.get(request.url.split('?', 1)[0]);
+/** Answers requests for the page, which uses these transports. */
+function servePages(transports) {
+  const index = page('index.html', 'text/html');
+  const body = index.body.toString().replace('<body>', `<body data-transports="${transports.join(' ')}">`);
+  const pages = new Map([
+    ['/', { ...index, body: Buffer.from(body) }],
+    ['/style.css', page('style.css', 'text/css')],
+    ['/app.js', page('app.js', 'text/javascript')],
+  ]);
+  return (request, response) => servePage(pages.get(request.url.split('?', 1)[0]), request, response);
+}
+
+function servePage(found, request, response) {
   if (found === undefined || !['GET', 'HEAD'].includes(request.method)) {
     response.writeHead(found ? 405 : 404, { 'content-type': 'text/plain' }).end('There is nothing here.\n');
     return;
@@ -149,6 +193,15 @@ function servePage(request, response) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const chat = await startChat(Number(process.env.PORT ?? 3000));
+  // CHAT_OPTIONS is JSON, as cluster.mjs gives it to the servers that it starts.
+  const options = JSON.parse(process.env.CHAT_OPTIONS ?? '{}');
+  const chat = await startChat(Number(process.env.PORT ?? 3000), options, process.env.CHAT_INSTANCE);
   console.log(`http://localhost:${chat.port}`);
+  for (const signal of ['SIGINT', 'SIGTERM', 'disconnect']) {
+    process.once(signal, async () => {
+      await chat.close();
+      // Waiting for its end keeps a process alive that was forked.
+      process.removeAllListeners('disconnect');
+    });
+  }
 }

@@ -80,6 +80,7 @@ impl Cluster {
             self.publication(uid, seq, &arrival);
         }
         self.instances.lock().ask_for_missing(&self.outbox.log, uid);
+        self.knowledge.notify_waiters();
     }
 
     fn publication(&self, uid: &str, seq: u64, arrival: &Arrival) {

@@ -39,6 +39,8 @@ struct Instance {
     replica: Replica,
     heard_at: u64,
     beat: Beat,
+    /// It has beaten since this instance joined, so the beat says what is to be known.
+    has_beaten: bool,
 }
 
 /// An instance that was given up.
@@ -85,9 +87,23 @@ impl Instances {
         self.others.len()
     }
 
-    /// Number of other instances of whose sockets everything is known.
+    /// This instance joins: what is known of others may be old until they beat. They may still be on their way back, too:
+    /// no pause between two attempts is longer than a beat.
+    pub(super) fn join(&mut self) {
+        let heard_at = self.beats + 1;
+        for other in self.others.values_mut() {
+            other.has_beaten = false;
+            other.heard_at = heard_at;
+        }
+    }
+
+    /// Number of other instances of which everything is known.
     pub(super) fn whole(&self) -> usize {
-        self.others.values().filter(|other| other.replica.is_whole()).count()
+        let is_whole = |other: &&Instance| {
+            let has_all = other.stream.next_seq() >= other.beat.next_seq && !other.stream.has_gap();
+            other.has_beaten && has_all && other.replica.is_whole()
+        };
+        self.others.values().filter(is_whole).count()
     }
 
     /// Statistics of the others.
@@ -109,7 +125,7 @@ impl Instances {
         let Some(other) = self.instance(log, uid, seq) else {
             return;
         };
-        other.heard_at = beats;
+        other.heard_at = other.heard_at.max(beats);
         other.stream.arrive(seq, arrival);
         self.relieve(log, uid);
     }
@@ -145,7 +161,7 @@ impl Instances {
         let Some(other) = self.instance(log, uid, beat.next_seq) else {
             return;
         };
-        other.heard_at = beats;
+        other.heard_at = other.heard_at.max(beats);
         other.stream.disown(beat.next_seq);
         let next = other.stream.next_seq();
         let is_behind_itself = next > beat.next_seq;
@@ -153,6 +169,7 @@ impl Instances {
         let missing = other.stream.missing(beat.next_seq);
         let next_seq = beat.next_seq;
         other.beat = beat;
+        other.has_beaten = true;
         if is_behind_itself {
             // Somebody else has published in its name.
             other.stream = Stream::starting_at(next_seq);
@@ -195,12 +212,6 @@ impl Instances {
         }
         self.give_up_silent(service);
         relieved
-    }
-
-    /// Redis was away, and so may everyone have been: they have their time to come back.
-    pub(super) fn excuse(&mut self) {
-        let beats = self.beats;
-        self.others.values_mut().for_each(|other| other.heard_at = beats);
     }
 
     fn give_up_silent(&mut self, service: &Service) {
@@ -252,7 +263,7 @@ impl Instances {
         let Some(other) = self.instance(log, uid, snapshot.since) else {
             return false;
         };
-        other.heard_at = beats;
+        other.heard_at = other.heard_at.max(beats);
         for (_, rooms) in &snapshot.sockets {
             let unknown = rooms.iter().filter(|room| service.hub.room(room).is_none());
             self.unattached.extend(unknown.cloned());
@@ -334,6 +345,7 @@ impl Instances {
                 replica: Replica::new(key.clone(), lost.map(|lost| lost.sockets)),
                 heard_at: self.beats,
                 beat: Beat::default(),
+                has_beaten: false,
             };
             self.others.insert(key, other);
         }

@@ -57,7 +57,6 @@ impl Observer for Ear {
     fn up(&self) {
         if let Some(cluster) = self.cluster() {
             cluster.unheard.store(0, Ordering::Relaxed);
-            cluster.instances.lock().excuse();
             cluster.spawn(cluster.clone().join());
         }
     }
@@ -77,13 +76,22 @@ impl Observer for Ear {
 impl Cluster {
     /// Learns what the others know, then reports ready. Begun anew whenever Redis is back.
     async fn join(self: Arc<Self>) {
+        self.instances.lock().join();
         self.outbox.log.say(Body::Message(Message::Hello));
         self.beat();
-        match self.read_directory().await {
-            Ok(()) => {}
-            // Redis has gone again, and will be back.
-            Err(ConnectionError::Unreachable(_)) => return,
-            Err(error) => self.report(error.code(), &error.to_string()),
+        loop {
+            match self.read_directory().await {
+                Ok(()) => break,
+                Err(ConnectionError::Unreachable(_)) if self.connections.is_up() => {
+                    tokio::time::sleep(self.heartbeat_interval).await;
+                }
+                // Redis has gone again, and this begins anew when it is back.
+                Err(ConnectionError::Unreachable(_)) => return,
+                Err(error) => {
+                    self.report(error.code(), &error.to_string());
+                    break;
+                }
+            }
         }
         self.meet_everybody().await;
         if !self.connections.is_up() {
@@ -133,12 +141,14 @@ impl Cluster {
         if self.outbox.storage.is_some() || *self.has_history.borrow() {
             return;
         }
-        let Some(eldest) = self.instances.lock().eldest() else {
-            return;
-        };
-        self.outbox.log.say(Body::Inbox(eldest, Message::AskHistory));
-        let mut arrived = self.has_history.subscribe();
-        let _ = tokio::time::timeout(HISTORY_PATIENCE, arrived.wait_for(|arrived| *arrived)).await;
+        let eldest = self.instances.lock().eldest();
+        if let Some(eldest) = eldest {
+            self.outbox.log.say(Body::Inbox(eldest, Message::AskHistory));
+            let mut arrived = self.has_history.subscribe();
+            let _ = tokio::time::timeout(HISTORY_PATIENCE, arrived.wait_for(|arrived| *arrived)).await;
+        }
+        // Without others there is none; and one that has joined before has heard what was sent since.
+        self.has_history.send_replace(true);
     }
 
     /// The newest messages of every room, in parts, for a new instance.
@@ -284,8 +294,7 @@ impl Cluster {
             let mut sent = self.sent.subscribe();
             let _ = tokio::time::timeout(FAREWELL, sent.wait_for(|sent| *sent >= appended)).await;
             if let Some(storage) = &self.outbox.storage {
-                let stored = async { while !storage.write(&self.connections).await {} };
-                let _ = tokio::time::timeout(FAREWELL, stored).await;
+                let _ = tokio::time::timeout(FAREWELL, self.store_rest(storage)).await;
             }
         }
         self.stop();
@@ -305,6 +314,7 @@ impl Cluster {
             task.abort();
         }
         self.outbox.end();
+        self.service.forget_acks();
     }
 }
 

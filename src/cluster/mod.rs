@@ -222,18 +222,15 @@ impl Cluster {
             Self::new(uid, service.clone(), config, runtime, ear)
         });
         service.join_cluster(cluster.outbox.clone());
-        let connections = cluster.connections.clone();
-        connections.connect(runtime);
+        cluster.connections.connect(runtime);
         cluster.spawn(cluster.clone().publish());
         cluster.spawn(cluster.clone().keep_beating());
         if let Some(storage) = &cluster.outbox.storage {
-            let reader = Reader {
-                storage: storage.clone(),
-                connections: connections.clone(),
+            let _ = cluster.outbox.reader.set(Reader {
+                cluster: Arc::downgrade(&cluster),
                 runtime: runtime.clone(),
-            };
-            let _ = cluster.outbox.reader.set(Arc::new(reader));
-            cluster.spawn(storage.clone().run(connections));
+            });
+            cluster.spawn(cluster.clone().keep_storing(storage.clone()));
         }
         Some(cluster)
     }

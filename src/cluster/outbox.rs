@@ -38,7 +38,7 @@ pub(super) struct Outbox {
     /// What is known of other instances is as new as it can be.
     pub(super) is_current: AtomicBool,
     /// Reads messages back, when they are kept.
-    pub(super) reader: OnceLock<Arc<Reader>>,
+    pub(super) reader: OnceLock<Reader>,
     questions: Mutex<HashMap<u64, (Instant, Answer)>>,
     next_question: AtomicU64,
     patience: Duration,
@@ -171,18 +171,12 @@ impl Peers for Outbox {
     }
 
     fn restore(&self, room: &Arc<Room>) {
-        let Some(reader) = self.reader.get().cloned() else {
+        let Some((reader, storage)) = self.reader.get().zip(self.storage.as_ref()) else {
             return;
         };
         // Whoever comes second does not wait.
         room.state().history.is_restored = true;
-        let (done, is_done) = std::sync::mpsc::sync_channel(1);
-        let room = room.clone();
-        reader.runtime.clone().spawn(async move {
-            reader.read(&room).await;
-            let _ = done.try_send(());
-        });
-        let _ = is_done.recv_timeout(RESTORE_PATIENCE);
+        let _ = reader.read(storage, room).recv_timeout(RESTORE_PATIENCE);
     }
 
     fn ask(&self, socket: &User, command: Command, answer: Answer) {

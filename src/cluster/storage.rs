@@ -3,15 +3,20 @@
 //! Written by the instance where a message was sent, in order, again and again until Redis has taken it; read when a
 //! room's history is first asked for. A message that was written twice is read once: it has an id.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Weak, mpsc},
+};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::Notify};
 
-use super::connection::{ConnectionError, Connections};
+use super::{
+    Cluster,
+    connection::{ConnectionError, Connections},
+};
 use crate::{
-    clock,
     config::HistoryConfig,
     hub::Room,
     packet::{Packet, PacketKind},
@@ -94,38 +99,33 @@ impl Storage {
         self.wake.notify_one();
     }
 
-    /// Writes what is noted, for ever.
-    pub(super) async fn run(self: Arc<Self>, connections: Arc<Connections>) {
-        loop {
-            connections.until_up().await;
-            if self.write(&connections).await {
-                self.wake.notified().await;
-            }
-        }
+    /// Resolves when something may have been noted.
+    pub(super) async fn noted(&self) {
+        self.wake.notified().await;
     }
 
-    /// Writes a part of what is noted. True when nothing is left, or Redis refuses.
-    pub(super) async fn write(&self, connections: &Connections) -> bool {
+    /// Writes a part of what is noted; whether nothing is left. What Redis refuses is dropped; what it could not take
+    /// at the moment stays noted.
+    pub(super) async fn write(&self, connections: &Connections) -> Result<bool, ConnectionError> {
         let batch: Vec<Write> = {
             let mut waiting = self.waiting.lock();
             let count = waiting.writes.len().min(BATCH);
             waiting.writes.drain(..count).collect()
         };
         if batch.is_empty() {
-            return true;
+            return Ok(true);
         }
         let outcomes =
             futures_util::future::join_all(batch.iter().map(|write| self.write_one(connections, write))).await;
         let mut failed = Vec::new();
-        let mut is_refused = false;
+        let mut refusal = None;
         for (write, outcome) in batch.into_iter().zip(outcomes) {
             match outcome {
                 Ok(()) => {}
                 Err(ConnectionError::Unreachable(_)) => failed.push(write),
                 Err(error) => {
-                    tracing::warn!(%error, "a message could not be stored");
                     self.waiting.lock().dropped += 1;
-                    is_refused = true;
+                    refusal = Some(error);
                 }
             }
         }
@@ -133,7 +133,7 @@ impl Storage {
         for write in failed.into_iter().rev() {
             waiting.writes.push_front(write);
         }
-        waiting.writes.is_empty() && !is_refused
+        refusal.map_or(Ok(waiting.writes.is_empty()), Err)
     }
 
     async fn write_one(&self, connections: &Connections, write: &Write) -> Result<(), ConnectionError> {
@@ -169,26 +169,54 @@ impl Storage {
     }
 }
 
+impl Cluster {
+    /// Writes messages for ever.
+    pub(super) async fn keep_storing(self: Arc<Self>, storage: Arc<Storage>) {
+        loop {
+            self.connections.until_up().await;
+            match storage.write(&self.connections).await {
+                Ok(false) => {}
+                Ok(true) => storage.noted().await,
+                Err(error) => self.report(error.code(), &error.to_string()),
+            }
+        }
+    }
+
+    /// Writes what is left, as long as Redis takes it.
+    pub(super) async fn store_rest(&self, storage: &Storage) {
+        while matches!(storage.write(&self.connections).await, Ok(false)) {}
+    }
+
+    /// Puts the stored messages of a room before those that were heard. When Redis is away, the next call tries again.
+    async fn read_history(&self, storage: &Storage, room: &Room) {
+        match storage.read(&self.connections, &room.info.id).await {
+            Ok(messages) => self.service.restore_history(room, messages),
+            Err(error) => {
+                room.state().history.is_restored = false;
+                self.report(error.code(), &error.to_string());
+            }
+        }
+    }
+}
+
 /// Reads the messages of rooms back.
 pub(super) struct Reader {
-    pub(super) storage: Arc<Storage>,
-    pub(super) connections: Arc<Connections>,
+    pub(super) cluster: Weak<Cluster>,
     pub(super) runtime: Handle,
 }
 
 impl Reader {
-    /// Puts the stored messages of a room before those that were heard. When Redis is away, the next call tries again.
-    pub(super) async fn read(&self, room: &Room) {
-        match self.storage.read(&self.connections, &room.info.id).await {
-            Ok(messages) => {
-                let now = clock::now_ms();
-                room.state().history.restore(messages, now, &self.storage.keep);
+    /// Starts reading; whoever waits for the answer hears when it is done.
+    pub(super) fn read(&self, storage: &Arc<Storage>, room: &Arc<Room>) -> mpsc::Receiver<()> {
+        let (done, is_done) = mpsc::sync_channel(1);
+        let (cluster, storage, room) = (self.cluster.clone(), storage.clone(), room.clone());
+        self.runtime.spawn(async move {
+            if let Some(cluster) = cluster.upgrade() {
+                cluster.read_history(&storage, &room).await;
             }
-            Err(error) => {
-                tracing::warn!(%error, "the messages of a room could not be read");
-                room.state().history.is_restored = false;
-            }
-        }
+            let _ = done.try_send(());
+        });
+        is_done
     }
 }
 

@@ -66,6 +66,11 @@ impl Service {
         }
     }
 
+    /// Waits for no acknowledgement any more.
+    pub fn forget_acks(&self) {
+        self.collected.clear();
+    }
+
     /// Waits no longer for acknowledgements whose time is over.
     pub fn expire_acks(&self) {
         let now = Instant::now();

@@ -84,6 +84,8 @@ pub struct Fleet {
     /// Members of each room.
     members: Vec<u32>,
     clients: Rc<[Client]>,
+    /// The first so many clients send.
+    senders: usize,
     next: Cell<usize>,
     shared: Rc<Shared>,
     /// One task per client that receives, and the one that looks at heartbeats; they end with the fleet.
@@ -93,7 +95,10 @@ pub struct Fleet {
 impl Fleet {
     /// Opens all clients of the target, joined to their rooms; one refusal fails it all.
     pub async fn open(target: &Target, mut tally: Tally) -> Result<Self> {
-        tally.expect(target.clients, target.rooms.len());
+        tally.expect(target.all_clients(), target.rooms.len());
+        if target.far_clients > 0 {
+            tally.time_from(target.clients);
+        }
         let shared = Rc::new(Shared {
             tally: RefCell::new(tally),
             finished: Notify::new(),
@@ -115,6 +120,7 @@ impl Fleet {
             rooms: target.rooms.clone(),
             members,
             clients,
+            senders: target.clients,
             next: Cell::new(0),
             shared,
             tasks,
@@ -137,7 +143,7 @@ impl Fleet {
 
     /// The next client sends one message to its room.
     pub fn send(&self, phase: Phase) -> Result<()> {
-        let turn = self.next.replace(self.next.get() + 1) % self.clients.len().max(1);
+        let turn = self.next.replace(self.next.get() + 1) % self.senders.max(1);
         let client = self.clients.get(turn).context("no clients")?;
         let room = client.room.context("client without a room")?;
         let members = *self.members.get(room).context("unknown room")?;
@@ -198,7 +204,7 @@ async fn open_all(target: &Target, shared: &Rc<Shared>, tasks: &Rc<RefCell<JoinS
         let (shared, tasks) = (Rc::clone(shared), Rc::clone(tasks));
         openers.spawn_local(async move {
             let mut opened = Vec::new();
-            while next.get() < target.clients {
+            while next.get() < target.all_clients() {
                 let index = next.replace(next.get() + 1);
                 let room = index.checked_rem(target.rooms.len());
                 let (sender, receiver) = open_one(&target, index, room, &scratch).await?;
@@ -215,7 +221,7 @@ async fn open_all(target: &Target, shared: &Rc<Shared>, tasks: &Rc<RefCell<JoinS
             anyhow::Ok(opened)
         });
     }
-    let mut clients = Vec::with_capacity(target.clients);
+    let mut clients = Vec::with_capacity(target.all_clients());
     while let Some(opened) = openers.join_next().await {
         clients.extend(opened??);
     }
@@ -233,11 +239,11 @@ async fn open_one(
     let username = format!("u{index}");
     Ok(match target.transport {
         Transport::Websocket => {
-            let (sender, receiver) = client::open(target.port, &username, room, Rc::clone(scratch)).await?;
+            let (sender, receiver) = client::open(target.port_of(index), &username, room, Rc::clone(scratch)).await?;
             (Sender::WebSocket(sender), Receiver::WebSocket(receiver))
         }
         Transport::Polling => {
-            let (sender, receiver) = polling::open(target.port, &username, room).await?;
+            let (sender, receiver) = polling::open(target.port_of(index), &username, room).await?;
             (Sender::Polling(sender), Receiver::Polling(receiver))
         }
     })

@@ -46,6 +46,28 @@ pub struct Target {
     rooms: Vec<String>,
     #[arg(long, value_enum, default_value_t = Transport::Websocket)]
     transport: Transport,
+    /// Port of another instance on 127.0.0.1, whose clients only receive.
+    #[arg(long, requires = "far_clients")]
+    far_port: Option<u16>,
+    /// Connections to open to it. With them, delays are theirs alone.
+    #[arg(long, default_value_t = 0, requires = "far_port")]
+    far_clients: usize,
+    /// Further processes whose CPU time is read: the other instance, Redis.
+    #[arg(long, value_delimiter = ',')]
+    more_pids: Vec<u32>,
+}
+
+impl Target {
+    /// All clients of a run, near and far.
+    fn all_clients(&self) -> usize {
+        self.clients + self.far_clients
+    }
+
+    /// Port of the instance that a client belongs to; the near ones come first.
+    fn port_of(&self, index: usize) -> u16 {
+        let far = if index < self.clients { None } else { self.far_port };
+        far.unwrap_or(self.port)
+    }
 }
 
 /// What the clients speak, from the handshake to the end.
@@ -157,13 +179,16 @@ enum Kind {
         /// Room ids to announce.
         #[arg(long, default_value_t = 1)]
         rooms: usize,
+        /// Port of a Redis on 127.0.0.1, through which it shares messages with other floors.
+        #[arg(long)]
+        redis_port: Option<u16>,
     },
 }
 
 fn main() -> Result<()> {
     let kind = Command::parse().kind;
-    if let Kind::Floor { rooms } = kind {
-        return floor::serve(rooms);
+    if let Kind::Floor { rooms, redis_port } = kind {
+        return floor::serve(rooms, redis_port);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, run(kind))
@@ -214,7 +239,7 @@ async fn run(kind: Kind) -> Result<()> {
             ask,
             seconds: length,
         } => print(&workload::receive::run(&target, &event, &serde_json::from_str(&ask)?, seconds(length)).await?),
-        Kind::Floor { rooms } => floor::serve(rooms),
+        Kind::Floor { rooms, redis_port } => floor::serve(rooms, redis_port),
     }
 }
 

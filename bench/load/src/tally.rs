@@ -74,6 +74,8 @@ pub struct Tally {
     unfinished: u32,
     /// Deliveries of any phase.
     arrived: u64,
+    /// Delays are those of the clients from this one on.
+    timed_from: usize,
     normal_us: Histogram<u64>,
     blocked_us: Histogram<u64>,
     /// Beginning of an event that is counted by name, up to its sequence number.
@@ -93,6 +95,7 @@ impl Tally {
             disorders: 0,
             unfinished: 0,
             arrived: 0,
+            timed_from: 0,
             normal_us: Histogram::new(3)?,
             blocked_us: Histogram::new(3)?,
             counted: counted.map(|name| format!("[\"{name}\",{{\"sequence\":").into_bytes()),
@@ -109,6 +112,11 @@ impl Tally {
         };
         self.listeners = (0..clients).map(listener).collect();
         self.begun = vec![0; rooms];
+    }
+
+    /// Measures the delays of the clients from `client` on alone.
+    pub fn time_from(&mut self, client: usize) {
+        self.timed_from = client;
     }
 
     /// Books a message that is about to be sent to a room of `members`.
@@ -191,6 +199,7 @@ impl Tally {
         }
         message.received += 1;
         match message.phase {
+            _ if client < self.timed_from => {}
             Phase::Margin => {}
             Phase::Normal => self.normal_us.record(delay_us)?,
             Phase::Blocked => self.blocked_us.record(delay_us)?,
@@ -315,6 +324,19 @@ mod tests {
             disorders: 0,
         };
         assert_eq!(tally.deliveries(), expected);
+        Ok(())
+    }
+
+    #[test]
+    fn delays_are_those_of_the_timed_clients() -> Result<()> {
+        let mut tally = tally_of_two(None)?;
+        tally.time_from(1);
+        let text = send(&mut tally, Phase::Normal)?;
+        receive(&mut tally, 0, &text)?;
+        assert_eq!(tally.normal_us.len(), 0);
+        assert!(receive(&mut tally, 1, &text)?);
+        assert_eq!(tally.normal_us.len(), 1);
+        assert_eq!(tally.deliveries().deliveries, 2);
         Ok(())
     }
 

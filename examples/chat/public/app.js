@@ -22,7 +22,7 @@ $('enter').addEventListener('submit', (event) => {
 function enter(name) {
   username = name;
   socket?.disconnect();
-  socket = io({ query: { username: name } });
+  socket = io({ query: { username: name }, transports: document.body.dataset.transports.split(' ') });
 
   socket.on('connect', async () => {
     showState(true);
@@ -264,7 +264,9 @@ function showLobby({ rooms, people, stats }) {
       element('li', '', socketId === socket.id ? `${name} (you)` : (name ?? 'Someone')),
     ),
   );
-  showStats(stats);
+  if (stats) {
+    showStats(stats);
+  }
 }
 
 function roomEntry(room) {
@@ -295,6 +297,13 @@ function showStats(stats) {
     ['Bytes a minute', stats.bytesPerMinute.toLocaleString()],
     ['Round trip', `${stats.avgLatency.toFixed(2)} ms`],
   ];
+  if (stats.cluster) {
+    rows.unshift(
+      ['This server', stats.instance],
+      ['Cluster', `${stats.cluster.status}, ${stats.cluster.instances} servers`],
+      ['Waiting for Redis', stats.cluster.queued],
+    );
+  }
   $('stats').replaceChildren(
     ...rows.flatMap(([name, value]) => [element('dt', '', name), element('dd', '', String(value))]),
   );

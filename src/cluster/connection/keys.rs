@@ -32,6 +32,7 @@ impl Connections {
     }
 
     /// Sets a field of a hash unless it is there; whether it was set.
+    #[cfg(test)]
     pub(in crate::cluster) async fn hash_set_new(
         &self,
         key: &str,
@@ -48,6 +49,7 @@ impl Connections {
     }
 
     /// A field of a hash.
+    #[cfg(test)]
     pub(in crate::cluster) async fn hash_get(&self, key: &str, field: &str) -> Result<Option<Bytes>, ConnectionError> {
         match self.call("HGET", vec![text(key), text(field)]).await? {
             Value::Null => Ok(None),
@@ -135,7 +137,12 @@ impl Connections {
     }
 
     async fn call(&self, name: &'static str, args: Vec<Value>) -> Result<Value, ConnectionError> {
-        self.keys().await?.call(name, args).await
+        let key = args.first().and_then(Value::as_str).map(|key| key.into_owned());
+        let outcome = self.keys().await?.call(name, args).await;
+        outcome.map_err(|error| match error {
+            ConnectionError::WrongType(_) => error.at(&key.unwrap_or_default()),
+            other => other,
+        })
     }
 }
 

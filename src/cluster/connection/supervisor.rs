@@ -21,7 +21,7 @@ const LASTING: Duration = Duration::from_secs(1);
 /// Keeps one connection until the end.
 pub(super) async fn supervise(shared: Arc<Shared>, role: Role) {
     let mut closing = shared.closing.subscribe();
-    let mut pauses = Pauses::default();
+    let mut pauses = Pauses::new(shared.beat);
     let mut attempt = usize::from(random());
     loop {
         let opened = tokio::select! {
@@ -43,7 +43,7 @@ pub(super) async fn supervise(shared: Arc<Shared>, role: Role) {
                     error = session.run(&shared, role) => error,
                 };
                 if since.elapsed() >= LASTING {
-                    pauses = Pauses::default();
+                    pauses = Pauses::new(shared.beat);
                 }
                 error
             }
@@ -180,19 +180,25 @@ async fn watch(shared: &Shared, role: Role, link: &Link) -> ConnectionError {
     }
 }
 
-/// Pauses that double, each with a random part, so that the instances of a cluster do not return all at once.
-struct Pauses(Duration);
-
-impl Default for Pauses {
-    fn default() -> Self {
-        Self(PAUSES.0)
-    }
+/// Pauses that double, each with a random part, so that the instances of a cluster do not return all at once. None is
+/// longer than a beat: the others must not take this instance for lost.
+struct Pauses {
+    next: Duration,
+    most: Duration,
 }
 
 impl Pauses {
+    fn new(beat: Duration) -> Self {
+        let most = PAUSES.1.min(beat);
+        Self {
+            next: PAUSES.0.min(most),
+            most,
+        }
+    }
+
     fn next(&mut self) -> Duration {
-        let pause = self.0;
-        self.0 = (pause * 2).min(PAUSES.1);
+        let pause = self.next;
+        self.next = (pause * 2).min(self.most);
         pause.mul_f64(0.5 + 0.5 * f64::from(random()) / f64::from(u16::MAX))
     }
 }
@@ -210,10 +216,17 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_a_second_and_vary_by_half() {
-        let mut pauses = Pauses::default();
+        let mut pauses = Pauses::new(Duration::from_secs(2));
         for most in [50, 100, 200, 400, 800, 1_000, 1_000] {
             let (pause, most) = (pauses.next(), Duration::from_millis(most));
             assert!(pause >= most / 2 && pause <= most, "{pause:?} of {most:?}");
         }
+    }
+
+    #[test]
+    fn no_pause_is_longer_than_a_beat() {
+        let beat = Duration::from_millis(120);
+        let mut pauses = Pauses::new(beat);
+        assert!((0..9).all(|_| pauses.next() <= beat));
     }
 }

@@ -1,12 +1,14 @@
 //! The floor: the least a server can do for a chat. One thread, an epoll loop, plain non-blocking writes; the frame of
 //! a message is built once and written to every socket of the room. No heartbeat, no registry, no history. Asked to, it
-//! delivers many messages with one write, or broadcasts by itself, to show what the load generator takes.
+//! delivers many messages with one write, or broadcasts by itself, to show what the load generator takes. With a Redis
+//! it shares messages with other floors.
 
 mod broadcast;
 mod peer;
+mod relay;
 mod request;
 
-use self::{broadcast::Broadcast, peer::Peer, request::Request};
+use self::{broadcast::Broadcast, peer::Peer, relay::Relay, request::Request};
 use crate::{
     chat::{self, MESSAGE_EVENT, Packet},
     wire::{server_frame, upgrade_response},
@@ -25,6 +27,8 @@ use std::{
 
 const LISTENER: Token = Token(usize::MAX);
 const REQUESTS: Token = Token(usize::MAX - 1);
+const RELAY_IN: Token = Token(usize::MAX - 2);
+const RELAY_OUT: Token = Token(usize::MAX - 3);
 const EVENTS_PER_POLL: usize = 1_024;
 const READ_BYTES: usize = 64 * 1024;
 
@@ -48,15 +52,20 @@ struct Floor {
     /// Messages of a room that leave in one write.
     batch: usize,
     broadcast: Option<Broadcast>,
+    relay: Option<Relay>,
     requests: Receiver<Request>,
     buffer: Box<[u8]>,
 }
 
 /// Serves on a free port of 127.0.0.1 until standard input ends; prints `{port, pid, rooms}` first.
-pub fn serve(rooms: usize) -> Result<()> {
+pub fn serve(rooms: usize, redis_port: Option<u16>) -> Result<()> {
     let mut listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
     let poll = Poll::new()?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    let mut relay = redis_port.map(Relay::connect).transpose()?;
+    if let Some(relay) = &mut relay {
+        relay.register(poll.registry(), RELAY_IN, RELAY_OUT)?;
+    }
     let rooms: Vec<_> = (0..rooms)
         .map(|room| format!("00000000-0000-4000-8000-{room:012}"))
         .collect();
@@ -71,6 +80,7 @@ pub fn serve(rooms: usize) -> Result<()> {
         rooms: HashMap::new(),
         batch: 1,
         broadcast: None,
+        relay,
         requests,
         buffer: vec![0; READ_BYTES].into(),
     };
@@ -82,6 +92,10 @@ pub fn serve(rooms: usize) -> Result<()> {
                 floor.accept(&listener)?;
             } else if event.token() == REQUESTS {
                 floor.begin_requests()?;
+            } else if event.token() == RELAY_IN {
+                floor.take_from_others()?;
+            } else if event.token() == RELAY_OUT {
+                floor.relay.as_mut().map_or(Ok(()), Relay::flush)?;
             } else if let Err(error) = floor.ready(event.token().0) {
                 floor.close(event.token().0);
                 if error.downcast_ref::<io::Error>().is_none() {
@@ -154,7 +168,12 @@ impl Floor {
     fn obey(&mut self, index: usize, packet: &[u8]) -> Result<()> {
         match Packet::parse(packet) {
             Packet::Connected => self.reply(index, CONNECTED),
-            Packet::Event(event) if event.starts_with(MESSAGE_EVENT) => self.deliver(event),
+            Packet::Event(event) if event.starts_with(MESSAGE_EVENT) => {
+                if let Some(relay) = &mut self.relay {
+                    relay.publish(event)?;
+                }
+                self.deliver(event)
+            }
             Packet::Event(_) => {
                 let Some(room) = chat::room_id(packet).and_then(until_quote) else {
                     return Ok(());
@@ -164,6 +183,17 @@ impl Floor {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Delivers what other floors have published.
+    fn take_from_others(&mut self) -> Result<()> {
+        let Some(relay) = &mut self.relay else {
+            return Ok(());
+        };
+        for event in relay.receive(&mut self.buffer)? {
+            self.deliver(&event)?;
+        }
+        Ok(())
     }
 
     fn reply(&mut self, index: usize, packet: &str) -> Result<()> {

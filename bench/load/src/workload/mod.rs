@@ -59,6 +59,11 @@ impl Window {
     }
 }
 
+/// CPU time of each process so far.
+fn seconds_of(pids: &[u32]) -> Result<Vec<f64>> {
+    pids.iter().copied().map(cpu_seconds).collect()
+}
+
 /// Asks whoever started the generator to pass `request` on to the server.
 fn ask(request: &Value) {
     println!("{}", json!({ "ask": request }));

@@ -1,0 +1,5 @@
+// `npm run cluster`: prepares a fresh clone, then serves the chat demo from three servers that Redis makes one.
+import { prepare } from './prepare.mjs';
+
+prepare();
+await import('../examples/chat/cluster.mjs');
