@@ -68,7 +68,7 @@ async fn a_forged_publication_far_ahead_silences_nobody() {
     let note = Packet::event("note", "1");
     for _ in 0..5 {
         beat(&both);
-        two.service().emit_to(&[], &[], &note, false);
+        two.service().emit_to(&["ann".to_owned()], &[], &note, false);
         settle(&both);
     }
     assert_eq!(one.received(&inbox, "note").await.len(), 5);
