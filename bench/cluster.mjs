@@ -73,7 +73,8 @@ async function measureInstances(size) {
     await Promise.all(crowds.map((crowd) => crowd.stop()));
     await sleep(SETTLE_MS);
     const talk = await during(usage, () => chat(first));
-    return { empty, arrival, idle, talk, states: await Promise.all(servers.map((server) => ask(server, 'clusterState'))) };
+    const states = await Promise.all(servers.map((server) => ask(server, 'clusterState')));
+    return { empty, arrival, idle, talk, states };
   });
 }
 
@@ -119,7 +120,8 @@ async function measureReplicas() {
     const bytesBySnapshot = ((await weigh(newcomer)).rss - before.rss) / users;
     const watch = ['steady', '--clients', WATCHED.clients, '--rate', WATCHED.perSecond, '--seconds', WATCHED.seconds];
     const quiet = await talk(holder, chatRoom, watch);
-    const [disturbed] = await Promise.all([talk(holder, chatRoom, watch), sleep(WATCHED.comesAfterMs).then(() => start(0))]);
+    const another = sleep(WATCHED.comesAfterMs).then(() => start(0));
+    const [disturbed] = await Promise.all([talk(holder, chatRoom, watch), another]);
     return {
       users,
       quiet: quiet.delay_ms,

@@ -205,7 +205,7 @@ impl Cluster {
                 self.instances.lock().skip(&self.outbox.log, uid, before);
                 self.drain(uid);
             }
-            Message::AskSnapshot => self.send_snapshot(uid),
+            Message::AskSnapshot => self.spawn(self.clone().send_snapshot(uid.clone())),
             Message::Snapshot(part) => {
                 let mut instances = self.instances.lock();
                 if instances.snapshot(&self.service, &self.outbox.log, uid, part) {
@@ -261,8 +261,8 @@ impl Cluster {
     }
 
     /// Tells an instance everything about the sockets of this one. What changes meanwhile is told besides: it has a
-    /// number from `since` on, and saying it twice changes nothing.
-    fn send_snapshot(&self, uid: &Arc<str>) {
+    /// number from `since` on, and saying it twice changes nothing. Clients are served between the parts.
+    async fn send_snapshot(self: Arc<Self>, uid: Arc<str>) {
         let since = self.outbox.log.next_seq();
         let users = self.service.hub.users();
         let parts = users.len().div_ceil(SNAPSHOT_PART).max(1);
@@ -284,6 +284,7 @@ impl Cluster {
             self.outbox
                 .log
                 .say(Body::Inbox(uid.clone(), Message::Snapshot(snapshot)));
+            tokio::task::yield_now().await;
         }
     }
 

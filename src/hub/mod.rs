@@ -103,6 +103,15 @@ impl Hub {
         users
     }
 
+    /// At most so many connections. Which ones depends on nothing but their ids.
+    pub fn sample(&self, most: usize) -> Vec<Arc<User>> {
+        self.sockets
+            .iter()
+            .take(most)
+            .map(|entry| entry.value().clone())
+            .collect()
+    }
+
     /// Number of live connections.
     pub fn user_count(&self) -> usize {
         self.sockets.len()

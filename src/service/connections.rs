@@ -166,17 +166,15 @@ impl Service {
 
     /// `getStats()`.
     pub fn stats(&self) -> ConnectionStats {
-        let users = self.hub.users();
-        let step = users.len().div_ceil(LATENCY_SAMPLE).max(1);
-        let times: Vec<f64> = users
+        let sample = self.hub.sample(LATENCY_SAMPLE);
+        let times: Vec<f64> = sample
             .iter()
-            .step_by(step)
             .filter_map(|user| user.link().round_trip_us())
             .map(|micros| f64::from(micros) / 1_000.0)
             .collect();
         ConnectionStats {
             total_connections: self.hub.stats.total_connections(),
-            active_connections: users.len(),
+            active_connections: self.hub.user_count(),
             total_rooms: self.hub.room_count(),
             rates: self.hub.stats.rates(clock::now_ms()),
             avg_latency_ms: if times.is_empty() {
