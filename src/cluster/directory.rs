@@ -41,6 +41,20 @@ struct Inner {
     refused_at: Option<Instant>,
 }
 
+impl Inner {
+    /// Remembers a deleted room.
+    fn remember(&mut self, room_id: &str) {
+        if self.deleted.insert(room_id.to_owned()) {
+            self.deleted_order.push_back(room_id.to_owned());
+        }
+        if self.deleted_order.len() > MOST_DELETED
+            && let Some(oldest) = self.deleted_order.pop_front()
+        {
+            self.deleted.remove(&oldest);
+        }
+    }
+}
+
 /// The directory of rooms.
 #[derive(Debug)]
 pub(super) struct Directory {
@@ -81,14 +95,7 @@ impl Directory {
         } else {
             inner.unwritten.remove(room_id);
         }
-        if inner.deleted.insert(room_id.to_owned()) {
-            inner.deleted_order.push_back(room_id.to_owned());
-        }
-        if inner.deleted_order.len() > MOST_DELETED
-            && let Some(oldest) = inner.deleted_order.pop_front()
-        {
-            inner.deleted.remove(&oldest);
-        }
+        inner.remember(room_id);
     }
 
     /// Whether a room was deleted not long ago.
@@ -195,6 +202,7 @@ impl Directory {
             !is_deleted
         });
         let present: HashSet<&str> = rooms.iter().map(|room| &*room.id).collect();
+        marked.iter().for_each(|id| inner.remember(id));
         let mut deleted = Vec::new();
         for room in known {
             if marked.contains(&room.id) {
@@ -261,6 +269,7 @@ mod tests {
         let known = vec![room("kept"), room("gone"), room("mine")];
         let (contents, outdated) = directory.compare(known, fields(&["kept"], &[("gone", 5)]), 6);
         assert_eq!(contents.deleted, ["gone"]);
+        assert!(directory.is_deleted("gone"), "late news do not bring it back");
         assert_eq!(contents.rooms, [room("kept")]);
         assert!(outdated.is_empty());
         assert_eq!(unwritten(&directory), [("mine".to_owned(), true)]);

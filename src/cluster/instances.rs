@@ -66,6 +66,8 @@ pub(super) struct Instances {
     ticked_at: Option<Instant>,
     /// Publications that never arrived.
     pub(super) missed: u64,
+    /// Something that was not heard may have been about rooms.
+    doubts_rooms: bool,
 }
 
 impl Instances {
@@ -79,7 +81,18 @@ impl Instances {
             beats: 0,
             ticked_at: None,
             missed: 0,
+            doubts_rooms: false,
         }
+    }
+
+    /// Whether something was missed since the last call that may have been about rooms: the directory knows.
+    pub(super) fn take_doubt(&mut self) -> bool {
+        std::mem::take(&mut self.doubts_rooms)
+    }
+
+    fn miss(&mut self, count: u64) {
+        self.missed = self.missed.saturating_add(count);
+        self.doubts_rooms = true;
     }
 
     /// Number of other instances that live.
@@ -154,7 +167,8 @@ impl Instances {
             .get_mut(uid)
             .filter(|other| other.stream.next_seq() < before)
         {
-            self.missed = self.missed.saturating_add(other.stream.skip_to(before));
+            let missed = other.stream.skip_to(before);
+            self.miss(missed);
             self.ask_for_snapshot(log, uid);
         }
     }
@@ -179,6 +193,7 @@ impl Instances {
             other.stream = Stream::starting_at(next_seq);
         }
         if is_behind_itself || disagrees {
+            self.doubts_rooms |= is_behind_itself;
             self.ask_for_snapshot(log, uid);
         } else if let Some(range) = missing {
             log.say(Body::Inbox(uid.into(), Message::Resend(range.start, range.end)));
@@ -206,7 +221,7 @@ impl Instances {
             match other.stream.tick() {
                 Some(Ok(range)) => log.say(Body::Inbox(uid.clone(), Message::Resend(range.start, range.end))),
                 Some(Err(missed)) => {
-                    self.missed = self.missed.saturating_add(missed);
+                    self.miss(missed);
                     self.ask_for_snapshot(log, &uid);
                     relieved.push(uid);
                 }
@@ -230,6 +245,8 @@ impl Instances {
         };
         for (uid, other) in lost {
             tracing::warn!(instance = &*uid, "an instance of the cluster is lost");
+            // It may have been about to tell of a room.
+            self.doubts_rooms = true;
             let next_seq = other.stream.next_seq();
             let sockets = other.replica.lose(service, loss);
             self.lost.push_back(Lost { uid, next_seq, sockets });
@@ -314,7 +331,7 @@ impl Instances {
     fn relieve(&mut self, log: &Log, uid: &str) {
         let missed = self.others.get_mut(uid).and_then(|other| other.stream.relieve());
         if let Some(missed) = missed {
-            self.missed = self.missed.saturating_add(missed);
+            self.miss(missed);
             self.ask_for_snapshot(log, uid);
         }
     }
@@ -344,6 +361,7 @@ impl Instances {
             // What it has published since it was heard last is asked for.
             let missed = lost.as_ref().map_or(0, |lost| next.saturating_sub(lost.next_seq));
             let next = if missed <= MOST_MISSED { next - missed } else { next };
+            self.doubts_rooms |= missed > MOST_MISSED;
             let other = Instance {
                 stream: Stream::starting_at(next),
                 replica: Replica::new(key.clone(), lost.map(|lost| lost.sockets)),

@@ -118,6 +118,15 @@ impl Cluster {
         Ok(())
     }
 
+    /// Learns of rooms what other instances may have told in vain.
+    async fn reread_directory(&self) {
+        match self.read_directory().await {
+            // Once Redis is back, it is read in any case.
+            Ok(()) | Err(ConnectionError::Unreachable(_)) => {}
+            Err(error) => self.report(error.code(), &error.to_string()),
+        }
+    }
+
     /// Waits until every other instance has told what it knows; not for those that do not answer.
     async fn meet_everybody(&self) {
         let Ok(subscribed) = self.connections.subscribers(&self.channels.everyone).await else {
@@ -202,6 +211,11 @@ impl Cluster {
             self.expire_answers();
             if !self.connections.is_up() {
                 continue;
+            }
+            if self.instances.lock().take_doubt() {
+                // Aside: beats are not to wait for it.
+                let cluster = self.clone();
+                self.spawn(async move { cluster.reread_directory().await });
             }
             let (waiting, _) = self.outbox.log.queued();
             if waiting == 0 && self.unheard.load(Ordering::Relaxed) >= MOST_UNHEARD {

@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod healing;
+mod property;
 mod returning;
 
 /// What a client received.
