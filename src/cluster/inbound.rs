@@ -17,6 +17,7 @@ use super::{
     stream::Arrival,
 };
 use crate::{
+    error::Error,
     packet::{Packet, PacketKind},
     service::placeholders_fit,
 };
@@ -225,7 +226,8 @@ impl Cluster {
             Message::Done(question, error) => {
                 let outcome = match error {
                     None => Ok(()),
-                    Some(_) => Err(crate::error::Error::UserOrRoomNotFound),
+                    Some((_, text)) if text == Error::UserNotFound.to_string() => Err(Error::UserNotFound),
+                    Some(_) => Err(Error::UserOrRoomNotFound),
                 };
                 self.outbox.answered(question, outcome);
             }
