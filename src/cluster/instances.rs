@@ -119,9 +119,13 @@ impl Instances {
         self.others.values().filter(is_whole).count()
     }
 
-    /// Statistics of the others.
+    /// Statistics of the others, as their last beats told, but for what is known better.
     pub(super) fn totals(&self) -> Vec<Totals> {
-        self.others.values().map(|other| other.beat.stats).collect()
+        let totals = |other: &Instance| Totals {
+            active: other.replica.len() as u64,
+            ..other.beat.stats
+        };
+        self.others.values().map(totals).collect()
     }
 
     /// The instance that has been ready for longest.

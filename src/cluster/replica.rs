@@ -83,6 +83,11 @@ impl Replica {
         }
     }
 
+    /// Number of the sockets that are known.
+    pub(super) fn len(&self) -> usize {
+        self.sockets.len()
+    }
+
     /// Whether everything is known.
     pub(super) fn is_whole(&self) -> bool {
         matches!(self.knowledge, Knowledge::Whole { .. })
