@@ -20,6 +20,7 @@ use super::{
     stream::Arrival,
 };
 use crate::{
+    error::Error,
     hub::User,
     packet::{Packet, PacketKind},
     service::placeholders_fit,
@@ -229,7 +230,8 @@ impl Cluster {
             Message::Done(question, error) => {
                 let outcome = match error {
                     None => Ok(()),
-                    Some(_) => Err(crate::error::Error::UserOrRoomNotFound),
+                    Some((_, text)) if text == Error::UserNotFound.to_string() => Err(Error::UserNotFound),
+                    Some(_) => Err(Error::UserOrRoomNotFound),
                 };
                 self.outbox.answered(question, outcome);
             }

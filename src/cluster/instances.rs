@@ -260,7 +260,7 @@ impl Instances {
     /// Those to give up. If the one that would speak for them may be lost as well, one beat more shows it: otherwise
     /// nobody would speak for them.
     fn silent(&self) -> Vec<Arc<str>> {
-        let silence = |other: &Instance| self.beats - other.heard_at;
+        let silence = |other: &Instance| self.beats.saturating_sub(other.heard_at);
         let (silent, heard): (Vec<_>, Vec<_>) = self.others.iter().partition(|(_, other)| silence(other) >= SILENCE);
         let speaker = heard.into_iter().min_by_key(|(uid, _)| (*uid).clone());
         let is_doubtful = speaker.is_some_and(|(uid, other)| *uid < self.uid && silence(other) + 1 >= SILENCE);

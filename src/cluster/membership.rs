@@ -193,18 +193,22 @@ impl Cluster {
         }
     }
 
-    /// Writes rooms that were created or deleted here into the directory.
-    pub(super) async fn write_directory(&self) {
+    /// Writes rooms that were created or deleted here into the directory. False when Redis is not there to take them.
+    pub(super) async fn write_directory(&self) -> bool {
         match self.outbox.directory.write(&self.connections).await {
-            Ok(()) | Err(ConnectionError::Unreachable(_)) => {}
+            Ok(()) => {}
+            Err(ConnectionError::Unreachable(_)) => return false,
             Err(error) => self.report(error.code(), &error.to_string()),
         }
+        self.connections.is_up()
     }
 
     /// Beats for ever, and looks whether the beats come back.
     pub(super) async fn keep_beating(self: Arc<Self>) {
         let mut interval = tokio::time::interval(self.heartbeat_interval);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // Place of the last beat in the log: one that waits there cannot have come back.
+        let mut place = 0;
         loop {
             interval.tick().await;
             self.outbox.expire();
@@ -217,13 +221,13 @@ impl Cluster {
                 let cluster = self.clone();
                 self.spawn(async move { cluster.reread_directory().await });
             }
-            let (waiting, _) = self.outbox.log.queued();
-            if waiting == 0 && self.unheard.load(Ordering::Relaxed) >= MOST_UNHEARD {
+            let (_, sent) = self.outbox.log.progress();
+            if sent >= place && self.unheard.fetch_add(1, Ordering::Relaxed) >= MOST_UNHEARD {
                 self.unheard.store(0, Ordering::Relaxed);
                 self.connections.replace_subscriber();
             } else {
-                self.unheard.fetch_add(1, Ordering::Relaxed);
                 self.beat();
+                (place, _) = self.outbox.log.progress();
             }
         }
     }

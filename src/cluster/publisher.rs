@@ -1,6 +1,9 @@
 //! Takes what waits in the log, encodes it and publishes it in order, for as long as Redis is there.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -16,6 +19,8 @@ use crate::{event::Fact, packet::PacketKind};
 /// Publications, and their bytes, that are sent before the answers of Redis are awaited.
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 1 << 20;
+/// How long the end of a connection may take to be noticed.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Kinds of marks: what a broadcast tells instances besides its packet. The upper half of the byte is the version.
 pub(super) mod kind {
@@ -56,7 +61,11 @@ impl Cluster {
         loop {
             self.connections.until_up().await;
             // What is yet to be in the directory is there before anybody hears of it.
-            self.write_directory().await;
+            if !self.write_directory().await {
+                // What is taken from the log now could only be lost.
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
             let entries = self.outbox.log.take(BATCH, BATCH_BYTES);
             if entries.is_empty() {
                 self.outbox.log.appended().await;

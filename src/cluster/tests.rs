@@ -116,7 +116,11 @@ impl Node {
     }
 
     /// What it says, which leaves it with this.
-    pub(super) fn said(&self) -> Vec<Post> {
+    pub(super) async fn said(&self) -> Vec<Post> {
+        // Snapshots are made aside.
+        while self.cluster.tasks.lock().iter().any(|task| !task.is_finished()) {
+            tokio::task::yield_now().await;
+        }
         let entries = self.cluster.outbox.log.take(usize::MAX, usize::MAX);
         entries.iter().filter_map(|entry| self.cluster.encode(entry)).collect()
     }
@@ -170,9 +174,9 @@ impl Node {
 }
 
 /// Hands on everything until nobody has anything to say. Nothing is lost.
-pub(super) fn settle(nodes: &[&Node]) {
+pub(super) async fn settle(nodes: &[&Node]) {
     loop {
-        let posts: Vec<Post> = nodes.iter().flat_map(|node| node.said()).collect();
+        let posts = all_said(nodes).await;
         if posts.is_empty() {
             return;
         }
@@ -180,31 +184,40 @@ pub(super) fn settle(nodes: &[&Node]) {
     }
 }
 
+/// What all of them say.
+pub(super) async fn all_said(nodes: &[&Node]) -> Vec<Post> {
+    let mut posts = Vec::new();
+    for node in nodes {
+        posts.extend(node.said().await);
+    }
+    posts
+}
+
 /// Everyone beats, and everything that follows is heard.
-pub(super) fn beat(nodes: &[&Node]) {
+pub(super) async fn beat(nodes: &[&Node]) {
     nodes.iter().for_each(|node| node.cluster.beat());
-    settle(nodes);
+    settle(nodes).await;
 }
 
 /// Instances that know each other.
-pub(super) fn acquainted<const COUNT: usize>(uids: [&str; COUNT]) -> [Node; COUNT] {
+pub(super) async fn acquainted<const COUNT: usize>(uids: [&str; COUNT]) -> [Node; COUNT] {
     let nodes = uids.map(Node::start);
     let all: Vec<&Node> = nodes.iter().collect();
-    beat(&all);
+    beat(&all).await;
     nodes
 }
 
 #[tokio::test]
 async fn instances_know_each_others_sockets_and_rooms() {
-    let [one, two] = acquainted(["aaaaaa", "bbbbbb"]);
+    let [one, two] = acquainted(["aaaaaa", "bbbbbb"]).await;
     let room = one.service().create_room("room", "default");
-    settle(&[&one, &two]);
+    settle(&[&one, &two]).await;
     let (ann, ann_inbox) = one.connect("ann");
     let (bob, bob_inbox) = two.connect("bob");
     one.join(&ann, &room);
-    settle(&[&one, &two]);
+    settle(&[&one, &two]).await;
     two.join(&bob, &room);
-    settle(&[&one, &two]);
+    settle(&[&one, &two]).await;
     assert_eq!(one.knows(), two.knows());
     assert_eq!(one.knows().iter().filter(|(_, rooms)| rooms.len() == 1).count(), 2);
     assert_eq!(one.received(&ann_inbox, "user:joined").await.len(), 1);

@@ -50,7 +50,12 @@ pub struct History {
     last_timestamp: Option<u64>,
     /// What was sent before this instance could hear it has been asked for.
     pub is_restored: bool,
+    /// Ids of the newest messages that were restored: they may be heard as well.
+    expected: HashSet<String>,
 }
+
+/// Restored messages that may still be on their way.
+const EXPECTED: usize = 256;
 
 impl Default for History {
     fn default() -> Self {
@@ -59,6 +64,7 @@ impl Default for History {
             next_seq: FIRST_SEQ,
             last_timestamp: None,
             is_restored: false,
+            expected: HashSet::new(),
         }
     }
 }
@@ -78,6 +84,10 @@ impl History {
                 let id = message_id(packet);
                 id.is_some_and(|id| !known.contains(id) && seen.insert(id.to_owned()))
             })
+            .collect();
+        let newest = missing.iter().rev().take(EXPECTED);
+        self.expected = newest
+            .filter_map(|(packet, _)| message_id(packet).map(str::to_owned))
             .collect();
         let mut seq = self.first_seq();
         for (packet, timestamp) in missing.into_iter().rev() {
@@ -102,6 +112,14 @@ impl History {
         self.messages.push_back(message.clone());
         self.prune(now, keep);
         message
+    }
+
+    /// As [`History::push`], for a message of another instance, which may have been restored before it was heard.
+    pub fn push_heard(&mut self, packet: &Packet, now: u64, keep: &HistoryConfig) {
+        let is_known = !self.expected.is_empty() && message_id(packet).is_some_and(|id| self.expected.remove(id));
+        if !is_known {
+            self.push(packet.clone(), now, keep);
+        }
     }
 
     /// Drops what retention no longer keeps.
@@ -164,6 +182,7 @@ impl History {
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.messages = VecDeque::new();
+        self.expected = HashSet::new();
     }
 }
 
@@ -218,5 +237,17 @@ mod tests {
         history.prune(100, &keep);
         assert_eq!((history.len(), history.first_seq()), (0, FIRST_SEQ + 4));
         assert_eq!(history.last_timestamp(), Some(3));
+    }
+
+    #[test]
+    fn a_message_that_was_restored_before_it_was_heard_is_kept_once() {
+        let keep = HistoryConfig::default();
+        let message = |id: &str| Packet::event("message", &format!("{{\"id\":\"{id}\"}}"));
+        let mut history = History::default();
+        history.restore(vec![(message("a"), 1), (message("b"), 2)], 3, &keep);
+        history.push_heard(&message("b"), 2, &keep);
+        history.push_heard(&message("c"), 3, &keep);
+        let kept: Vec<_> = history.range(0..=u64::MAX).map(|message| message.json()).collect();
+        assert_eq!(kept, [r#"{"id":"a"}"#, r#"{"id":"b"}"#, r#"{"id":"c"}"#]);
     }
 }

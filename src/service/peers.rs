@@ -132,8 +132,8 @@ impl Service {
         if state.deleted {
             return;
         }
-        let stored = state.history.push(packet.clone(), sent, &self.config.history);
-        let recipients = self.fanout.send_many(&state.members, &Except::new(), &stored.packet);
+        state.history.push_heard(packet, sent, &self.config.history);
+        let recipients = self.fanout.send_many(&state.members, &Except::new(), packet);
         self.count_sent(packet, recipients);
     }
 

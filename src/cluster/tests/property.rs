@@ -28,8 +28,8 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
-        let nodes = Vec::from(acquainted(["aaaaaa", "bbbbbb", "cccccc"]));
+    async fn new(seed: u64) -> Self {
+        let nodes = Vec::from(acquainted(["aaaaaa", "bbbbbb", "cccccc"]).await);
         Self {
             random: Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
             under_way: vec![VecDeque::new(); nodes.len()],
@@ -41,7 +41,7 @@ impl World {
         }
     }
 
-    fn act(&mut self) {
+    async fn act(&mut self) {
         let node = self.random.below(self.nodes.len());
         self.count += 1;
         match self.random.below(12) {
@@ -76,14 +76,14 @@ impl World {
                 }
             }
             9 => self.nodes[node].cluster.beat(),
-            _ => self.travel(),
+            _ => self.travel().await,
         }
     }
 
     /// What was said goes its ways; some of it is lost or doubled, and some of what is under way arrives.
-    fn travel(&mut self) {
+    async fn travel(&mut self) {
         for node in 0..self.nodes.len() {
-            for post in self.nodes[node].said() {
+            for post in self.nodes[node].said().await {
                 for way in &mut self.under_way {
                     match self.random.below(20) {
                         0 => {}
@@ -101,23 +101,24 @@ impl World {
     }
 
     /// Nothing is lost any more, and time passes.
-    fn calm_down(&mut self) {
+    async fn calm_down(&mut self) {
         for (node, way) in self.nodes.iter().zip(&mut self.under_way) {
             node.hears(&way.drain(..).collect::<Vec<_>>());
         }
         let nodes: Vec<&Node> = self.nodes.iter().collect();
         for _ in 0..8 {
-            beat(&nodes);
+            beat(&nodes).await;
             nodes.iter().for_each(|node| self.consult_directory(node));
         }
     }
 
     /// Whether nobody asks for anything when everybody beats.
-    fn is_content(&self) -> bool {
-        self.nodes.iter().for_each(|node| node.cluster.beat());
-        let beats: Vec<Post> = self.nodes.iter().flat_map(Node::said).collect();
-        self.nodes.iter().for_each(|node| node.hears(&beats));
-        self.nodes.iter().all(|node| node.said().is_empty())
+    async fn is_content(&self) -> bool {
+        let nodes: Vec<&Node> = self.nodes.iter().collect();
+        nodes.iter().for_each(|node| node.cluster.beat());
+        let beats = all_said(&nodes).await;
+        nodes.iter().for_each(|node| node.hears(&beats));
+        all_said(&nodes).await.is_empty()
     }
 
     /// Takes the place of Redis, which knows the rooms.
@@ -138,12 +139,12 @@ impl World {
 #[tokio::test]
 async fn whatever_is_lost_all_instances_know_the_same_in_the_end() {
     for seed in 1..=60 {
-        let mut world = World::new(seed);
+        let mut world = World::new(seed).await;
         for _ in 0..400 {
-            world.act();
+            world.act().await;
         }
-        world.calm_down();
-        assert!(world.is_content(), "SEED={seed}");
+        world.calm_down().await;
+        assert!(world.is_content().await, "SEED={seed}");
         for node in &world.nodes {
             assert_eq!(node.service().hub.room_count(), world.rooms.len(), "SEED={seed}");
         }

@@ -3,8 +3,10 @@
 use super::*;
 
 /// Time passes for some instances, which hear each other only.
-fn pass(beats: usize, nodes: &[&Node]) {
-    (0..beats).for_each(|_| beat(nodes));
+async fn pass(beats: usize, nodes: &[&Node]) {
+    for _ in 0..beats {
+        beat(nodes).await;
+    }
 }
 
 fn with(words: &[String], start: &str) -> Vec<String> {
@@ -13,10 +15,10 @@ fn with(words: &[String], start: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn the_first_instance_speaks_for_a_lost_one() {
-    let [one, two, three] = acquainted(["aaaaaa", "bbbbbb", "cccccc"]);
+    let [one, two, three] = acquainted(["aaaaaa", "bbbbbb", "cccccc"]).await;
     three.connect("cat");
-    settle(&[&one, &two, &three]);
-    pass(3, &[&one, &two]);
+    settle(&[&one, &two, &three]).await;
+    pass(3, &[&one, &two]).await;
     assert_eq!(one.told(), ["disconnect cat instance lost"]);
     assert!(two.told().is_empty());
     assert!(one.knows().is_empty() && two.knows().is_empty());
@@ -24,17 +26,17 @@ async fn the_first_instance_speaks_for_a_lost_one() {
 
 #[tokio::test]
 async fn somebody_speaks_for_instances_that_are_lost_together() {
-    let [one, two, three] = acquainted(["aaaaaa", "bbbbbb", "cccccc"]);
+    let [one, two, three] = acquainted(["aaaaaa", "bbbbbb", "cccccc"]).await;
     one.connect("ann");
     two.connect("bob");
-    settle(&[&one, &two, &three]);
+    settle(&[&one, &two, &three]).await;
     // The first, who would speak for the second, is heard of a beat longer.
     two.told();
     three.cluster.beat();
     one.cluster.beat();
-    let posts = [three.said(), one.said()].concat();
+    let posts = [three.said().await, one.said().await].concat();
     three.hears(&posts);
-    pass(4, &[&three]);
+    pass(4, &[&three]).await;
     let mut told = three.told();
     told.sort_unstable();
     assert_eq!(told, ["disconnect ann instance lost", "disconnect bob instance lost"]);
@@ -42,30 +44,30 @@ async fn somebody_speaks_for_instances_that_are_lost_together() {
 
 #[tokio::test]
 async fn a_returning_instance_is_told_of_once_and_brings_what_it_said_meanwhile() {
-    let [one, two] = acquainted(["aaaaaa", "bbbbbb"]);
+    let [one, two] = acquainted(["aaaaaa", "bbbbbb"]).await;
     let both = [&one, &two];
     let room = one.service().create_room("room", "default");
     let (ann, inbox) = one.connect("ann");
     one.join(&ann, &room);
-    settle(&both);
+    settle(&both).await;
     let (bob, _) = two.connect("bob");
     let (ben, _) = two.connect("ben");
     two.join(&bob, &room);
     two.join(&ben, &room);
-    settle(&both);
+    settle(&both).await;
     assert_eq!(one.received(&inbox, "user:joined").await.len(), 2);
-    pass(3, &[&one]);
+    pass(3, &[&one]).await;
     assert_eq!(one.received(&inbox, "user:left").await.len(), 2);
     one.told();
     // Meanwhile the lost instance loses one, gains one, and speaks; some of it was under way and is lost.
     two.service().unregister(&ben, "transport close");
     let (bea, _) = two.connect("bea");
-    let _lost = two.said();
+    let _lost = two.said().await;
     two.join(&bea, &room);
     two.service()
         .emit_to(&[room.info.id.to_string()], &[], &Packet::event("note", "1"), false);
-    settle(&both);
-    pass(1, &both);
+    settle(&both).await;
+    pass(1, &both).await;
     assert_eq!(one.knows(), two.knows());
     let told = one.told();
     assert_eq!(
@@ -85,22 +87,22 @@ async fn a_returning_instance_is_told_of_once_and_brings_what_it_said_meanwhile(
 
 #[tokio::test]
 async fn clients_are_told_once_of_who_joins_while_a_snapshot_is_asked_for() {
-    let [one, two] = acquainted(["aaaaaa", "bbbbbb"]);
+    let [one, two] = acquainted(["aaaaaa", "bbbbbb"]).await;
     let both = [&one, &two];
     let room = one.service().create_room("room", "default");
     let (ann, inbox) = one.connect("ann");
     one.join(&ann, &room);
     let (bob, _) = two.connect("bob");
     let (bea, _) = two.connect("bea");
-    settle(&both);
+    settle(&both).await;
     // A snapshot is asked for, and bob joins before it is made, bea after.
     one.cluster.instances.lock().ask_anew(&one.cluster.outbox.log, "bbbbbb");
-    let asked = one.said();
+    let asked = one.said().await;
     two.join(&bob, &room);
-    one.hears(&two.said());
+    one.hears(&two.said().await);
     two.hears(&asked);
     two.join(&bea, &room);
-    settle(&both);
+    settle(&both).await;
     assert_eq!(one.received(&inbox, "user:joined").await.len(), 2);
     assert_eq!(one.knows(), two.knows());
 }
