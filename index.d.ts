@@ -734,16 +734,29 @@ export interface ClientError {
 /**
  * - `ERR_NOT_FOUND`: the user or room does not exist
  * - `ERR_ALREADY_INITIALIZED`: `initialize` was called before
- * - `ERR_NOT_SUPPORTED`: an option that this version cannot honour
  * - `ERR_TIMEOUT`: not all clients or servers that were asked have answered in time; `responses` holds what came
  * - `ERR_CLOSED`: the service has been shut down
+ *
+ * Only of the event `error`, with `redis`; none of them ends anything (docs/cluster.md):
+ *
+ * - `ERR_REDIS_UNREACHABLE`: Redis does not answer; told once per outage
+ * - `ERR_REDIS_AUTH`: Redis refuses the password, or the user may not do something that is needed
+ * - `ERR_REDIS_KEY`: a key of the cluster holds another type
+ * - `ERR_REDIS`: Redis answers with another error
+ * - `ERR_CLUSTER_MESSAGE`: something on the channels of the cluster cannot be read; told at most once a minute
+ * - `ERR_CLUSTER_VERSION`: an instance of an incompatible version uses the same prefix
  */
 export type WebSocketServiceErrorCode =
   | 'ERR_NOT_FOUND'
   | 'ERR_ALREADY_INITIALIZED'
-  | 'ERR_NOT_SUPPORTED'
   | 'ERR_TIMEOUT'
-  | 'ERR_CLOSED';
+  | 'ERR_CLOSED'
+  | 'ERR_REDIS_UNREACHABLE'
+  | 'ERR_REDIS_AUTH'
+  | 'ERR_REDIS_KEY'
+  | 'ERR_REDIS'
+  | 'ERR_CLUSTER_MESSAGE'
+  | 'ERR_CLUSTER_VERSION';
 
 /**
  * What the methods of {@link WebSocketService} reject with. Match `code`, never the text.
@@ -819,7 +832,6 @@ export type WebSocketServiceEventArguments<E> = E extends keyof WebSocketService
 export class WebSocketService extends EventEmitter {
   /**
    * @throws TypeError naming the option, for an unknown option, a wrong type or a value out of range
-   * @throws {@link WebSocketServiceError} `ERR_NOT_SUPPORTED`, for an option that cannot be honoured
    */
   constructor(config?: WebSocketConfig);
 

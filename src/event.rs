@@ -124,14 +124,18 @@ pub trait EventSink: Send + Sync {
 pub trait Link: Send + Sync + std::fmt::Debug {
     /// Takes a packet: writes it now, or stages it until [`Link::flush`]. True when it is the first one staged.
     fn send(&self, packet: &Packet, now: bool) -> bool;
-    /// Writes what is staged.
-    fn flush(&self);
+    /// Writes what is staged; nothing to do where nothing is ever staged.
+    fn flush(&self) {}
     /// Whether a volatile packet would have to wait, and so is dropped.
-    fn is_busy(&self) -> bool;
+    fn is_busy(&self) -> bool {
+        false
+    }
     /// Tells the client that the server disconnects it, delivers what is queued, closes the transport if asked.
-    fn close(&self, transport: bool);
+    fn close(&self, _transport: bool) {}
     /// Round-trip time in microseconds, when known.
-    fn round_trip_us(&self) -> Option<u32>;
+    fn round_trip_us(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// `BroadcastOptions`: who of the recipients is meant. An absent list or name excludes nobody.

@@ -354,10 +354,6 @@ mod tests {
             );
             self.written.lock().push("closed".to_owned());
         }
-
-        fn round_trip_us(&self) -> Option<u32> {
-            None
-        }
     }
 
     type Client = (Arc<User>, Arc<Inbox>);
@@ -510,16 +506,6 @@ mod tests {
         fn flush(&self) {
             self.order.lock().push(self.key);
         }
-
-        fn is_busy(&self) -> bool {
-            false
-        }
-
-        fn close(&self, _: bool) {}
-
-        fn round_trip_us(&self) -> Option<u32> {
-            None
-        }
     }
 
     struct Woken(AtomicUsize);
@@ -558,18 +544,6 @@ mod tests {
     impl Link for Broken {
         fn send(&self, _: &Packet, _: bool) -> bool {
             panic!("a fault of one connection")
-        }
-
-        fn flush(&self) {}
-
-        fn is_busy(&self) -> bool {
-            false
-        }
-
-        fn close(&self, _: bool) {}
-
-        fn round_trip_us(&self) -> Option<u32> {
-            None
         }
     }
 

@@ -43,18 +43,8 @@ impl Link for Inbox {
         false
     }
 
-    fn flush(&self) {}
-
-    fn is_busy(&self) -> bool {
-        false
-    }
-
     fn close(&self, _: bool) {
         *self.closed.lock() = true;
-    }
-
-    fn round_trip_us(&self) -> Option<u32> {
-        None
     }
 }
 

@@ -3,9 +3,8 @@
 mod support;
 use bytes::Bytes;
 use native_websocket_service::{
-    event::{EventKind, EventSink, Link, ServiceEvent},
-    hub::{Identity, User},
-    packet::Packet,
+    event::{EventKind, EventSink, ServiceEvent},
+    hub::{Identity, Unreachable, User},
     server::runtime,
     service::Service,
     transport::{ByteSink, Carrier, Head, Source},
@@ -24,28 +23,12 @@ use support::{
 use support::{Recorder, config};
 use tokio::net::TcpStream;
 
-#[derive(Debug)]
-struct Nowhere;
-impl Link for Nowhere {
-    fn send(&self, _: &Packet, _: bool) -> bool {
-        false
-    }
-    fn flush(&self) {}
-    fn is_busy(&self) -> bool {
-        false
-    }
-    fn close(&self, _: bool) {}
-    fn round_trip_us(&self) -> Option<u32> {
-        None
-    }
-}
-
 fn user(service: &Service, person: &str) -> Arc<User> {
     let key = service.next_key();
     let user = Arc::new(User::new(
         key,
         &format!("socket-{key}"),
-        Arc::new(Nowhere),
+        Arc::new(Unreachable),
         "{}".into(),
         0,
     ));

@@ -28,18 +28,6 @@ impl Link for Inbox {
         self.0.lock().push(packet.args().to_owned());
         false
     }
-
-    fn flush(&self) {}
-
-    fn is_busy(&self) -> bool {
-        false
-    }
-
-    fn close(&self, _: bool) {}
-
-    fn round_trip_us(&self) -> Option<u32> {
-        None
-    }
 }
 
 /// What an application is told: all events, as words.

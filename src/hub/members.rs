@@ -223,10 +223,10 @@ fn swap_remove<T>(list: &mut Vec<T>, index: usize) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::tests::Nowhere;
+    use crate::hub::Unreachable;
 
     fn user(key: u64) -> Arc<User> {
-        Arc::new(User::new(key, &key.to_string(), Arc::new(Nowhere), "{}".into(), 0))
+        Arc::new(User::new(key, &key.to_string(), Arc::new(Unreachable), "{}".into(), 0))
     }
 
     fn keys_of(members: &[Member]) -> Vec<u64> {

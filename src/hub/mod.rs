@@ -16,7 +16,7 @@ pub use history::{History, StoredMessage};
 pub use members::{Change, Member, Members};
 pub use room::{Room, RoomInfo, RoomState};
 pub use stats::{Rates, Stats};
-pub use user::{Handshake, Identity, Interest, SocketId, User};
+pub use user::{Handshake, Identity, Interest, SocketId, Unreachable, User};
 
 /// Everything that is known of who is connected and which rooms exist.
 #[derive(Debug)]
@@ -253,32 +253,9 @@ impl Hub {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{event::Link, packet::Packet};
-
-    /// A client that takes everything and keeps nothing.
-    #[derive(Debug)]
-    pub(super) struct Nowhere;
-
-    impl Link for Nowhere {
-        fn send(&self, _: &Packet, _: bool) -> bool {
-            false
-        }
-
-        fn flush(&self) {}
-
-        fn is_busy(&self) -> bool {
-            false
-        }
-
-        fn close(&self, _: bool) {}
-
-        fn round_trip_us(&self) -> Option<u32> {
-            None
-        }
-    }
 
     fn user(key: u64, person: &str) -> Arc<User> {
-        let user = User::new(key, &format!("socket-{key}"), Arc::new(Nowhere), "{}".into(), 0);
+        let user = User::new(key, &format!("socket-{key}"), Arc::new(Unreachable), "{}".into(), 0);
         user.identify(Identity::new(person, None));
         Arc::new(user)
     }
@@ -303,7 +280,7 @@ mod tests {
     fn a_socket_id_is_taken_once() {
         let hub = Hub::new(2);
         let one = user(1, "ann");
-        let imposter = Arc::new(User::new(9, one.id(), Arc::new(Nowhere), "{}".into(), 0));
+        let imposter = Arc::new(User::new(9, one.id(), Arc::new(Unreachable), "{}".into(), 0));
         assert_eq!(hub.insert_user(&one), Some(true));
         assert_eq!(hub.insert_user(&imposter), None);
         assert_eq!(hub.remove_user(&imposter), None);

@@ -42,16 +42,4 @@ impl Link for JsSocket {
         }
         false
     }
-
-    fn flush(&self) {}
-
-    fn is_busy(&self) -> bool {
-        false
-    }
-
-    fn close(&self, _: bool) {}
-
-    fn round_trip_us(&self) -> Option<u32> {
-        None
-    }
 }

@@ -18,18 +18,6 @@ impl Link for Inbox {
         self.0.lock().push(packet.clone());
         false
     }
-
-    fn flush(&self) {}
-
-    fn is_busy(&self) -> bool {
-        false
-    }
-
-    fn close(&self, _: bool) {}
-
-    fn round_trip_us(&self) -> Option<u32> {
-        None
-    }
 }
 
 #[derive(Default)]
