@@ -3,21 +3,9 @@
 
 import { createServer } from 'node:net';
 import { encode } from 'notepack.io';
-import { afterTest, received, record, WebSocketService, type Client } from '../harness';
+import { afterTest, received, record, WebSocketService, type Client, type Running } from '../harness';
 import { eventually, within } from './eventually';
-import {
-  at,
-  connectAs,
-  enter,
-  known,
-  newPrefix,
-  populated,
-  settled,
-  startFleet,
-  startMember,
-  statsOf,
-  type Member,
-} from './fleet';
+import { at, connectAs, enter, known, newPrefix, populated, settled, startFleet, startMember, statsOf } from './fleet';
 import { freePort, sharedRedis, startRedis } from './redis';
 
 const redis = sharedRedis();
@@ -29,7 +17,7 @@ beforeEach(() => {
 const codes = (calls: any[][]) => calls.map(([error]) => error.code);
 
 /** The service does for its own clients what it does without a cluster. */
-async function servesItsOwn(member: Member): Promise<void> {
+async function servesItsOwn(member: Running): Promise<void> {
   const room = await member.service.createRoom('local');
   const [alice, bob] = [await connectAs(member, 'alice'), await connectAs(member, 'bob')];
   for (const client of [alice, bob]) await enter(client, room.id);
@@ -219,7 +207,7 @@ describe('messages of others on our channels', () => {
     ['our mark with something else', Buffer.concat([Buffer.from('nws\x01', 'latin1'), encode({ hello: 'world' })])],
   ];
 
-  let fleet: Member[];
+  let fleet: Running[];
   let errors: any[][][];
   let bob: Client;
   beforeEach(async () => {
@@ -229,7 +217,7 @@ describe('messages of others on our channels', () => {
   });
 
   /** Publishes each alone, and sees each counted by everyone who hears the channel. */
-  async function counted(channel: string, list: Array<[string, Buffer]>, hearers: Member[]): Promise<void> {
+  async function counted(channel: string, list: Array<[string, Buffer]>, hearers: Running[]): Promise<void> {
     for (const [name, payload] of list) {
       const before = hearers.map((member) => statsOf(member).ignored);
       await redis().command('PUBLISH', channel, payload);

@@ -1,6 +1,6 @@
 // Three instances on one Redis are like one big instance: what clients send, and in which order it arrives.
 
-import { exactly, next, received, type Client } from '../harness';
+import { exactly, next, received, type Client, type Running, type Service } from '../harness';
 import { eventually, within } from './eventually';
 import {
   at,
@@ -14,15 +14,13 @@ import {
   settled,
   startFleet,
   watch,
-  type ClusterService,
   type Happened,
-  type Member,
 } from './fleet';
 import { sharedRedis } from './redis';
 
 const redis = sharedRedis();
-let fleet: Member[];
-let services: ClusterService[];
+let fleet: Running[];
+let services: Service[];
 let roomId: string;
 let alice: Client;
 let bob: Client;

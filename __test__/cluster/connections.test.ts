@@ -1,6 +1,6 @@
 // The ways of reaching Redis: password, ACL user, database, TLS, URL, Redis Cluster and Sentinel.
 
-import { received, record } from '../harness';
+import { received, record, type Running } from '../harness';
 import { eventually, within } from './eventually';
 import {
   at,
@@ -14,7 +14,6 @@ import {
   startFleet,
   startMember,
   statsOf,
-  type Member,
 } from './fleet';
 import { SENTINEL_NAME, sharedRedis, startRedis, startRedisCluster, startSentinel } from './redis';
 
@@ -25,8 +24,8 @@ const rulesFor = (keyPrefix: string) =>
 const persistent = { history: { persist: true } };
 
 /** Two instances reach each other: rooms, members, messages, requests and the history all go through Redis. */
-async function worksAcross(fleet: Member[]): Promise<{ roomId: string; say(text: string): Promise<void> }> {
-  const [here, there] = fleet as [Member, Member];
+async function worksAcross(fleet: Running[]): Promise<{ roomId: string; say(text: string): Promise<void> }> {
+  const [here, there] = fleet as [Running, Running];
   const room = await here.service.createRoom('chat', 'social', 'alice', { n: 1 });
   await known(fleet, room.id);
   const clients = [await connectAs(here, 'alice'), await connectAs(there, 'bob')];

@@ -12,68 +12,11 @@ import {
   type Running,
   type Service,
 } from '../harness';
-import type { ConnectionStats, WebSocketConfig } from '../../index';
+import type { ClusterState, RedisConfig, WebSocketConfig } from '../../index';
 import { eventually, within } from './eventually';
-import type { RedisAddress } from './redis';
 
 /** Milliseconds between the heartbeats of an instance, unless a test says otherwise. */
 export const BEAT = 200;
-
-export interface ClusterStats {
-  status: 'connecting' | 'ready' | 'degraded';
-  uid: string;
-  /** Living instances of this package, this one included. */
-  instances: number;
-  queued: number;
-  dropped: number;
-  lost: number;
-  ignored: number;
-  published: number;
-  received: number;
-}
-
-export interface FoundSocket {
-  id: string;
-  handshake: any;
-  rooms: Set<string>;
-  data: any;
-}
-
-export interface Operator {
-  in(rooms: string | string[]): Operator;
-  to(rooms: string | string[]): Operator;
-  except(rooms: string | string[]): Operator;
-  timeout(milliseconds: number): Operator;
-  readonly volatile: Operator;
-  emit(event: string, ...args: unknown[]): boolean;
-  emitWithAck(event: string, ...args: unknown[]): Promise<any[]>;
-  socketsJoin(rooms: string | string[]): void;
-  socketsLeave(rooms: string | string[]): void;
-  disconnectSockets(close?: boolean): void;
-  fetchSockets(): Promise<FoundSocket[]>;
-}
-
-interface ClusterMethods {
-  ready(): Promise<void>;
-  getStats(): ConnectionStats & { cluster?: ClusterStats };
-  getClusterStats(): Promise<ConnectionStats & { instances: number }> | (ConnectionStats & { instances: number });
-  in(rooms: string | string[]): Operator;
-  to(rooms: string | string[]): Operator;
-  except(rooms: string | string[]): Operator;
-  socketsJoin(rooms: string | string[]): void;
-  socketsLeave(rooms: string | string[]): void;
-  disconnectSockets(close?: boolean): void;
-  fetchSockets(): Promise<FoundSocket[]>;
-  serverSideEmit(event: string, ...args: unknown[]): boolean;
-  serverSideEmitWithAck(event: string, ...args: unknown[]): Promise<any[]>;
-  allRooms(): Promise<Set<string>>;
-}
-
-export type ClusterService = Omit<Service, keyof ClusterMethods> & ClusterMethods & Service;
-
-export interface Member extends Running {
-  service: ClusterService;
-}
 
 /** A key space of its own: tests share a Redis without seeing each other. */
 export function newPrefix(): string {
@@ -81,38 +24,33 @@ export function newPrefix(): string {
 }
 
 /** A member of a cluster, which it has perhaps not joined yet. Its clients say in `auth` who they are. */
-export async function startMember(redis: Record<string, unknown>, config: object = {}): Promise<Member> {
-  const all = { redis: { heartbeatInterval: BEAT, ...redis }, ...config } as WebSocketConfig;
-  return (await start(all, { Service: TrustingService })) as Member;
+export function startMember(redis: RedisConfig, config: WebSocketConfig = {}): Promise<Running> {
+  return start({ redis: { heartbeatInterval: BEAT, ...redis }, ...config }, { Service: TrustingService });
 }
 
 /** Members that have joined and know each other. */
-export async function startFleet(
-  count: number,
-  redis: Record<string, unknown>,
-  config: object = {},
-): Promise<Member[]> {
+export async function startFleet(count: number, redis: RedisConfig, config: WebSocketConfig = {}): Promise<Running[]> {
   const named = { keyPrefix: newPrefix(), ...redis };
   const fleet = await Promise.all(Array.from({ length: count }, () => startMember(named, config)));
   await joined(fleet);
   return fleet;
 }
 
-export async function joined(fleet: Member[], inTime = 10_000): Promise<void> {
+export async function joined(fleet: Running[], inTime = 10_000): Promise<void> {
   await Promise.all(fleet.map(({ service }, index) => within(inTime, `ready() of ${index}`, service.ready())));
   await eventually(() => {
     for (const member of fleet) expect(statsOf(member).instances).toBe(fleet.length);
   }, inTime);
 }
 
-export function statsOf({ service }: { service: Service }): ClusterStats {
-  const { cluster } = (service as ClusterService).getStats();
+export function statsOf({ service }: { service: Service }): ClusterState {
+  const { cluster } = service.getStats();
   if (!cluster) throw new Error('the service has no cluster');
   return cluster;
 }
 
 /** How an address and a key space are given to a service. */
-export function at(address: RedisAddress, keyPrefix: string): Record<string, unknown> {
+export function at(address: RedisConfig, keyPrefix: string): RedisConfig {
   return { ...address, keyPrefix };
 }
 
@@ -122,14 +60,14 @@ export function connectAs(member: Running, userId: string, options: ClientOption
 }
 
 /** Waits until every member knows the room. */
-export async function known(fleet: Member[], roomId: string): Promise<void> {
+export async function known(fleet: Running[], roomId: string): Promise<void> {
   await eventually(() => {
     for (const { service } of fleet) expect(service.getRoom(roomId)?.id).toBe(roomId);
   });
 }
 
 /** Waits until the room has these members, on every instance. */
-export async function populated(fleet: Member[], roomId: string, clients: Client[]): Promise<void> {
+export async function populated(fleet: Running[], roomId: string, clients: Client[]): Promise<void> {
   const ids = clients.map((client) => client.id!).sort();
   await eventually(() => {
     for (const { service } of fleet) expect([...(service.getRoom(roomId)?.members ?? [])].sort()).toEqual(ids);

@@ -3,6 +3,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import { afterTest } from '../harness';
+import type { RedisConfig, WebSocketConfig } from '../../index';
 import { within } from './eventually';
 import type { RedisAddress } from './redis';
 
@@ -133,9 +134,9 @@ export class ServerProcess {
 }
 
 export interface InstanceOptions extends Lifetime {
-  redis: RedisAddress & { keyPrefix?: string; heartbeatInterval?: number };
+  redis: RedisConfig;
   /** Further options of the service; they must survive a structured clone. */
-  config?: object;
+  config?: WebSocketConfig;
 }
 
 /** A service whose clients say in `auth` who they are, attached to Redis but not yet ready. */

@@ -1,6 +1,7 @@
 // An instance that is killed, or cut off from Redis: its users go offline, with the events, and its rooms stay.
 
 import { connect, received, type Client, type ClientOptions } from '../harness';
+import type { RedisConfig } from '../../index';
 import { eventually, within } from './eventually';
 import { newPrefix } from './fleet';
 import { startInstance, type RecordedEvent, type ServerProcess } from './instances';
@@ -16,10 +17,10 @@ beforeEach(() => {
   keyPrefix = newPrefix();
 });
 
-const instance = (address: Record<string, unknown> = redis().address, config: object = {}) =>
-  startInstance({ redis: { ...(address as any), keyPrefix, heartbeatInterval: BEAT }, config });
+const instance = (address: RedisConfig = redis().address, config: object = {}) =>
+  startInstance({ redis: { ...address, keyPrefix, heartbeatInterval: BEAT }, config });
 
-async function fleetOf(...addresses: Array<Record<string, unknown>>): Promise<ServerProcess[]> {
+async function fleetOf(...addresses: Array<RedisConfig>): Promise<ServerProcess[]> {
   const fleet = await Promise.all(addresses.map((address) => instance(address)));
   await Promise.all(fleet.map((server) => server.call('ready')));
   await agree(fleet, fleet.length);

@@ -1,6 +1,6 @@
 // Instances that come late, and a cluster that begins again: what Redis keeps, and what the others tell.
 
-import { afterTest, received, type Client } from '../harness';
+import { afterTest, received, type Client, type Running } from '../harness';
 import { eventually, within } from './eventually';
 import {
   at,
@@ -15,7 +15,6 @@ import {
   startMember,
   statsOf,
   watch,
-  type Member,
 } from './fleet';
 import { sharedRedis } from './redis';
 
@@ -27,7 +26,7 @@ beforeEach(() => {
 
 const address = () => at(redis().address, prefix);
 const persistent = { history: { persist: true, maxMessagesPerRoom: 5 } };
-const roomsOf = ({ service }: Member) =>
+const roomsOf = ({ service }: Running) =>
   service
     .listRooms()
     .map(({ id, name, namespace, metadata, createdBy, createdAt }) => ({

@@ -3,22 +3,9 @@
 
 import { Emitter } from '@socket.io/redis-emitter';
 import { Redis } from 'ioredis';
-import { afterTest, connect, next, received, record, type Client } from '../harness';
+import { afterTest, connect, next, received, record, type Client, type Running, type Service } from '../harness';
 import { eventually, within } from './eventually';
-import {
-  at,
-  connectAs,
-  enter,
-  known,
-  newPrefix,
-  populated,
-  settled,
-  startFleet,
-  startMember,
-  statsOf,
-  type ClusterService,
-  type Member,
-} from './fleet';
+import { at, connectAs, enter, known, newPrefix, populated, settled, startFleet, startMember, statsOf } from './fleet';
 import { startPeer, type ServerProcess } from './instances';
 import { sharedRedis } from './redis';
 
@@ -42,8 +29,8 @@ const redis = sharedRedis();
 describe.each(kinds)('with a Node.js server on $name', ({ client: kind, adapter }) => {
   let prefix: string;
   let peer: ServerProcess;
-  let fleet: Member[];
-  let services: ClusterService[];
+  let fleet: Running[];
+  let services: Service[];
   let roomId: string;
   let alice: Client;
   let bob: Client;
@@ -185,6 +172,7 @@ describe.each(kinds)('with a Node.js server on $name', ({ client: kind, adapter 
     await bob.emitWithAck('message', { roomId, content: 'from Bob' });
     await bob.emitWithAck('typing', { roomId, isTyping: true });
     await paul.emitWithAck('typing', { roomId, isTyping: true });
+    await eventually(() => expect([paul, bob].map((client) => received(client, 'typing').length)).toEqual([1, 1]));
     paul.emit('shout', 'hey');
     await paul.emitWithAck('room:leave', { roomId });
     await bob.emitWithAck('room:leave', { roomId });
@@ -211,7 +199,11 @@ describe.each(kinds)('with a Node.js server on $name', ({ client: kind, adapter 
     expect(received(paul, 'shouted')).toEqual([]);
     expect(received(paul, 'typing')).toMatchObject([{ userId: 'bob', isTyping: true }]);
     expect(received(bob, 'typing')).toMatchObject([{ userId: 'paul', isTyping: true }]);
-    expect(received(alice, 'user:left').map(({ userId }) => userId).sort()).toEqual(['bob', 'paul']);
+    expect(
+      received(alice, 'user:left')
+        .map(({ userId }) => userId)
+        .sort(),
+    ).toEqual(['bob', 'paul']);
     expect(services[0]!.getRoomMessages(roomId).map(({ content }) => content)).toContain('from Bob');
   });
 
@@ -374,7 +366,7 @@ describe.each(kinds)('with a Node.js server on $name', ({ client: kind, adapter 
   });
 
   test('the emitter reaches the clients and servers of both sides', async () => {
-    const job = new Redis(redis().address);
+    const job = new Redis(redis().port, redis().host);
     afterTest(() => job.disconnect());
     const emitter = new Emitter(job, { key: prefix });
     const heard = services.map((service) => record(service as any, `job ${roomId}`));

@@ -1,27 +1,13 @@
 // The operators of Socket.IO on a service, over sockets of every instance.
 
-import { next, received, record, type Client } from '../harness';
+import { next, received, record, type Client, type Running, type Service } from '../harness';
 import { eventually, within } from './eventually';
-import {
-  at,
-  BEAT,
-  connectAs,
-  enter,
-  known,
-  newPrefix,
-  placesOf,
-  populated,
-  settled,
-  startFleet,
-  watch,
-  type ClusterService,
-  type Member,
-} from './fleet';
+import { at, BEAT, connectAs, enter, known, newPrefix, placesOf, populated, settled, startFleet, watch } from './fleet';
 import { sharedRedis } from './redis';
 
 const redis = sharedRedis();
-let fleet: Member[];
-let services: ClusterService[];
+let fleet: Running[];
+let services: Service[];
 let clients: Client[];
 let roomId: string;
 const origins = [0, 1, 2];

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterTest } from '../harness';
+import type { RedisConfig } from '../../index';
 import { eventually } from './eventually';
 
 export interface RedisOptions {
@@ -24,10 +25,9 @@ export interface RedisOptions {
 }
 
 /** What the `redis` option of a service takes to reach a server. */
-export interface RedisAddress {
+export interface RedisAddress extends RedisConfig {
   host: string;
   port: number;
-  [option: string]: unknown;
 }
 
 // Ends the server when this process has gone, however it went: then the pipe of standard input is closed.

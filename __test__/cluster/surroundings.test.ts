@@ -78,7 +78,9 @@ test('a proxy swallows without a word, refuses, cuts, and passes', async () => {
   const again = reach(proxy.address);
   expect(await again.ping()).toBe('PONG');
   proxy.cut();
-  await eventually(() => expect([client, subscriber, again].map(({ status }) => status)).toEqual(['end', 'end', 'end']));
+  await eventually(() =>
+    expect([client, subscriber, again].map(({ status }) => status)).toEqual(['end', 'end', 'end']),
+  );
   expect(await reach(proxy.address).ping()).toBe('PONG');
   await proxy.refuse();
   await expect(reach(proxy.address).ping()).rejects.toThrow();

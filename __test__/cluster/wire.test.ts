@@ -2,20 +2,20 @@
 
 import { decode, encode } from 'notepack.io';
 import { Redis } from 'ioredis';
-import { afterTest, next, received, record, type Client } from '../harness';
+import { afterTest, next, received, record, type Client, type Running } from '../harness';
 import { eventually, within } from './eventually';
-import { at, connectAs, newPrefix, settled, startFleet, statsOf, type Member } from './fleet';
+import { at, connectAs, newPrefix, settled, startFleet, statsOf } from './fleet';
 import { sharedRedis } from './redis';
 
 const redis = sharedRedis();
 let prefix: string;
-let member: Member;
+let member: Running;
 let alice: Client;
 let bob: Client;
 
 beforeEach(async () => {
   prefix = newPrefix();
-  [member] = (await startFleet(1, at(redis().address, prefix))) as [Member];
+  [member] = (await startFleet(1, at(redis().address, prefix))) as [Running];
   alice = await connectAs(member, 'alice');
   bob = await connectAs(member, 'bob');
   await member.service.getSocket(alice.id!)!.join('room1');
@@ -30,7 +30,7 @@ const argsOf = (client: Client, event: string) =>
 /** What is published on channels that match, decoded. */
 async function listen(pattern: string): Promise<Array<{ channel: string; payload: Buffer; message: any }>> {
   const heard: Array<{ channel: string; payload: Buffer; message: any }> = [];
-  const client = new Redis(redis().address);
+  const client = new Redis(redis().port, redis().host);
   afterTest(() => client.disconnect());
   client.on('pmessageBuffer', (_pattern, channel: Buffer, payload: Buffer) => {
     const message = payload[0] === 0x7b ? JSON.parse(payload.toString()) : decode(payload);
@@ -233,7 +233,7 @@ describe('is what we send', () => {
   test('requests', async () => {
     const heard = await listen(`${prefix}-request#/#`);
     // Somebody else who listens, so that there is somebody to ask.
-    const other = new Redis(redis().address);
+    const other = new Redis(redis().port, redis().host);
     afterTest(() => other.disconnect());
     await other.subscribe(`${prefix}-request#/#`);
     const { service } = member;

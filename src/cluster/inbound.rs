@@ -1,6 +1,9 @@
 //! What arrives on the cluster's channels: told apart, put in order, and handed to the service.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    ops::Range,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bytes::Bytes;
 
@@ -18,6 +21,7 @@ use super::{
 };
 use crate::{
     error::Error,
+    hub::User,
     packet::{Packet, PacketKind},
     service::placeholders_fit,
 };
@@ -152,8 +156,10 @@ impl Cluster {
             }
             Message::Select(select) => {
                 let (within, filter) = (select.within.clone(), select.filter());
-                self.service
-                    .deliver_selected(within.as_deref(), &filter, &select.packet.event());
+                match select.packet.event() {
+                    Some(packet) => self.service.deliver_selected(within.as_deref(), &filter, &packet),
+                    None => self.ignore(&self.channels.everyone, "a packet that is no event"),
+                }
             }
             _ => {}
         }
@@ -206,7 +212,7 @@ impl Cluster {
                 self.instances.lock().skip(&self.outbox.log, uid, before);
                 self.drain(uid);
             }
-            Message::AskSnapshot => self.spawn(self.clone().send_snapshot(uid.clone())),
+            Message::AskSnapshot => self.send_snapshot(uid),
             Message::Snapshot(part) => {
                 let mut instances = self.instances.lock();
                 if instances.snapshot(&self.service, &self.outbox.log, uid, part) {
@@ -264,30 +270,42 @@ impl Cluster {
 
     /// Tells an instance everything about the sockets of this one. What changes meanwhile is told besides: it has a
     /// number from `since` on, and saying it twice changes nothing. Clients are served between the parts.
-    async fn send_snapshot(self: Arc<Self>, uid: Arc<str>) {
+    fn send_snapshot(self: &Arc<Self>, uid: &Arc<str>) {
         let since = self.outbox.log.next_seq();
         let users = self.service.hub.users();
         let parts = users.len().div_ceil(SNAPSHOT_PART).max(1);
-        for part in 0..parts {
-            let users = users.iter().skip(part * SNAPSHOT_PART).take(SNAPSHOT_PART);
-            let sockets = users.filter_map(|user| {
-                let rooms = user.with_rooms(|rooms| {
-                    let registered = rooms.iter().filter(|room| room.info.registered);
-                    registered.map(|room| room.info.id.to_string()).collect()
-                })?;
-                Some((SocketFacts::of(user), rooms))
+        self.send_snapshot_part(uid, since, &users, 0..parts);
+        if parts > 1 {
+            let (cluster, uid) = (self.clone(), uid.clone());
+            self.spawn(async move {
+                for part in 1..parts {
+                    tokio::task::yield_now().await;
+                    cluster.send_snapshot_part(&uid, since, &users, part..parts);
+                }
             });
-            let snapshot = Snapshot {
-                since,
-                part: u32::try_from(part).unwrap_or(u32::MAX),
-                is_last: part + 1 == parts,
-                sockets: sockets.collect(),
-            };
-            self.outbox
-                .log
-                .say(Body::Inbox(uid.clone(), Message::Snapshot(snapshot)));
-            tokio::task::yield_now().await;
         }
+    }
+
+    /// Sends the first one of these parts.
+    fn send_snapshot_part(&self, uid: &Arc<str>, since: u64, users: &[Arc<User>], parts: Range<usize>) {
+        let part = parts.start;
+        let users = users.iter().skip(part * SNAPSHOT_PART).take(SNAPSHOT_PART);
+        let sockets = users.filter_map(|user| {
+            let rooms = user.with_rooms(|rooms| {
+                let registered = rooms.iter().filter(|room| room.info.registered);
+                registered.map(|room| room.info.id.to_string()).collect()
+            })?;
+            Some((SocketFacts::of(user), rooms))
+        });
+        let snapshot = Snapshot {
+            since,
+            part: u32::try_from(part).unwrap_or(u32::MAX),
+            is_last: part + 1 == parts.end,
+            sockets: sockets.collect(),
+        };
+        self.outbox
+            .log
+            .say(Body::Inbox(uid.clone(), Message::Snapshot(snapshot)));
     }
 
     /// Sends the newest messages of every room.
@@ -300,7 +318,9 @@ impl Cluster {
     fn take_history(&self, part: HistoryPart) {
         for (room_id, messages) in part.rooms {
             if let Some(room) = self.service.hub.room(&room_id) {
-                let messages = messages.into_iter().map(|(packet, time)| (packet.event(), time));
+                let messages = messages
+                    .into_iter()
+                    .filter_map(|(packet, time)| Some((packet.event()?, time)));
                 self.service.restore_history(&room, messages.collect());
             }
         }

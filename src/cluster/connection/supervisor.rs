@@ -51,10 +51,12 @@ pub(super) async fn supervise(shared: Arc<Shared>, role: Role) {
         };
         attempt = attempt.wrapping_add(1);
         shared.lost(role, &error);
+        // Only a person can help when Redis refuses, so nobody is kept waiting.
+        let is_urgent = !matches!(error, ConnectionError::Refused(_));
         tokio::select! {
             biased;
             () = closed(&mut closing) => return,
-            () = tokio::time::sleep(pauses.next()) => {}
+            () = tokio::time::sleep(pauses.next(is_urgent)) => {}
         }
     }
 }
@@ -181,24 +183,20 @@ async fn watch(shared: &Shared, role: Role, link: &Link) -> ConnectionError {
 }
 
 /// Pauses that double, each with a random part, so that the instances of a cluster do not return all at once. None is
-/// longer than a beat: the others must not take this instance for lost.
+/// longer than a beat when it is urgent: the others must not take this instance for lost.
 struct Pauses {
     next: Duration,
-    most: Duration,
+    beat: Duration,
 }
 
 impl Pauses {
     fn new(beat: Duration) -> Self {
-        let most = PAUSES.1.min(beat);
-        Self {
-            next: PAUSES.0.min(most),
-            most,
-        }
+        Self { next: PAUSES.0, beat }
     }
 
-    fn next(&mut self) -> Duration {
-        let pause = self.next;
-        self.next = (pause * 2).min(self.most);
+    fn next(&mut self, is_urgent: bool) -> Duration {
+        let pause = if is_urgent { self.next.min(self.beat) } else { self.next };
+        self.next = (self.next * 2).min(PAUSES.1);
         pause.mul_f64(0.5 + 0.5 * f64::from(random()) / f64::from(u16::MAX))
     }
 }
@@ -218,7 +216,7 @@ mod tests {
     fn pauses_double_up_to_a_second_and_vary_by_half() {
         let mut pauses = Pauses::new(Duration::from_secs(2));
         for most in [50, 100, 200, 400, 800, 1_000, 1_000] {
-            let (pause, most) = (pauses.next(), Duration::from_millis(most));
+            let (pause, most) = (pauses.next(true), Duration::from_millis(most));
             assert!(pause >= most / 2 && pause <= most, "{pause:?} of {most:?}");
         }
     }
@@ -227,6 +225,7 @@ mod tests {
     fn no_pause_is_longer_than_a_beat() {
         let beat = Duration::from_millis(120);
         let mut pauses = Pauses::new(beat);
-        assert!((0..9).all(|_| pauses.next() <= beat));
+        assert!((0..9).all(|_| pauses.next(true) <= beat));
+        assert!(pauses.next(false) > beat, "unless somebody has refused");
     }
 }
