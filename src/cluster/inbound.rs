@@ -156,8 +156,10 @@ impl Cluster {
             }
             Message::Select(select) => {
                 let (within, filter) = (select.within.clone(), select.filter());
-                self.service
-                    .deliver_selected(within.as_deref(), &filter, &select.packet.event());
+                match select.packet.event() {
+                    Some(packet) => self.service.deliver_selected(within.as_deref(), &filter, &packet),
+                    None => self.ignore(&self.channels.everyone, "a packet that is no event"),
+                }
             }
             _ => {}
         }
@@ -316,7 +318,9 @@ impl Cluster {
     fn take_history(&self, part: HistoryPart) {
         for (room_id, messages) in part.rooms {
             if let Some(room) = self.service.hub.room(&room_id) {
-                let messages = messages.into_iter().map(|(packet, time)| (packet.event(), time));
+                let messages = messages
+                    .into_iter()
+                    .filter_map(|(packet, time)| Some((packet.event()?, time)));
                 self.service.restore_history(&room, messages.collect());
             }
         }

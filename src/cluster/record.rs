@@ -5,6 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::{
     event::{Command, Filter},
@@ -149,7 +150,7 @@ impl From<RoomFacts> for RoomInfo {
             label: facts.namespace.into(),
             created_at: facts.created_at,
             created_by: facts.created_by.map(Into::into),
-            metadata: facts.metadata.map(Into::into),
+            metadata: facts.metadata.filter(|metadata| is_json(metadata)).map(Into::into),
             registered: true,
         }
     }
@@ -172,10 +173,17 @@ impl PacketParts {
         }
     }
 
-    /// The packet as an event.
-    pub(super) fn event(self) -> Packet {
-        Packet::new(PacketKind::Event(None), &self.args, self.attachments)
+    /// The packet as an event; `None` when it is none, and so must not reach clients.
+    pub(super) fn event(self) -> Option<Packet> {
+        let args: Vec<&RawValue> = serde_json::from_str(&self.args).ok()?;
+        let has_name = args.first()?.get().starts_with('"');
+        has_name.then(|| Packet::new(PacketKind::Event(None), &self.args, self.attachments))
     }
+}
+
+/// Whether JavaScript can read a text as JSON.
+pub(super) fn is_json(text: &str) -> bool {
+    serde_json::from_str::<&RawValue>(text).is_ok()
 }
 
 /// A packet for those whom a filter means.
@@ -367,6 +375,19 @@ mod tests {
                 let _ = Envelope::decode(&bytes.into());
             }
         }
+    }
+
+    #[test]
+    fn what_is_no_event_becomes_none() {
+        let event = |args: &str| {
+            let (args, attachments) = (args.to_owned(), Vec::new());
+            PacketParts { args, attachments }.event().is_some()
+        };
+        assert!(event(r#"["a",{"b":[1]}]"#));
+        for args in ["", "[]", "[1]", r#"["a""#, r#"["a"]x"#, r#"{"a":1}"#, r#"["a",]"#] {
+            assert!(!event(args), "{args}");
+        }
+        assert!(is_json(r#"{"a":1}"#) && !is_json("") && !is_json("{a}"));
     }
 
     #[test]

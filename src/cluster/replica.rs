@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::record::{Snapshot, SocketFacts, digest};
+use super::record::{Snapshot, SocketFacts, digest, is_json};
 use crate::{
     hub::{Identity, User},
     packet::Packet,
@@ -237,7 +237,7 @@ impl Replica {
         }
         let user = User::elsewhere(service.next_key(), &facts.id, &self.instance, facts.connected_at);
         user.identify(Identity::new(&facts.user_id, facts.username.as_deref()));
-        if let Some(profile) = &facts.profile {
+        if let Some(profile) = facts.profile.as_ref().filter(|profile| is_json(profile)) {
             user.describe(profile);
         }
         let user = Arc::new(user);
