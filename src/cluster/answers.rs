@@ -25,6 +25,8 @@ use crate::{clock, event::ServiceEvent, hub::User};
 const DATA_PATIENCE: Duration = Duration::from_secs(1);
 /// How long acknowledgements are awaited when the asking server does not say.
 const ACK_PATIENCE: Duration = Duration::from_secs(5);
+/// Longest time that acknowledgements are awaited, whatever another server asks for.
+const MOST_PATIENCE: Duration = Duration::from_secs(600);
 /// Acknowledgements of `serverSideEmit` that JavaScript may owe.
 const MOST_OWED: usize = 10_000;
 
@@ -85,6 +87,7 @@ impl Cluster {
                 flags,
             } => {
                 let patience = flags.timeout.map_or(ACK_PATIENCE, Duration::from_millis);
+                let patience = patience.min(MOST_PATIENCE);
                 self.ask_own_clients(asker, &to, &args, attachments, patience);
             }
             Call::Unknown(_) => {}

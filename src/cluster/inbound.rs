@@ -153,6 +153,10 @@ impl Cluster {
             Message::RoomDeleted(room) => {
                 self.outbox.directory.deleted(&room, false);
                 self.service.forget_room(&room);
+                if let Some(storage) = &self.outbox.storage {
+                    // A message that was on its way to the stream would have made it anew.
+                    storage.forget(&room);
+                }
             }
             Message::Select(select) => {
                 let (within, filter) = (select.within.clone(), select.filter());

@@ -29,6 +29,8 @@ const MOST_REMEMBERED: usize = 1_024;
 const MOST_SOCKETS_REMEMBERED: usize = 200_000;
 /// Publications that a returning instance is asked for at most.
 const MOST_MISSED: u64 = 16_384;
+/// Rooms that are not known although sockets are in them, of which a note is kept.
+const MOST_UNATTACHED: usize = 100_000;
 /// Instances that are believed in; more are not of this world.
 const MOST_INSTANCES: usize = 1_024;
 
@@ -287,7 +289,8 @@ impl Instances {
         other.heard_at = other.heard_at.max(beats);
         for (_, rooms) in &snapshot.sockets {
             let unknown = rooms.iter().filter(|room| service.hub.room(room).is_none());
-            self.unattached.extend(unknown.cloned());
+            let room = MOST_UNATTACHED.saturating_sub(self.unattached.len());
+            self.unattached.extend(unknown.take(room).cloned());
         }
         let Some(other) = self.others.get_mut(uid) else {
             return false;
@@ -299,6 +302,7 @@ impl Instances {
     pub(super) fn news(&mut self, service: &Service, log: &Log, uid: &str, seq: u64, news: News) {
         if let News::Joined(_, room, _) = &news
             && service.hub.room(room).is_none()
+            && self.unattached.len() < MOST_UNATTACHED
         {
             self.unattached.insert(room.clone());
         }

@@ -49,8 +49,11 @@ impl Ear {
 
 impl Observer for Ear {
     fn message(&self, channel: &str, payload: Bytes) {
-        if let Some(cluster) = self.cluster() {
-            cluster.arrived(channel, payload);
+        let Some(cluster) = self.cluster() else { return };
+        // What one message does must not end the hearing of all others.
+        let arrived = std::panic::AssertUnwindSafe(|| cluster.arrived(channel, payload));
+        if std::panic::catch_unwind(arrived).is_err() {
+            tracing::error!(channel, "a message of the cluster panicked; it is lost");
         }
     }
 

@@ -6,6 +6,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Weak, mpsc},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -24,6 +25,8 @@ use crate::{
 
 /// Messages that are written before the answers of Redis are awaited.
 const BATCH: usize = 256;
+/// How long after a fault writing is tried again.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Messages read back when the number that is kept is not limited.
 const MOST_READ: usize = 10_000;
 /// Names of a stream entry's fields: packet, time in milliseconds, and attachments in order.
@@ -118,14 +121,17 @@ impl Storage {
         let outcomes =
             futures_util::future::join_all(batch.iter().map(|write| self.write_one(connections, write))).await;
         let mut failed = Vec::new();
-        let mut refusal = None;
+        let mut fault = None;
         for (write, outcome) in batch.into_iter().zip(outcomes) {
             match outcome {
                 Ok(()) => {}
-                Err(ConnectionError::Unreachable(_)) => failed.push(write),
+                Err(error @ ConnectionError::Unreachable(_)) => {
+                    failed.push(write);
+                    fault = fault.or(Some(error));
+                }
                 Err(error) => {
                     self.waiting.lock().dropped += 1;
-                    refusal = Some(error);
+                    fault = Some(error);
                 }
             }
         }
@@ -133,7 +139,7 @@ impl Storage {
         for write in failed.into_iter().rev() {
             waiting.writes.push_front(write);
         }
-        refusal.map_or(Ok(waiting.writes.is_empty()), Err)
+        fault.map_or(Ok(waiting.writes.is_empty()), Err)
     }
 
     async fn write_one(&self, connections: &Connections, write: &Write) -> Result<(), ConnectionError> {
@@ -177,7 +183,12 @@ impl Cluster {
             match storage.write(&self.connections).await {
                 Ok(false) => {}
                 Ok(true) => storage.noted().await,
-                Err(error) => self.report(error.code(), &error.to_string()),
+                Err(error) => {
+                    if !matches!(error, ConnectionError::Unreachable(_)) {
+                        self.report(error.code(), &error.to_string());
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
         }
     }

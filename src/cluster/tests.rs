@@ -17,6 +17,7 @@ use crate::{
 
 mod healing;
 mod property;
+mod requests;
 mod returning;
 
 /// What a client received.

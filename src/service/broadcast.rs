@@ -75,14 +75,12 @@ impl Service {
     }
 
     /// `socket.to(rooms)`: registered rooms, plain rooms and the rooms of sockets' own ids, each member once, without
-    /// the sender.
+    /// the sender. Without rooms everyone, as with Socket.IO.
     pub fn emit_to_rooms(&self, sender: &Arc<User>, names: &[String], packet: &Packet) {
         let except = [sender.id().to_owned()];
         self.deliver(names, &except, packet, false);
         let rooms: Vec<&str> = names.iter().map(String::as_str).collect();
-        if !rooms.is_empty() {
-            self.publish(&rooms, &except, packet, false);
-        }
+        self.publish(&rooms, &except, packet, false);
     }
 
     /// `in(rooms).except(rooms).emit`: the members of any of the rooms on all servers, each once; everyone without rooms.

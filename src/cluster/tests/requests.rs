@@ -1,0 +1,36 @@
+//! Requests of the adapter's kind that no server sends, and that must do no harm.
+
+use super::*;
+use crate::cluster::classic::{
+    broadcast::{Flags, Outgoing},
+    request,
+};
+
+#[tokio::test]
+async fn a_request_with_endless_patience_is_answered_like_any_other() {
+    let node = Node::start("aaaaaa");
+    let (_, inbox) = node.connect("ann");
+    let packet = Outgoing {
+        uid: "node01",
+        args: "[\"question\"]",
+        attachments: &[],
+        rooms: &[],
+        except: &[],
+        flags: Flags {
+            timeout: Some(u64::MAX),
+            ..Flags::default()
+        },
+    };
+    let payload = request::broadcast(&packet, "req001").unwrap();
+    node.cluster.request_arrived(&payload);
+    let answers = node.said().await;
+    let counted = answers
+        .iter()
+        .find(|(channel, _)| channel == "socket.io-response#/#node01#");
+    assert_eq!(
+        counted.map(|(_, payload)| &payload[..]),
+        Some(&b"{\"type\":8,\"requestId\":\"req001\",\"clientCount\":1}"[..])
+    );
+    node.service().fanout().flushed().await;
+    assert_eq!(*inbox.0.lock(), ["[\"question\"]"]);
+}
