@@ -173,6 +173,17 @@ pub fn text_frame(payload: &str) -> Bytes {
     buffer.freeze()
 }
 
+/// Event names of Socket.IO itself, which no packet may carry: servers refuse to emit them, and clients close the
+/// connection over one.
+pub const RESERVED_EVENTS: [&str; 6] = [
+    "connect",
+    "connect_error",
+    "disconnect",
+    "disconnecting",
+    "newListener",
+    "removeListener",
+];
+
 /// Number of binary attachments a packet may announce.
 pub const MAX_ATTACHMENTS: usize = 10;
 

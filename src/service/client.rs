@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Result},
     event::{Fact, ServiceEvent},
     hub::User,
-    packet::{Packet, PacketKind},
+    packet::{Packet, PacketKind, RESERVED_EVENTS},
 };
 
 /// An EVENT or ACK of a client, its text still as it came.
@@ -33,16 +33,6 @@ pub struct ClientPacket<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;
 
-/// Event names of Socket.IO itself, which no packet may carry.
-const RESERVED: [&str; 6] = [
-    "connect",
-    "connect_error",
-    "disconnect",
-    "disconnecting",
-    "newListener",
-    "removeListener",
-];
-
 impl Service {
     /// Handles a client's event. Called in the order in which the client sent them.
     pub fn client_event(&self, user: &Arc<User>, packet: ClientPacket<'_>) -> std::result::Result<(), Malformed> {
@@ -55,7 +45,7 @@ impl Service {
         let args: Vec<&RawValue> = serde_json::from_str(packet.args).map_err(|_| Malformed)?;
         let first = *args.first().ok_or(Malformed)?;
         let name = event_name(first).ok_or(Malformed)?;
-        if RESERVED.contains(&name.as_ref())
+        if RESERVED_EVENTS.contains(&name.as_ref())
             || (!packet.attachments.is_empty() && !payload::placeholders_fit(packet.args, packet.attachments.len()))
         {
             return Err(Malformed);

@@ -2,17 +2,10 @@
 
 use serde::Deserialize;
 
-use crate::cluster::msgpack::{Malformed, Reader, Token};
-
-/// Events that `socket.io-client` refuses by closing the connection, and that servers refuse to emit.
-const RESERVED: [&str; 6] = [
-    "connect",
-    "connect_error",
-    "disconnect",
-    "disconnecting",
-    "newListener",
-    "removeListener",
-];
+use crate::{
+    cluster::msgpack::{Malformed, Reader, Token},
+    packet::RESERVED_EVENTS,
+};
 
 /// A name in JSON.
 #[derive(Debug, Deserialize)]
@@ -60,7 +53,7 @@ pub(super) fn check_event(args: &str) -> Result<(), Malformed> {
     let items = args.trim_start().strip_prefix('[').ok_or(Malformed::Type("data"))?;
     let mut items = serde_json::Deserializer::from_str(items).into_iter();
     match items.next() {
-        Some(Ok(Name::Text(name))) if RESERVED.contains(&&*name) => Err(Malformed::Reserved),
+        Some(Ok(Name::Text(name))) if RESERVED_EVENTS.contains(&&*name) => Err(Malformed::Reserved),
         Some(Ok(_)) => Ok(()),
         _ => Err(Malformed::Type("the event's name")),
     }

@@ -231,7 +231,7 @@ async fn a_relay_names_the_true_sender_and_reaches_the_others_only() {
 #[tokio::test]
 async fn names_that_the_server_owns_and_rubbish_are_malformed() {
     let stage = Stage::set(config());
-    for name in RESERVED {
+    for name in RESERVED_EVENTS {
         assert_eq!(stage.send(&format!("[\"{name}\"]"), None), Err(Malformed), "{name}");
     }
     for args in [
