@@ -571,10 +571,18 @@ export interface PresenceConfig {
 /** Limits against abuse. */
 export interface LimitsConfig {
   /**
-   * Bytes that may wait for one client that does not read. One byte more closes that connection.
+   * Bytes that may wait for one client. With more, the connection is closed when the client reads nothing for
+   * `stallMs`; with four times as much, at once. An awaited send waits while half of it or more waits for one of
+   * those it was sent to.
    * @defaultValue `16777216` (16 MiB)
    */
   maxQueuedBytes?: number | undefined;
+  /**
+   * How long a client for which more than `maxQueuedBytes` wait may read nothing, and how long an awaited send waits
+   * for slow clients at the most, in milliseconds.
+   * @defaultValue `5000`
+   */
+  stallMs?: number | undefined;
 }
 
 /** The cookie with the Engine.IO session id, for sticky load balancers. */
@@ -633,8 +641,8 @@ export interface WebSocketConfig {
    */
   pingInterval?: number | undefined;
   /**
-   * Bytes of one message, on either transport, attachments included. A larger one closes the connection; on polling
-   * the answer is 413.
+   * Bytes of one message, as Socket.IO counts them: the text of an event is one, and so is each of its attachments; on
+   * polling, a whole request. A larger one closes the connection; on polling the answer is 413.
    * @defaultValue `1000000`
    */
   maxHttpBufferSize?: number | undefined;

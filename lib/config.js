@@ -87,7 +87,10 @@ const OPTIONS = {
   relayEvents: strings('event names'),
   presence: { members: { broadcast: boolean } },
   limits: {
-    members: { maxQueuedBytes: { test: isInteger(1), allowed: 'an integer number of bytes, at least 1' } },
+    members: {
+      maxQueuedBytes: { test: isInteger(1), allowed: 'an integer number of bytes, at least 1' },
+      stallMs: milliseconds(1),
+    },
   },
   workerThreads: { test: isInteger(1, 1024), allowed: 'an integer from 1 to 1024' },
   logger: {

@@ -336,7 +336,7 @@ class WebSocketService extends Operators {
     // The caller's own object, as it would be without a wire in between.
     if (metadata) message.metadata = metadata;
     this.#log('message', roomId);
-    await this.#happened();
+    await this.#happened('room', [roomId]);
     return message;
   }
 
@@ -352,11 +352,12 @@ class WebSocketService extends Operators {
   async broadcastToRoom(roomId, event, data, options) {
     assertString('roomId', roomId);
     const { text, attachments } = this.#encode(event, data);
-    if (!this.#native.broadcastToRoom(roomId, text, attachments, filterOf(options))) {
+    const filter = filterOf(options);
+    if (!this.#native.broadcastToRoom(roomId, text, attachments, filter)) {
       throw new WebSocketServiceError('ERR_NOT_FOUND', 'Room not found');
     }
     this.#log(event, roomId);
-    await this.#delivered();
+    await this.#delivered('room', [roomId], filter);
   }
 
   async broadcastToUsers(userIds, event, data) {
@@ -364,14 +365,15 @@ class WebSocketService extends Operators {
     const { text, attachments } = this.#encode(event, data);
     this.#native.broadcastToUsers(userIds, text, attachments);
     this.#log(event, userIds);
-    await this.#delivered();
+    await this.#delivered('users', userIds);
   }
 
   async broadcastToAll(event, data, options) {
     const { text, attachments } = this.#encode(event, data);
-    this.#native.broadcastToAll(text, attachments, filterOf(options));
+    const filter = filterOf(options);
+    this.#native.broadcastToAll(text, attachments, filter);
     this.#log(event, 'all');
-    await this.#delivered();
+    await this.#delivered('everyone', [], filter);
   }
 
   async emitToSocket(socketId, event, data) {
@@ -380,7 +382,7 @@ class WebSocketService extends Operators {
     const isHere = this.#native.emit(socketId, text, attachments, undefined, false);
     if (!isHere && this.#cluster.isJoined) this.#native.emitElsewhere(socketId, text, attachments);
     this.#log(event, socketId);
-    await this.#delivered();
+    await this.#delivered('socket', [socketId]);
   }
 
   #encode(event, data) {
@@ -465,16 +467,21 @@ class WebSocketService extends Operators {
   }
 
   /** Hears what a call has caused, deliveries to socket objects in JavaScript included. */
-  async #happened() {
+  async #happened(...targets) {
     this.#hear();
     if (this.#hearing.isBehind) await this.#operations.run((id) => this.#native.mark(id));
-    await this.#delivered();
+    await this.#delivered(...targets);
   }
 
-  /** Waits for deliveries where they are seen at once, and where too many are on their way. */
-  async #delivered() {
-    if (this.#localSockets.size === 0 && !this.#native.isCongested()) return;
-    await this.#operations.run((id) => this.#native.flush(id));
+  /**
+   * Waits for deliveries where they are seen at once, where many are on their way, and where clients are slow to read
+   * to whom something was sent: those of `scope`, `names` and `filter`.
+   */
+  async #delivered(scope, names, filter) {
+    const isCongested = this.#native.isCongested();
+    if (this.#localSockets.size === 0 && !isCongested) return;
+    const eases = isCongested && scope !== undefined;
+    await this.#operations.run((id) => (eases ? this.#native.ease(id, scope, names, filter) : this.#native.flush(id)));
     this.#hear();
   }
 

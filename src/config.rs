@@ -19,7 +19,7 @@ pub struct Config {
     /// How long a heartbeat may stay unanswered. Milliseconds at the JavaScript edge, default 60,000.
     #[serde(deserialize_with = "millis")]
     pub ping_timeout: Duration,
-    /// Largest message in bytes, on either transport, attachments included. Default 1,000,000.
+    /// Largest message in bytes: the text of an event, each attachment, on polling a request. Default 1,000,000.
     pub max_http_buffer_size: usize,
     /// Whether a handshake over long-polling is accepted. Default true.
     pub polling: bool,
@@ -201,14 +201,20 @@ pub struct PresenceConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct LimitsConfig {
-    /// Bytes that may wait for one slow reader before it is closed. Default 16 MiB.
+    /// Bytes that may wait for one client; with more, one that does not read is closed, and with four times as much,
+    /// any. Default 16 MiB.
     pub max_queued_bytes: usize,
+    /// How long a client over that may read nothing before it is closed, and how long an awaited send waits for slow
+    /// clients at the most. Milliseconds at the JavaScript edge, default 5,000.
+    #[serde(rename = "stallMs", deserialize_with = "millis")]
+    pub stall: Duration,
 }
 
 impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             max_queued_bytes: 16 << 20,
+            stall: Duration::from_secs(5),
         }
     }
 }

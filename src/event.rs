@@ -1,10 +1,7 @@
 //! What the service tells the outside, and the three ports it speaks through: [`EventSink`] towards JavaScript,
 //! [`Link`] towards one client and [`Peers`] towards the other servers of a cluster.
 
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -114,8 +111,10 @@ pub trait EventSink: Send + Sync {
     fn wants(&self, kind: EventKind) -> bool;
     /// Takes an event; never blocks, and never calls back into the service, whose locks may be held.
     fn emit(&self, event: ServiceEvent);
-    /// Ready while what waits is within bounds; otherwise the reader of a client is woken when it is.
-    fn poll_ready(&self, context: &Context<'_>) -> Poll<()>;
+    /// Whether JavaScript has taken something since this was asked last; the first time, it has.
+    fn is_responsive(&self) -> bool {
+        true
+    }
 }
 
 /// The way to one client. Implemented by network connections and by sockets that live in JavaScript.
@@ -126,9 +125,13 @@ pub trait Link: Send + Sync + std::fmt::Debug {
     fn send(&self, packet: &Packet, now: bool) -> bool;
     /// Writes what is staged; nothing to do where nothing is ever staged.
     fn flush(&self) {}
-    /// Whether a volatile packet would have to wait, and so is dropped.
-    fn is_busy(&self) -> bool {
-        false
+    /// Bytes that still wait for the client; while there are any, volatile packets are dropped.
+    fn waiting(&self) -> usize {
+        0
+    }
+    /// Bytes that senders wait for: those that wait for the client, unless it reads nothing.
+    fn awaited(&self) -> usize {
+        self.waiting()
     }
     /// Tells the client that the server disconnects it, delivers what is queued, closes the transport if asked.
     fn close(&self, _transport: bool) {}

@@ -1,14 +1,18 @@
 //! Delivery: one worker for each part of the connections writes packets straight to them, in the order handed in.
 //!
 //! A packet for a room is one queue entry per part, whatever the number of members. What waits at the same moment
-//! leaves in one write per connection. The queue holds back client readers when it is long ([`Fanout::poll_ready`]),
-//! and tells JavaScript when to wait ([`Fanout::is_congested`]); nothing is dropped.
+//! leaves in one write per connection. What a client causes is charged to it until it is delivered, which holds its
+//! reader back ([`crate::backpressure`]); JavaScript is told when to wait ([`Fanout::is_congested`]). Nothing is dropped.
+
+mod congestion;
 
 use std::{
     collections::VecDeque,
     panic::AssertUnwindSafe,
-    sync::Arc,
-    task::{Context, Poll, Waker},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use futures_util::FutureExt as _;
@@ -17,12 +21,15 @@ use smallvec::SmallVec;
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
+    backpressure::{self, Charge, RECEIVER_COST, Work},
     event::Link,
     hub::{Member, Members, User},
     packet::Packet,
 };
 
-/// Queue entries of one part above which readers wait.
+pub use congestion::Congestion;
+
+/// Queue entries of one part above which JavaScript waits before it hands in more.
 const HIGH_WATER: usize = 512;
 /// Receivers up to which a packet does not wait for those of larger rooms.
 const FEW: usize = 64;
@@ -51,15 +58,31 @@ enum Entry {
     Barrier(oneshot::Sender<()>),
 }
 
-#[derive(Debug, Default)]
-struct Queue {
-    entries: VecDeque<Entry>,
-    readers: Vec<Waker>,
+/// Bytes of packets that a part has not delivered yet, for as long as this lives.
+#[derive(Debug)]
+struct Weight {
+    of: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[derive(Debug)]
+struct Queued {
+    entry: Entry,
+    weight: Weight,
+    charge: Option<Charge>,
 }
 
 #[derive(Debug, Default)]
 struct Part {
-    queue: Mutex<Queue>,
+    entries: Mutex<VecDeque<Queued>>,
+    /// Bytes of packets that wait, or are just being delivered.
+    bytes: Arc<AtomicUsize>,
     wake: Notify,
 }
 
@@ -68,11 +91,12 @@ struct Part {
 pub struct Fanout {
     parts: Vec<Arc<Part>>,
     workers: Vec<tokio::task::JoinHandle<()>>,
+    congestion: Arc<Congestion>,
 }
 
 impl Fanout {
-    /// Starts one worker for each of `parts` on the runtime.
-    pub fn start(parts: usize, runtime: &tokio::runtime::Handle) -> Self {
+    /// Starts one worker for each of `parts` on the runtime. `most`: bytes that may wait for one client.
+    pub fn start(parts: usize, most: usize, runtime: &tokio::runtime::Handle) -> Self {
         let parts: Vec<_> = (0..parts.max(1)).map(|_| Arc::new(Part::default())).collect();
         let workers = parts
             .iter()
@@ -86,7 +110,16 @@ impl Fanout {
                 })
             })
             .collect();
-        Self { parts, workers }
+        Self {
+            parts,
+            workers,
+            congestion: Arc::new(Congestion::new(most)),
+        }
+    }
+
+    /// The clients that are slow to read.
+    pub fn congestion(&self) -> &Arc<Congestion> {
+        &self.congestion
     }
 
     /// Number of parts.
@@ -97,26 +130,26 @@ impl Fanout {
     /// Sends to all members but some. Returns to how many. Call it under the room's lock, which gives the order.
     pub fn send_many(&self, members: &Members, except: &Except, packet: &Packet) -> usize {
         for (index, users) in members.snapshot() {
-            self.push(
-                index,
-                Entry::Many {
-                    members: users.clone(),
-                    except: except.clone(),
-                    packet: packet.clone(),
-                },
-            );
+            let cost = packet.len() + users.len() * RECEIVER_COST;
+            let entry = Entry::Many {
+                members: users.clone(),
+                except: except.clone(),
+                packet: packet.clone(),
+            };
+            self.push(index, entry, packet.len(), cost);
         }
         members.local_len(except)
     }
 
     /// Sends to one socket; a volatile packet is dropped when others still wait for its client.
     pub fn send_one(&self, user: &Arc<User>, packet: Packet, volatile: bool) {
+        let bytes = packet.len();
         let entry = Entry::One {
             user: user.clone(),
             packet,
             volatile,
         };
-        self.push(user.shard(self.parts.len()), entry);
+        self.push(user.shard(self.parts.len()), entry, bytes, bytes);
     }
 
     /// Disconnects one socket once everything sent to it before is on its way.
@@ -125,7 +158,7 @@ impl Fanout {
             user: user.clone(),
             transport,
         };
-        self.push(user.shard(self.parts.len()), entry);
+        self.push(user.shard(self.parts.len()), entry, 0, 0);
     }
 
     /// Resolves when everything handed in before has been written or staged by its connection.
@@ -133,7 +166,7 @@ impl Fanout {
         let mut barriers = Vec::with_capacity(self.parts.len());
         for index in 0..self.parts.len() {
             let (done, barrier) = oneshot::channel();
-            self.push(index, Entry::Barrier(done));
+            self.push(index, Entry::Barrier(done), 0, 0);
             barriers.push(barrier);
         }
         for barrier in barriers {
@@ -141,23 +174,14 @@ impl Fanout {
         }
     }
 
-    /// Whether callers should wait before they hand in more.
+    /// Whether callers should see who is slow to read, and wait for what was handed in, before they hand in more.
     pub fn is_congested(&self) -> bool {
-        self.parts
-            .iter()
-            .any(|part| part.queue.lock().entries.len() >= HIGH_WATER)
-    }
-
-    /// Ready while the queues are short; otherwise the reader is woken when they are.
-    pub fn poll_ready(&self, context: &Context<'_>) -> Poll<()> {
-        for part in &self.parts {
-            let mut queue = part.queue.lock();
-            if queue.entries.len() >= HIGH_WATER {
-                queue.readers.push(context.waker().clone());
-                return Poll::Pending;
-            }
-        }
-        Poll::Ready(())
+        let quarter = self.congestion.quarter();
+        self.congestion.is_any_slow()
+            || self
+                .parts
+                .iter()
+                .any(|part| part.bytes.load(Ordering::Relaxed) >= quarter || part.entries.lock().len() >= HIGH_WATER)
     }
 
     /// Ends the workers.
@@ -167,9 +191,18 @@ impl Fanout {
         }
     }
 
-    fn push(&self, index: usize, entry: Entry) {
+    fn push(&self, index: usize, entry: Entry, bytes: usize, cost: usize) {
         if let Some(part) = self.parts.get(index) {
-            part.queue.lock().entries.push_back(entry);
+            part.bytes.fetch_add(bytes, Ordering::Relaxed);
+            let queued = Queued {
+                entry,
+                weight: Weight {
+                    of: part.bytes.clone(),
+                    bytes,
+                },
+                charge: backpressure::charge(Work::Delivery, cost),
+            };
+            part.entries.lock().push_back(queued);
             part.wake.notify_one();
         }
     }
@@ -183,11 +216,7 @@ impl Drop for Fanout {
 
 async fn work(part: Arc<Part>) {
     loop {
-        let (entries, readers) = {
-            let mut queue = part.queue.lock();
-            (std::mem::take(&mut queue.entries), std::mem::take(&mut queue.readers))
-        };
-        readers.into_iter().for_each(Waker::wake);
+        let entries = std::mem::take(&mut *part.entries.lock());
         if entries.is_empty() {
             part.wake.notified().await;
             // What other clients have sent by now is read first, so that it leaves in the same writes: the first turn
@@ -261,10 +290,13 @@ impl Delivery {
 }
 
 /// Writes a batch. Connections that several packets are for are written to once, at the end.
-async fn deliver(entries: VecDeque<Entry>) {
+async fn deliver(entries: VecDeque<Queued>) {
     let alone = entries.len() == 1;
     let mut staged = Staged::default();
-    for entry in entries {
+    // What is staged counts until its connection has seen how much that is.
+    let mut held = Vec::with_capacity(entries.len());
+    for Queued { entry, weight, charge } in entries {
+        held.push((weight, charge));
         match entry {
             Entry::Many {
                 members,
@@ -280,7 +312,7 @@ async fn deliver(entries: VecDeque<Entry>) {
                 }
             }
             Entry::One { user, packet, volatile } => {
-                if !(volatile && user.link().is_busy()) {
+                if !(volatile && user.link().waiting() > 0) {
                     staged.send(user.link(), &packet, Delivery::of(1, alone));
                 }
             }
@@ -290,24 +322,28 @@ async fn deliver(entries: VecDeque<Entry>) {
             }
             Entry::Barrier(done) => {
                 staged.flush().await;
+                held.clear();
                 let _ = done.send(());
             }
         }
     }
     staged.flush().await;
+    drop(held);
 }
 
 #[cfg(test)]
 mod tests {
     use std::{
-        sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-        task::Wake,
+        sync::atomic::{AtomicUsize, Ordering},
         time::Duration,
     };
 
     use super::*;
+    use crate::backpressure::Account;
 
     const PARTS: usize = 3;
+    /// Bytes that may wait for a client.
+    const MOST: usize = 1 << 20;
 
     /// Notes what is written, and in how many writes.
     #[derive(Debug, Default)]
@@ -315,7 +351,7 @@ mod tests {
         staged: Mutex<Vec<String>>,
         written: Mutex<Vec<String>>,
         writes: AtomicUsize,
-        busy: AtomicBool,
+        waiting: AtomicUsize,
     }
 
     impl Inbox {
@@ -343,8 +379,8 @@ mod tests {
             }
         }
 
-        fn is_busy(&self) -> bool {
-            self.busy.load(Ordering::Relaxed)
+        fn waiting(&self) -> usize {
+            self.waiting.load(Ordering::Relaxed)
         }
 
         fn close(&self, _: bool) {
@@ -383,7 +419,7 @@ mod tests {
     }
 
     fn fanout() -> Fanout {
-        Fanout::start(PARTS, &tokio::runtime::Handle::current())
+        Fanout::start(PARTS, MOST, &tokio::runtime::Handle::current())
     }
 
     #[tokio::test]
@@ -438,7 +474,7 @@ mod tests {
     async fn a_volatile_packet_is_dropped_only_for_a_busy_client() {
         let fanout = fanout();
         let (_, clients) = room(2);
-        clients[0].1.busy.store(true, Ordering::Relaxed);
+        clients[0].1.waiting.store(1, Ordering::Relaxed);
         for (user, _) in &clients {
             fanout.send_one(user, packet(0), false);
             fanout.send_one(user, packet(1), true);
@@ -508,34 +544,39 @@ mod tests {
         }
     }
 
-    struct Woken(AtomicUsize);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
+    #[tokio::test]
+    async fn a_sender_is_told_when_much_waits_to_be_delivered() {
+        let fanout = fanout();
+        let (members, clients) = room(1);
+        // The workers share this thread and run only when the test waits.
+        for number in 0..HIGH_WATER {
+            assert!(!fanout.is_congested(), "at {number}");
+            fanout.send_one(&clients[0].0, packet(number), false);
         }
+        assert!(fanout.is_congested(), "by number");
+        fanout.flushed().await;
+        assert!(!fanout.is_congested());
+        let large = Packet::event("n", &format!("\"{}\"", "x".repeat(MOST / 4)));
+        fanout.send_many(&members, &Except::new(), &large);
+        assert!(fanout.is_congested(), "by size");
+        fanout.flushed().await;
+        assert!(!fanout.is_congested());
+        assert_eq!(clients[0].1.written.lock().len(), HIGH_WATER + 1);
     }
 
     #[tokio::test]
-    async fn a_long_queue_holds_readers_back_and_wakes_them() {
+    async fn what_a_client_causes_is_charged_to_it_until_it_is_delivered() {
         let fanout = fanout();
-        let (_, clients) = room(1);
-        let woken = Arc::new(Woken(AtomicUsize::new(0)));
-        let waker = Waker::from(woken.clone());
-        let context = Context::from_waker(&waker);
-        // The workers share this thread and run only when the test waits.
-        for number in 0..HIGH_WATER {
-            assert!(fanout.poll_ready(&context).is_ready(), "at {number}");
-            fanout.send_one(&clients[0].0, packet(number), false);
-        }
-        assert!(fanout.is_congested());
-        assert!(fanout.poll_ready(&context).is_pending());
-        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+        let (members, _) = room(4);
+        let budget = Arc::default();
+        let sender = Account::new(&budget);
+        sender.causes(|| fanout.send_many(&members, &Except::new(), &packet(0)));
+        let charged = budget.waiting();
+        assert!(charged > 4 * RECEIVER_COST, "{charged}");
+        fanout.send_many(&members, &Except::new(), &packet(1));
+        assert_eq!(budget.waiting(), charged, "what nobody caused is charged to nobody");
         fanout.flushed().await;
-        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
-        assert!(fanout.poll_ready(&context).is_ready());
-        assert!(!fanout.is_congested());
-        assert_eq!(clients[0].1.written.lock().len(), HIGH_WATER);
+        assert_eq!(budget.waiting(), 0);
     }
 
     #[derive(Debug)]

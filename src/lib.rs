@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`config`] | options, units and defaults |
 //! | [`error`] | the one error type, with stable codes |
+//! | [`backpressure`] | what waits because of a client, and when its reader pauses |
 //! | [`packet`] | the wire form of a packet, encoded once |
 //! | [`event`] | what the service tells the outside, and the ports it speaks through |
 //! | [`hub`] | state in memory: users, rooms, history, counters |
@@ -14,6 +15,7 @@
 //! | [`server`] | lifecycle: builds the parts, ordered shutdown |
 //! | `node` | the Node.js addon: conversions and the event bridge |
 
+pub mod backpressure;
 pub mod clock;
 pub mod cluster;
 pub mod config;

@@ -54,10 +54,6 @@ struct Racing {
     told: Mutex<Vec<&'static str>>,
 }
 impl EventSink for Racing {
-    fn poll_ready(&self, _: &std::task::Context<'_>) -> std::task::Poll<()> {
-        std::task::Poll::Ready(())
-    }
-
     fn wants(&self, _: EventKind) -> bool {
         true
     }

@@ -64,13 +64,31 @@ test('a polling body over the limit is answered 413', async () => {
   expect((await raw(running.port, path, { method: 'POST', body: 'x'.repeat(2 * LIMIT) })).status).toBe(413);
 });
 
-test('many attachments that are too large together are refused', async () => {
+test('each attachment is a message of its own, and may be as large as one', async () => {
+  const running = await start({ maxHttpBufferSize: LIMIT });
+  const client = await connect(running, { transports: ['websocket'] });
+  const heard = new Promise<Buffer[]>((done) => running.service.getSocket(client.id!)!.on('big', (...args) => done(args)));
+  client.emit('big', ...Array.from({ length: 10 }, (_, index) => Buffer.alloc(LIMIT, index)));
+  expect((await heard).map((buffer) => [buffer.length, buffer[0]])).toEqual(
+    Array.from({ length: 10 }, (_, index) => [LIMIT, index]),
+  );
+});
+
+test('an attachment that is too large ends the connection', async () => {
   const running = await start({ maxHttpBufferSize: LIMIT });
   const client = await connect(running, { transports: ['websocket'] });
   let heard = false;
   running.service.getSocket(client.id!)!.on('big', () => (heard = true));
   const gone = next(running.service, 'disconnect');
-  client.emit('big', ...Array.from({ length: 5 }, () => Buffer.alloc(LIMIT / 2)));
+  client.emit('big', Buffer.alloc(LIMIT), Buffer.alloc(LIMIT + 1));
   await gone;
   expect(heard).toBe(false);
+});
+
+test('a polling request may hold attachments up to its own size', async () => {
+  const running = await start({ maxHttpBufferSize: LIMIT });
+  const client = await connect(running, { transports: ['polling'] });
+  const heard = new Promise<Buffer[]>((done) => running.service.getSocket(client.id!)!.on('big', (...args) => done(args)));
+  client.emit('big', Buffer.alloc(LIMIT / 2), Buffer.alloc(LIMIT / 8));
+  expect((await heard).map((buffer) => buffer.length)).toEqual([LIMIT / 2, LIMIT / 8]);
 });

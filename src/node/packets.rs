@@ -12,6 +12,7 @@ use crate::{
     event::Filter,
     packet::{Packet, PacketKind},
     server::Server,
+    service::Targets,
 };
 
 /// `BroadcastOptions`, as JSON.
@@ -39,6 +40,20 @@ fn filter(json: Option<&str>) -> Result<Filter> {
 
 pub(super) fn event(args: &str, attachments: Vec<Buffer>) -> Packet {
     Packet::new(PacketKind::Event(None), args, bytes_of(attachments))
+}
+
+/// Whom something was sent to.
+#[napi(string_enum = "lowercase")]
+#[derive(Debug)]
+pub enum Scope {
+    /// Everyone.
+    Everyone,
+    /// The members of a room.
+    Room,
+    /// Every socket of some users.
+    Users,
+    /// One socket.
+    Socket,
 }
 
 #[napi]
@@ -129,7 +144,7 @@ impl NativeService {
         }
     }
 
-    /// Whether callers should wait for [`NativeService::flush`] before they send more.
+    /// Whether callers should wait for [`NativeService::flush`] or [`NativeService::ease`] before they send more.
     #[napi]
     pub fn is_congested(&self) -> bool {
         self.server.service().fanout().is_congested()
@@ -143,6 +158,27 @@ impl NativeService {
             service.fanout().flushed().await;
             queue.push(Item::Done(id));
         });
+    }
+
+    /// Reports under this number when everything sent before has been handed to its connections, and few bytes wait for
+    /// those that it was sent to; after `limits.stallMs` at the latest. `names`: the room, the users or the socket;
+    /// `options` as of the broadcast.
+    #[napi]
+    pub fn ease(&self, id: f64, scope: Scope, names: Vec<String>, options: Option<String>) -> Result<()> {
+        let filter = filter(options.as_deref())?;
+        let first = |names: Vec<String>| names.into_iter().next().unwrap_or_default();
+        let targets = match scope {
+            Scope::Everyone => Targets::Everyone(filter),
+            Scope::Room => Targets::Room(first(names), filter),
+            Scope::Users => Targets::Users(names),
+            Scope::Socket => Targets::Socket(first(names)),
+        };
+        let (service, queue) = (self.server.service().clone(), self.queue.clone());
+        self.server.runtime().spawn(async move {
+            service.eased(&targets).await;
+            queue.push(Item::Done(id));
+        });
+        Ok(())
     }
 
     /// Shuts down and reports under this number when it is done.

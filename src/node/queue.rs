@@ -6,7 +6,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    task::{Context, Poll, Waker},
 };
 
 use dashmap::DashMap;
@@ -19,6 +18,7 @@ use parking_lot::Mutex;
 
 use super::field::Fields;
 use crate::{
+    backpressure::{self, Charge, Work},
     error::Error,
     event::{EventKind, EventSink, ServiceEvent},
     hub::User,
@@ -28,9 +28,8 @@ use crate::{
 /// Wakes JavaScript; weak, so that it does not keep the process alive.
 pub(super) type Wake = ThreadsafeFunction<(), (), (), Status, false, true, 1>;
 
-/// Items and bytes that may wait for JavaScript before the readers of clients do.
-const MOST_ITEMS: usize = 1 << 16;
-const MOST_BYTES: usize = 64 << 20;
+/// Bytes after which a batch ends, so that JavaScript need not hold everything at once.
+const BATCH_BYTES: usize = 4 << 20;
 
 /// Something for JavaScript to hear.
 pub(super) enum Item {
@@ -46,6 +45,8 @@ pub(super) enum Item {
     Done(f64),
     /// An operation has failed.
     Failed(f64, Error),
+    /// Nothing: shows that JavaScript takes what waits.
+    Probe,
 }
 
 impl Item {
@@ -70,6 +71,7 @@ impl Item {
                 json.len() + attachments.iter().map(bytes::Bytes::len).sum::<usize>()
             }
             Self::Reply(_, reply) => reply.body.len(),
+            Self::BridgeWrite(_, buffer) => buffer.lock().len(),
             _ => 0,
         }
     }
@@ -77,9 +79,7 @@ impl Item {
 
 #[derive(Default)]
 struct Items {
-    list: VecDeque<Item>,
-    bytes: usize,
-    readers: Vec<Waker>,
+    list: VecDeque<(Item, Option<Charge>)>,
     /// How many of the items tell of a connection's end.
     departures: usize,
     /// Memory of JavaScript's that says whether there are items, and whether there are such.
@@ -95,8 +95,19 @@ impl Items {
         }
     }
 
-    fn is_full(&self) -> bool {
-        self.list.len() >= MOST_ITEMS || self.bytes >= MOST_BYTES
+    /// Takes items until there are `most`, or until they are large together.
+    fn take(&mut self, most: usize) -> Vec<(Item, Option<Charge>)> {
+        let mut bytes = 0;
+        let count = self.list.iter().take(most).take_while(|(item, _)| {
+            let before = bytes;
+            bytes += item.size();
+            before < BATCH_BYTES
+        });
+        let count = count.count();
+        let taken: Vec<_> = self.list.drain(..count).collect();
+        self.departures -= taken.iter().filter(|(item, _)| item.is_departure()).count();
+        self.show();
+        taken
     }
 }
 
@@ -105,6 +116,8 @@ pub(super) struct Queue {
     items: Mutex<Items>,
     wake: Wake,
     listening: AtomicU32,
+    /// A probe waits to be taken.
+    is_probed: AtomicBool,
     closed: AtomicBool,
     /// Sockets that JavaScript is deciding about; they are not registered yet.
     pub(super) admissions: DashMap<Box<str>, Arc<User>>,
@@ -120,6 +133,7 @@ impl Queue {
             }),
             wake,
             listening: AtomicU32::new(0),
+            is_probed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             admissions: DashMap::new(),
         }
@@ -133,18 +147,20 @@ impl Queue {
     /// JavaScript is ending: nothing reaches it any more.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        let items = std::mem::take(&mut *self.items.lock());
-        items.readers.into_iter().for_each(Waker::wake);
+        drop(std::mem::take(&mut *self.items.lock()));
     }
 
     pub(super) fn push(&self, item: Item) {
         if self.closed.load(Ordering::Acquire) {
             return;
         }
+        let charge = match &item {
+            Item::Event(_) => backpressure::charge(Work::JavaScript, item.size()),
+            _ => None,
+        };
         let mut items = self.items.lock();
-        items.bytes += item.size();
         items.departures += usize::from(item.is_departure());
-        items.list.push_back(item);
+        items.list.push_back((item, charge));
         items.show();
         let first = items.list.len() == 1;
         drop(items);
@@ -155,26 +171,10 @@ impl Queue {
 
     /// Takes up to `most` of what waits, as a flat array that `lib/events.js` reads.
     pub(super) fn take(&self, most: usize) -> Fields {
-        let (taken, readers) = {
-            let mut items = self.items.lock();
-            let count = items.list.len().min(most);
-            let taken: Vec<Item> = items.list.drain(..count).collect();
-            items.bytes = items.bytes.saturating_sub(taken.iter().map(Item::size).sum());
-            if items.list.is_empty() {
-                items.bytes = 0;
-            }
-            items.departures -= taken.iter().filter(|item| item.is_departure()).count();
-            items.show();
-            let readers = if items.is_full() {
-                Vec::new()
-            } else {
-                std::mem::take(&mut items.readers)
-            };
-            (taken, readers)
-        };
-        readers.into_iter().for_each(Waker::wake);
+        let taken = self.items.lock().take(most);
+        self.is_probed.store(false, Ordering::Release);
         let mut fields = Fields::default();
-        for item in taken {
+        for (item, _charge) in taken {
             match item {
                 Item::Event(event) => fields.event(&event),
                 Item::Reply(id, reply) => {
@@ -200,6 +200,7 @@ impl Queue {
                 Item::Failed(id, error) => {
                     fields.number(24).number(id).text(error.code()).text(error.to_string());
                 }
+                Item::Probe => {}
             }
         }
         fields
@@ -218,12 +219,11 @@ impl EventSink for Queue {
         self.push(Item::Event(event));
     }
 
-    fn poll_ready(&self, context: &Context<'_>) -> Poll<()> {
-        let mut items = self.items.lock();
-        if items.is_full() {
-            items.readers.push(context.waker().clone());
-            return Poll::Pending;
+    fn is_responsive(&self) -> bool {
+        if self.is_probed.swap(true, Ordering::AcqRel) {
+            return false;
         }
-        Poll::Ready(())
+        self.push(Item::Probe);
+        true
     }
 }

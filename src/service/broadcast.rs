@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Filter {
-    fn is_plain(&self) -> bool {
+    pub(super) fn is_plain(&self) -> bool {
         self.users.is_none() && self.room.is_none() && self.label.is_none()
     }
 }
@@ -146,7 +146,7 @@ impl Service {
     }
 
     /// Keys of the sockets that satisfy every condition of the filter.
-    fn allowed(&self, filter: &Filter) -> HashSet<u64> {
+    pub(super) fn allowed(&self, filter: &Filter) -> HashSet<u64> {
         let keys = |users: Vec<Arc<User>>| users.into_iter().map(|user| user.key()).collect::<HashSet<_>>();
         let mut sets = Vec::new();
         if let Some(user_ids) = &filter.users {

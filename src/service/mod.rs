@@ -4,6 +4,7 @@ mod acks;
 mod admission;
 mod broadcast;
 mod client;
+mod congestion;
 mod connections;
 mod messages;
 mod payload;
@@ -19,15 +20,18 @@ use dashmap::DashMap;
 use tokio::sync::oneshot;
 
 use crate::{
+    backpressure::Budget,
     config::Config,
     event::{EventKind, EventSink, Peers, ServiceEvent},
     fanout::Fanout,
     hub::Hub,
 };
 
+pub use crate::fanout::Congestion;
 pub use acks::OnAck;
 pub use admission::{Admitted, Refusal};
 pub use client::ClientPacket;
+pub use congestion::Targets;
 pub use connections::ConnectionStats;
 pub use messages::{MessageType, NewMessage};
 pub use payload::placeholders_fit;
@@ -41,6 +45,7 @@ pub struct Service {
     /// Users, rooms and counters.
     pub hub: Hub,
     fanout: Fanout,
+    budget: Arc<Budget>,
     sink: Arc<dyn EventSink>,
     next_key: AtomicU64,
     admissions: DashMap<u64, oneshot::Sender<Result<Admitted, Refusal>>>,
@@ -69,7 +74,8 @@ impl Service {
         let parts = config.worker_threads.max(1);
         Self {
             hub: Hub::new(parts),
-            fanout: Fanout::start(parts, runtime),
+            fanout: Fanout::start(parts, config.limits.max_queued_bytes, runtime),
+            budget: Arc::default(),
             config,
             sink,
             next_key: AtomicU64::new(0),
@@ -95,6 +101,11 @@ impl Service {
     /// The way to the connections.
     pub fn fanout(&self) -> &Fanout {
         &self.fanout
+    }
+
+    /// What waits because of clients.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
     }
 
     /// Where events go.

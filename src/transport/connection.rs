@@ -10,7 +10,7 @@ use std::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -24,14 +24,20 @@ use super::{
     outbox::{Carrier, Outbox, Route},
 };
 use crate::{
+    backpressure::Account,
     event::Link,
     packet::{Packet, text_frame},
+    service::Congestion,
 };
 
 /// How long a client may take to read what is left and to close its side.
 const LINGER: Duration = Duration::from_secs(3);
 /// Number of a connection's first socket.
 const FIRST: u64 = 0;
+/// Bytes that may wait for a client that reads, as a multiple of those for one that does not.
+const MOST_FOR_READERS: usize = 4;
+/// Looks at a slow client within the time after which it counts as one that does not read.
+const LOOKS_PER_STALL: u32 = 8;
 /// WebSocket close frame with status 1000.
 const CLOSE_FRAME: [u8; 4] = [0x88, 0x02, 0x03, 0xe8];
 
@@ -41,7 +47,9 @@ pub struct Connection {
     outbox: Mutex<Outbox>,
     queue: PollQueue,
     eio3: bool,
-    limit: usize,
+    /// What the client has caused, and what holds its reader back.
+    account: Arc<Account>,
+    limits: Limits,
     runtime: tokio::runtime::Handle,
     /// For the tasks that finish what a call began.
     me: Weak<Self>,
@@ -50,14 +58,32 @@ pub struct Connection {
     overflowed: AtomicBool,
 }
 
+/// What bounds the queue of a client.
+#[derive(Debug, Clone)]
+pub(super) struct Limits {
+    /// Bytes that may wait for a client that does not read.
+    pub(super) queued_bytes: usize,
+    /// For how long that may be so.
+    pub(super) stall: Duration,
+    /// Where slow clients are counted.
+    pub(super) congestion: Arc<Congestion>,
+}
+
 impl Connection {
-    /// A connection that holds its packets. `limit`: bytes that may wait for it.
-    pub(super) fn new(queue: PollQueue, eio3: bool, limit: usize, runtime: tokio::runtime::Handle) -> Arc<Self> {
+    /// A connection that holds its packets.
+    pub(super) fn new(
+        queue: PollQueue,
+        eio3: bool,
+        account: Arc<Account>,
+        limits: Limits,
+        runtime: tokio::runtime::Handle,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             outbox: Mutex::default(),
             queue,
             eio3,
-            limit,
+            account,
+            limits,
             runtime,
             me: me.clone(),
             round_trip_us: AtomicU32::new(0),
@@ -73,6 +99,11 @@ impl Connection {
         if outbox.closed {
             outbox.kill();
         }
+    }
+
+    /// What the client has caused.
+    pub(super) fn account(&self) -> &Arc<Account> {
+        &self.account
     }
 
     /// Keeps bytes for the next write.
@@ -155,12 +186,6 @@ impl Connection {
         }
     }
 
-    /// Bytes that still wait for the client.
-    pub(super) fn waiting(&self) -> usize {
-        let outbox = self.outbox.lock();
-        outbox.pending_bytes + outbox.queued_bytes
-    }
-
     fn say_goodbye(&self, transport: bool) {
         let mut outbox = self.outbox.lock();
         match outbox.route {
@@ -189,13 +214,15 @@ impl Connection {
     /// Bytes left the polling queue with a response.
     pub(super) fn polled(&self, bytes: usize) {
         let mut outbox = self.outbox.lock();
-        outbox.queued_bytes = outbox.queued_bytes.saturating_sub(bytes);
+        outbox.polled(bytes);
+        self.progressed(&outbox);
     }
 
     /// JavaScript has written bytes of a bridged stream.
     pub fn written(&self, bytes: usize) {
         let mut outbox = self.outbox.lock();
-        outbox.pending_bytes = outbox.pending_bytes.saturating_sub(bytes);
+        outbox.written(bytes);
+        self.progressed(&outbox);
     }
 
     /// A heartbeat took this long.
@@ -224,6 +251,8 @@ impl Connection {
         outbox.closing = true;
         self.write(&mut outbox);
         drop(outbox);
+        // What still comes from the client is read, to see it go.
+        self.account.wake();
         let Some(connection) = self.me.upgrade() else { return };
         self.runtime.spawn(async move {
             let mut left = usize::MAX;
@@ -243,6 +272,15 @@ impl Connection {
     pub(super) fn kill(&self) {
         let mut outbox = self.outbox.lock();
         outbox.kill();
+        self.ended(&outbox);
+    }
+
+    /// The outbox may have been closed: whoever waits for the client, or reads from it, sees that.
+    fn ended(&self, outbox: &Outbox) {
+        if outbox.closed {
+            self.account.wake();
+            self.progressed(outbox);
+        }
     }
 
     /// The stream's reader is gone: lets what is pending leave, then closes.
@@ -258,21 +296,21 @@ impl Connection {
 
     fn enqueue(&self, outbox: &mut Outbox, packet: &Packet) {
         outbox.queued_bytes += packet.polling_len();
-        // A refused packet belongs to a session that has ended.
-        if outbox.queued_bytes > self.limit {
-            self.overflow(outbox);
-        } else {
+        self.check_limit(outbox);
+        if !outbox.closed {
+            // A refused packet belongs to a session that has ended.
             self.queue.push(packet);
         }
     }
 
     fn overflow(&self, outbox: &mut Outbox) {
         self.overflowed.store(true, Ordering::Release);
-        let waiting = outbox.pending_bytes + outbox.queued_bytes;
+        let waiting = outbox.waiting();
         self.queue.warn(format!(
             "a client reads too slowly: closed with {waiting} bytes waiting"
         ));
         outbox.kill();
+        self.ended(outbox);
         self.queue.close();
     }
 
@@ -306,14 +344,57 @@ impl Connection {
                     self.runtime.spawn(connection.flush_when_writable(stream));
                 }
             }
-            Err(_) => outbox.fail(),
+            Err(_) => self.fail(outbox),
         }
     }
 
+    fn fail(&self, outbox: &mut Outbox) {
+        outbox.fail();
+        self.ended(outbox);
+    }
+
+    /// Closes a client for which far too much waits, and watches one for which much does.
     fn check_limit(&self, outbox: &mut Outbox) {
-        if outbox.pending_bytes > self.limit {
+        let waiting = outbox.waiting();
+        if waiting > self.limits.queued_bytes.saturating_mul(MOST_FOR_READERS) {
             self.overflow(outbox);
+        } else if waiting >= self.limits.congestion.quarter().max(1) && !outbox.is_slow {
+            outbox.is_slow = true;
+            self.limits.congestion.enter();
+            self.runtime.spawn(watch(self.me.clone(), self.limits.stall));
         }
+    }
+
+    /// Bytes have left, or do not wait any more.
+    fn progressed(&self, outbox: &Outbox) {
+        if outbox.is_slow {
+            self.limits.congestion.progressed(outbox.awaited());
+        }
+    }
+
+    /// Looks at a slow client. False when there is nothing to watch any more.
+    fn look(&self, seen: &mut Seen) -> bool {
+        let mut outbox = self.outbox.lock();
+        let waiting = outbox.waiting();
+        if waiting < self.limits.congestion.quarter().max(1) {
+            outbox.is_slow = false;
+            outbox.is_stalled = false;
+            self.limits.congestion.leave();
+            return false;
+        }
+        if seen.left != Some(outbox.left) {
+            *seen = Seen {
+                left: Some(outbox.left),
+                since: Instant::now(),
+            };
+        } else if seen.since.elapsed() >= self.limits.stall {
+            if waiting > self.limits.queued_bytes {
+                self.overflow(&mut outbox);
+            } else if !std::mem::replace(&mut outbox.is_stalled, true) {
+                self.progressed(&outbox);
+            }
+        }
+        true
     }
 
     #[cfg(unix)]
@@ -321,18 +402,41 @@ impl Connection {
         while stream.writable().await.is_ok() {
             let mut outbox = self.outbox.lock();
             let written = stream.try_io(tokio::io::Interest::WRITABLE, || outbox.write_pending());
+            self.progressed(&outbox);
             match written {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && !outbox.closed => continue,
                 Ok(()) if outbox.closing => outbox.finish(),
                 Ok(()) => {}
-                Err(_) => outbox.fail(),
+                Err(_) => self.fail(&mut outbox),
             }
             outbox.flushing = false;
             return;
         }
         let mut outbox = self.outbox.lock();
         outbox.flushing = false;
-        outbox.fail();
+        self.fail(&mut outbox);
+    }
+}
+
+/// What was seen of a slow client: how much had left, and since when that has been so.
+#[derive(Debug)]
+struct Seen {
+    left: Option<usize>,
+    since: Instant,
+}
+
+/// Watches a slow client until it is fast again: one that does not read is closed.
+async fn watch(connection: Weak<Connection>, stall: Duration) {
+    let mut seen = Seen {
+        left: None,
+        since: Instant::now(),
+    };
+    let step = (stall / LOOKS_PER_STALL).max(Duration::from_millis(1));
+    while connection
+        .upgrade()
+        .is_some_and(|connection| connection.look(&mut seen))
+    {
+        tokio::time::sleep(step).await;
     }
 }
 
@@ -372,9 +476,7 @@ impl Connection {
             Route::Held | Route::Draining => {
                 outbox.held.push(packet.clone());
                 outbox.queued_bytes += packet.polling_len();
-                if outbox.queued_bytes > self.limit {
-                    self.overflow(&mut outbox);
-                }
+                self.check_limit(&mut outbox);
                 false
             }
         }
@@ -400,8 +502,12 @@ impl Link for Connection {
         }
     }
 
-    fn is_busy(&self) -> bool {
-        self.waiting() > 0
+    fn waiting(&self) -> usize {
+        self.outbox.lock().waiting()
+    }
+
+    fn awaited(&self) -> usize {
+        self.outbox.lock().awaited()
     }
 
     fn close(&self, transport: bool) {
@@ -433,8 +539,12 @@ impl Link for LaterSocket {
         self.connection.flush();
     }
 
-    fn is_busy(&self) -> bool {
-        self.connection.is_busy()
+    fn waiting(&self) -> usize {
+        self.connection.waiting()
+    }
+
+    fn awaited(&self) -> usize {
+        self.connection.awaited()
     }
 
     fn close(&self, transport: bool) {
@@ -448,7 +558,11 @@ impl Link for LaterSocket {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.outbox.get_mut().kill();
+        let outbox = self.outbox.get_mut();
+        outbox.kill();
+        if outbox.is_slow {
+            self.limits.congestion.leave();
+        }
     }
 }
 

@@ -4,7 +4,10 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
-    sync::{Arc, OnceLock, Weak},
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,11 +28,12 @@ use socketioxide_core::{
     adapter::{BroadcastOptions, CoreAdapter, CoreLocalAdapter, DefinedAdapter, SocketEmitter},
     packet::{Packet as SocketPacket, PacketData},
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::AbortHandle};
 use tower_service::Service as _;
 
 use super::{
     connection::SessionId,
+    heartbeat,
     session::{CLIENT_LEFT, Session},
 };
 use crate::{
@@ -60,6 +64,9 @@ pub struct Transport {
     /// All sessions, by their number.
     pub(super) sessions: DashMap<u64, Weak<Session>>,
     pub(super) live: Live,
+    /// How many sessions send and receive by way of Node.js.
+    pub(super) through_node: AtomicUsize,
+    heartbeats: AbortHandle,
     _handle: SocketIo<LocalRooms>,
 }
 
@@ -75,24 +82,24 @@ impl std::fmt::Debug for Transport {
 /// How many sessions are alive, for shutdown to wait for.
 #[derive(Debug, Default)]
 pub(super) struct Live {
-    count: std::sync::atomic::AtomicUsize,
+    count: AtomicUsize,
     changed: Notify,
 }
 
 impl Live {
     pub(super) fn enter(&self) {
-        self.count.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+        self.count.fetch_add(1, Ordering::AcqRel);
     }
 
     pub(super) fn leave(&self) {
-        self.count.fetch_sub(1, std::sync::atomic::Ordering::AcqRel);
+        self.count.fetch_sub(1, Ordering::AcqRel);
         self.changed.notify_waiters();
     }
 
     async fn none(&self) {
         loop {
             let changed = self.changed.notified();
-            if self.count.load(std::sync::atomic::Ordering::Acquire) == 0 {
+            if self.count.load(Ordering::Acquire) == 0 {
                 return;
             }
             changed.await;
@@ -131,7 +138,11 @@ impl Transport {
             service: service.clone(),
         };
         handle.ns("/", accept);
-        Arc::new(Self {
+        let ping_timeout = config.ping_timeout;
+        Arc::new_cyclic(|transport| Self {
+            heartbeats: runtime
+                .spawn(heartbeat::watch(transport.clone(), ping_timeout))
+                .abort_handle(),
             service,
             io,
             local: slot.0.get().cloned().map_or_else(OnceLock::new, OnceLock::from),
@@ -139,6 +150,7 @@ impl Transport {
             by_sid: DashMap::new(),
             sessions: DashMap::new(),
             live: Live::default(),
+            through_node: AtomicUsize::new(0),
             _handle: handle,
         })
     }
@@ -214,6 +226,12 @@ impl Transport {
         if let Some(request) = self.poll_request(Method::POST, session, body.into(), None) {
             self.call(request).await;
         }
+    }
+}
+
+impl Drop for Transport {
+    fn drop(&mut self) {
+        self.heartbeats.abort();
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct FrameReader {
     rest: Vec<u8>,
     fragments: Option<(Data, Vec<u8>)>,
     limit: usize,
+    /// `handle` has stopped the reader: what is left may hold whole messages.
+    is_stopped: bool,
 }
 
 /// A buffer that outgrew this is given back when it is empty.
@@ -49,7 +51,13 @@ impl FrameReader {
             rest: Vec::new(),
             fragments: None,
             limit,
+            is_stopped: false,
         }
+    }
+
+    /// Whether `handle` has stopped the reader; reading no bytes goes on with what is left.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.is_stopped
     }
 
     /// Takes received bytes and hands every complete message to `handle`, in order, while it returns true.
@@ -58,6 +66,7 @@ impl FrameReader {
         bytes: &mut [u8],
         mut handle: impl FnMut(Message<'_>) -> bool,
     ) -> Result<(), FrameError> {
+        self.is_stopped = false;
         if self.rest.is_empty() {
             let used = self.consume(bytes, &mut handle)?;
             self.rest.extend_from_slice(bytes.get(used..).unwrap_or_default());
@@ -95,6 +104,7 @@ impl FrameReader {
             unmask(payload, mask);
             used = start + length;
             if !self.frame(&header, payload, handle)? {
+                self.is_stopped = true;
                 return Ok(used);
             }
         }

@@ -323,6 +323,7 @@ impl Transport {
                 session.close(reason);
                 break;
             }
+            session.has_room().await;
         }
         Reply::new(200, "text/html", "ok")
     }
@@ -363,9 +364,11 @@ impl Transport {
         source: super::stream::Source,
         received: &[u8],
     ) -> Arc<super::Connection> {
+        let through_node = matches!(carrier, Carrier::Bridge(_));
         match upgrade.target {
             Target::Handshake { eio3 } => {
                 let session = Session::new(self, head, eio3, true);
+                session.pass_through_node(through_node);
                 let connection = session.connection().clone();
                 connection.carry(carrier, true);
                 // Leaves together with the open packet: a client that got one without the other would wait for ever.
@@ -386,19 +389,20 @@ impl Transport {
                 let stream = Bytestream::probing(session.clone(), source, received);
                 let transport = self.clone();
                 self.runtime
-                    .spawn(async move { transport.probe(session, stream).await });
+                    .spawn(async move { transport.probe(session, stream, through_node).await });
                 connection
             }
         }
     }
 
     /// Waits for the client to complete its upgrade; if it does not, the session goes on polling.
-    async fn probe(self: Arc<Self>, session: Arc<Session>, mut stream: Bytestream) {
+    async fn probe(self: Arc<Self>, session: Arc<Session>, mut stream: Bytestream, through_node: bool) {
         let patience = self.service.config.upgrade_timeout;
         let upgraded = tokio::time::timeout(patience, stream.probed()).await;
         if matches!(upgraded, Ok(Ok(()))) && !session.on_websocket.swap(true, Ordering::AcqRel) {
             let sid = session.sid();
             session.probing.store(false, Ordering::Release);
+            session.pass_through_node(through_node);
             session.connection().upgraded();
             self.serve(session, stream, sid);
         } else {

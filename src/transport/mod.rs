@@ -12,6 +12,7 @@ mod gateway;
 #[cfg(unix)]
 pub mod handover;
 mod head;
+mod heartbeat;
 mod outbox;
 mod session;
 mod stream;

@@ -77,8 +77,14 @@ pub(super) struct Outbox {
     /// Bytes the kernel has not taken yet; of the first buffer, what is left of it.
     pub(super) pending: VecDeque<Bytes>,
     pub(super) pending_bytes: usize,
-    /// Bytes in socketioxide's queue.
+    /// Bytes in socketioxide's queue, or held.
     pub(super) queued_bytes: usize,
+    /// Counts the bytes that have left, and wraps: shows whether the client reads.
+    pub(super) left: usize,
+    /// So much waits that the client is watched.
+    pub(super) is_slow: bool,
+    /// It was seen to read nothing for long.
+    pub(super) is_stalled: bool,
     pub(super) flushing: bool,
     /// The client is on WebSocket, or has completed its upgrade.
     pub(super) on_websocket: bool,
@@ -92,6 +98,37 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
+    /// Bytes that still wait for the client.
+    pub(super) fn waiting(&self) -> usize {
+        if self.closed {
+            0
+        } else {
+            self.pending_bytes + self.queued_bytes
+        }
+    }
+
+    /// Bytes that senders wait for.
+    pub(super) fn awaited(&self) -> usize {
+        if self.is_stalled { 0 } else { self.waiting() }
+    }
+
+    /// Bytes in socketioxide's queue have left with a response.
+    pub(super) fn polled(&mut self, bytes: usize) {
+        self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
+        self.has_left(bytes);
+    }
+
+    /// Pending bytes have left.
+    pub(super) fn written(&mut self, bytes: usize) {
+        self.pending_bytes = self.pending_bytes.saturating_sub(bytes);
+        self.has_left(bytes);
+    }
+
+    fn has_left(&mut self, bytes: usize) {
+        self.left = self.left.wrapping_add(bytes);
+        self.is_stalled = false;
+    }
+
     pub(super) fn stage(&mut self, bytes: Bytes) {
         if !self.closed && !self.closing {
             self.pending_bytes += bytes.len();
@@ -141,7 +178,7 @@ impl Outbox {
 
     #[cfg(unix)]
     fn advance(&mut self, mut written: usize) {
-        self.pending_bytes = self.pending_bytes.saturating_sub(written);
+        self.written(written);
         while let Some(first) = self.pending.front_mut() {
             if first.len() > written {
                 first.advance(written);

@@ -1,25 +1,30 @@
 //! One Engine.IO session and the Socket.IO socket on it: what the client sends, in order, and what becomes of it.
 
 use std::{
+    future::poll_fn,
     sync::{
         Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU8, Ordering},
     },
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
 use super::{
-    connection::{Connection, SessionId},
+    connection::{Connection, Limits, SessionId},
     engine::{PollQueue, Transport},
     head::Head,
 };
 use crate::{
+    backpressure::{self, Account, Charge, Work},
     clock,
+    event::Link as _,
     hub::{Identity, SocketId, User},
     packet::MAX_ATTACHMENTS,
     service::{ClientPacket, Refusal, Service},
@@ -27,8 +32,6 @@ use crate::{
 
 /// Reason of a client that leaves its namespace.
 pub(super) const CLIENT_LEFT: &str = "client namespace disconnect";
-/// Events that may arrive before the CONNECT answer has left.
-const MAX_EARLY: usize = 128;
 /// Socket.IO's DISCONNECT in an Engine.IO message.
 pub(super) const FAREWELL: &str = "41";
 /// How long a polling client may take to fetch a part of what is queued and its farewell.
@@ -52,6 +55,7 @@ pub(super) enum SessionState {
 pub(super) struct Early {
     text: String,
     attachments: Vec<Bytes>,
+    _charge: Option<Charge>,
 }
 
 /// A binary packet whose attachments have not all arrived.
@@ -59,7 +63,6 @@ pub(super) struct Early {
 struct Partial {
     text: String,
     expected: usize,
-    size: usize,
     attachments: Vec<Bytes>,
 }
 
@@ -110,6 +113,12 @@ pub(super) struct Session {
     /// A POST of the client is being read.
     pub(super) posting: AtomicBool,
     farewell: AtomicBool,
+    /// The client sends and receives by way of Node.js.
+    through_node: AtomicBool,
+    /// The library is to be told, by the stream, that the client is alive.
+    answers_heartbeat: AtomicBool,
+    /// Whatever reads the stream.
+    pub(super) reader: AtomicWaker,
     /// Wakes a waiting poll when the client probes.
     pub(super) release_poll: Notify,
 }
@@ -127,12 +136,17 @@ impl Session {
         let number = transport.service.next_key();
         let session = Arc::new_cyclic(|session: &Weak<Self>| {
             let queue = PollQueue::new(transport, session.clone());
-            let limit = transport.service.config.limits.max_queued_bytes;
+            let account = Account::new(transport.service.budget());
+            let limits = Limits {
+                queued_bytes: transport.service.config.limits.max_queued_bytes,
+                stall: transport.service.config.limits.stall,
+                congestion: transport.service.fanout().congestion().clone(),
+            };
             Self {
                 number,
                 finished: AtomicBool::new(false),
                 transport: transport.clone(),
-                connection: Connection::new(queue, eio3, limit, transport.runtime.clone()),
+                connection: Connection::new(queue, eio3, account, limits, transport.runtime.clone()),
                 head,
                 eio3,
                 opened: Instant::now(),
@@ -152,16 +166,25 @@ impl Session {
                 on_websocket: AtomicBool::new(on_websocket),
                 posting: AtomicBool::new(false),
                 farewell: AtomicBool::new(false),
+                through_node: AtomicBool::new(false),
+                answers_heartbeat: AtomicBool::new(false),
+                reader: AtomicWaker::new(),
                 release_poll: Notify::new(),
             }
         });
         transport.sessions.insert(number, Arc::downgrade(&session));
+        session.pass_through_node(!on_websocket);
         session
     }
 
     /// The outgoing half.
     pub(super) fn connection(&self) -> &Arc<Connection> {
         &self.connection
+    }
+
+    /// What the client has caused.
+    pub(super) fn account(&self) -> &Arc<Account> {
+        self.connection.account()
     }
 
     /// The network side it belongs to.
@@ -189,6 +212,59 @@ impl Session {
     /// The `EIO` parameter.
     pub(super) fn protocol_number(&self) -> u8 {
         if self.eio3 { 3 } else { 4 }
+    }
+
+    /// Says whether the client sends and receives by way of Node.js.
+    pub(super) fn pass_through_node(&self, passes: bool) {
+        let count = &self.transport.through_node;
+        match (self.through_node.swap(passes, Ordering::AcqRel), passes) {
+            (false, true) => drop(count.fetch_add(1, Ordering::AcqRel)),
+            (true, false) => drop(count.fetch_sub(1, Ordering::AcqRel)),
+            _ => {}
+        }
+    }
+
+    /// Whether the client sends and receives by way of Node.js.
+    pub(super) fn passes_through_node(&self) -> bool {
+        self.through_node.load(Ordering::Acquire)
+    }
+
+    /// Tells the library that the client is alive: that it is not heard is not its fault.
+    pub(super) fn answer_heartbeat(self: &Arc<Self>) {
+        if self.on_websocket.load(Ordering::Acquire) {
+            self.answers_heartbeat.store(true, Ordering::Release);
+            self.reader.wake();
+        } else {
+            let session = self.clone();
+            self.transport.runtime.spawn(async move {
+                session.transport.post(&session, session.heartbeat()).await;
+            });
+        }
+    }
+
+    /// Whether the stream is to tell the library that the client is alive; once.
+    pub(super) fn takes_heartbeat(&self) -> bool {
+        self.answers_heartbeat.load(Ordering::Acquire) && self.answers_heartbeat.swap(false, Ordering::AcqRel)
+    }
+
+    /// What the client sends as a sign of life: its answer to a ping, in Engine.IO 3 a ping.
+    pub(super) fn heartbeat(&self) -> &'static str {
+        if self.eio3 { "2" } else { "3" }
+    }
+
+    /// Resolves when the polling client may cause more, or is going.
+    pub(super) async fn has_room(self: &Arc<Self>) {
+        let mut is_answered = false;
+        poll_fn(|context| {
+            if self.account().poll_ready(context).is_ready() || self.is_finished() || self.connection.is_closing() {
+                return Poll::Ready(());
+            }
+            if !std::mem::replace(&mut is_answered, true) {
+                self.answer_heartbeat();
+            }
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Decides about the client's CONNECT.
@@ -247,11 +323,14 @@ impl Session {
         inner.state = SessionState::Connected;
         self.connection.connected(polling);
         // Under the lock, so that later packets do not overtake early ones.
-        for packet in early {
-            if dispatch(service, &user, &packet.text, packet.attachments).is_err() {
-                drop(inner);
-                return self.close("parse error");
-            }
+        let is_malformed = |packet: Early| {
+            self.account()
+                .causes(|| dispatch(service, &user, &packet.text, packet.attachments))
+                .is_err()
+        };
+        if early.into_iter().any(is_malformed) {
+            drop(inner);
+            self.close("parse error");
         }
     }
 
@@ -284,6 +363,10 @@ impl Session {
 
     /// Takes a text packet of Engine.IO: its type, then its data.
     pub(super) fn on_text(&self, text: &str) -> Verdict {
+        self.account().causes(|| self.take_text(text))
+    }
+
+    fn take_text(&self, text: &str) -> Verdict {
         match text.as_bytes() {
             [b'4', b'2' | b'3' | b'5' | b'6', ..] => self.on_packet(text.get(1..).unwrap_or_default()),
             [b'4', b'0', ..] => self.on_connect(text.get(2..).unwrap_or_default()),
@@ -304,6 +387,10 @@ impl Session {
 
     /// Takes a binary packet: an attachment of the packet before.
     pub(super) fn on_binary(&self, data: &[u8]) -> Verdict {
+        self.account().causes(|| self.take_binary(data))
+    }
+
+    fn take_binary(&self, data: &[u8]) -> Verdict {
         let data = if self.eio3 {
             data.get(1..).unwrap_or_default()
         } else {
@@ -313,10 +400,6 @@ impl Session {
         let Some(partial) = &mut inner.partial else {
             return Verdict::Close("parse error");
         };
-        partial.size += data.len();
-        if partial.size > self.transport.service.config.max_http_buffer_size {
-            return Verdict::Close("transport error");
-        }
         partial.attachments.push(Bytes::copy_from_slice(data));
         if partial.attachments.len() < partial.expected {
             return Verdict::Taken;
@@ -338,7 +421,6 @@ impl Session {
             };
             if expected > 0 {
                 inner.partial = Some(Partial {
-                    size: text.len(),
                     text,
                     expected,
                     attachments: Vec::new(),
@@ -362,8 +444,13 @@ impl Session {
 
     fn receive(&self, inner: &mut Inner, text: String, attachments: Vec<Bytes>) -> Verdict {
         match (&mut inner.state, &inner.user) {
-            (SessionState::Connecting(early), _) if early.len() < MAX_EARLY => {
-                early.push(Early { text, attachments });
+            (SessionState::Connecting(early), _) => {
+                let size = text.len() + attachments.iter().map(Bytes::len).sum::<usize>();
+                early.push(Early {
+                    text,
+                    attachments,
+                    _charge: backpressure::charge(Work::JavaScript, size),
+                });
                 Verdict::Taken
             }
             (SessionState::Connected, Some(user)) => {
@@ -374,7 +461,7 @@ impl Session {
             }
             // What was on its way when the server said goodbye.
             (SessionState::Left | SessionState::Connected, _) => Verdict::Taken,
-            (SessionState::Opened | SessionState::Connecting(_), _) => Verdict::Close("forced server close"),
+            (SessionState::Opened, _) => Verdict::Close("forced server close"),
         }
     }
 
@@ -487,6 +574,8 @@ impl Session {
     pub(super) fn finish(&self) {
         if !self.finished.swap(true, Ordering::AcqRel) {
             self.transport.sessions.remove(&self.number);
+            self.pass_through_node(false);
+            self.account().wake();
             // The stream of a client that is just moving to WebSocket stays until its upgrade is complete or times out:
             // engine.io-client never closes once its probe was answered and then cut off.
             self.transport.live.leave();

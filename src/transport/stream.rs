@@ -9,7 +9,7 @@ use std::{
     io,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -64,7 +64,8 @@ pub struct Bytestream {
     read: usize,
     probe: Probe,
     ended: bool,
-    reader: Option<Waker>,
+    /// The client may cause no more, and its heartbeat has been answered for that.
+    is_paused: bool,
 }
 
 impl Bytestream {
@@ -79,7 +80,7 @@ impl Bytestream {
             read: 0,
             probe: Probe::None,
             ended: false,
-            reader: None,
+            is_paused: false,
         };
         stream.take(&mut received.to_vec());
         stream
@@ -113,9 +114,21 @@ impl Bytestream {
 
     /// Reads once from the client.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let service = self.session.transport().service();
-        ready!(service.fanout().poll_ready(context));
-        ready!(service.sink().poll_ready(context));
+        let pauses = self.probe == Probe::None && self.session.account().poll_ready(context).is_pending();
+        let is_closing = (pauses || self.frames.is_stopped()) && self.session.connection().is_closing();
+        let pauses = pauses && !is_closing;
+        let was_paused = std::mem::replace(&mut self.is_paused, pauses);
+        if self.session.takes_heartbeat() || (pauses && !was_paused) {
+            put_client_text(&mut self.inbound, self.session.heartbeat());
+            return Poll::Ready(Ok(()));
+        }
+        if pauses {
+            return Poll::Pending;
+        }
+        if self.frames.is_stopped() && !is_closing {
+            self.take(&mut []);
+            return Poll::Ready(Ok(()));
+        }
         match &mut self.source {
             #[cfg(unix)]
             Source::Tcp(stream) => {
@@ -137,7 +150,7 @@ impl Bytestream {
     }
 
     fn take(&mut self, bytes: &mut [u8]) {
-        if bytes.is_empty() || self.session.connection().is_closing() {
+        if (bytes.is_empty() && !self.frames.is_stopped()) || self.session.connection().is_closing() {
             return;
         }
         let Self {
@@ -175,7 +188,8 @@ impl Bytestream {
                     return false;
                 }
             }
-            true
+            // The rest waits with the client.
+            session.account().has_room()
         });
         if let Err(FrameError::Invalid | FrameError::TooLarge) = outcome {
             fault = Some("transport error");
@@ -217,9 +231,7 @@ impl Bytestream {
                 }
                 Some(Outgoing::Answer(answer)) => {
                     put_client_text(&mut self.inbound, answer);
-                    if let Some(reader) = self.reader.take() {
-                        reader.wake();
-                    }
+                    self.session.reader.wake();
                 }
                 Some(Outgoing::Drained) => connection.drained(),
                 Some(Outgoing::Nothing) => {}
@@ -264,13 +276,7 @@ impl AsyncRead for Bytestream {
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
-            if self
-                .reader
-                .as_ref()
-                .is_none_or(|waker| !waker.will_wake(context.waker()))
-            {
-                self.reader = Some(context.waker().clone());
-            }
+            self.session.reader.register(context.waker());
             ready!(self.poll_fill(context))?;
         }
     }

@@ -4,11 +4,12 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
 use native_websocket_service::{
+    backpressure::{Charge, Work, charge},
     event::{EventKind, EventSink, ServiceEvent},
     hub::User,
     service::{Admitted, Refusal, Service},
@@ -36,6 +37,10 @@ pub struct Recorder {
     events: Mutex<Vec<ServiceEvent>>,
     changed: Notify,
     wanted: AtomicU32,
+    /// It takes nothing for now.
+    busy: AtomicBool,
+    /// What was charged to clients for what it has not taken.
+    charges: Mutex<Vec<Charge>>,
     service: OnceLock<Weak<Service>>,
     pub admissions: Mutex<Admissions>,
     pub listener: Mutex<Option<Listener>>,
@@ -47,6 +52,8 @@ impl Default for Recorder {
             events: Mutex::default(),
             changed: Notify::new(),
             wanted: AtomicU32::new(u32::MAX),
+            busy: AtomicBool::new(false),
+            charges: Mutex::default(),
             service: OnceLock::new(),
             admissions: Mutex::default(),
             listener: Mutex::default(),
@@ -55,15 +62,18 @@ impl Default for Recorder {
 }
 
 impl EventSink for Recorder {
-    fn poll_ready(&self, _: &std::task::Context<'_>) -> std::task::Poll<()> {
-        std::task::Poll::Ready(())
-    }
-
     fn wants(&self, kind: EventKind) -> bool {
         self.wanted.load(Ordering::Relaxed) & kind as u32 != 0
     }
 
+    fn is_responsive(&self) -> bool {
+        !self.busy.load(Ordering::Acquire)
+    }
+
     fn emit(&self, event: ServiceEvent) {
+        if self.busy.load(Ordering::Acquire) {
+            self.charges.lock().extend(charge(Work::JavaScript, 0));
+        }
         let heard = match &event {
             ServiceEvent::Connection(user) | ServiceEvent::Admission(user) => Some(user.clone()),
             _ => None,
@@ -92,6 +102,18 @@ impl EventSink for Recorder {
 impl Recorder {
     pub fn serve(&self, service: &Arc<Service>) {
         let _ = self.service.set(Arc::downgrade(service));
+    }
+
+    /// As JavaScript that is busy: takes nothing from now on.
+    pub fn stall(&self) {
+        self.busy.store(true, Ordering::Release);
+    }
+
+    /// Takes everything again.
+    pub fn resume(&self) {
+        self.busy.store(false, Ordering::Release);
+        // Whoever is woken may cause more at once.
+        drop(std::mem::take(&mut *self.charges.lock()));
     }
 
     /// Stops listening to events of a kind.

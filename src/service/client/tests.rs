@@ -24,10 +24,6 @@ impl Link for Inbox {
 struct Told(Mutex<Vec<ServiceEvent>>);
 
 impl EventSink for Told {
-    fn poll_ready(&self, _: &std::task::Context<'_>) -> std::task::Poll<()> {
-        std::task::Poll::Ready(())
-    }
-
     fn wants(&self, _: EventKind) -> bool {
         false
     }

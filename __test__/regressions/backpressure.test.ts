@@ -1,0 +1,111 @@
+// Who waits when somebody is too fast or too slow: whoever it is, and nobody else.
+
+import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { afterTest, record, start } from '../harness';
+
+const { RawClient } = require('../fixtures/regression-support.js');
+
+/** A client in a process of its own, and what it has said. */
+class Program {
+  readonly child: ChildProcessWithoutNullStreams;
+  readonly lines: string[] = [];
+  #waiting: Array<{ prefix: string; done: (line: string) => void }> = [];
+
+  constructor(script: string, ...args: Array<string | number>) {
+    this.child = spawn(process.execPath, [join(__dirname, '../fixtures', script), ...args.map(String)]);
+    afterTest(() => this.child.kill('SIGKILL'));
+    createInterface({ input: this.child.stdout }).on('line', (line) => {
+      this.lines.push(line);
+      this.#waiting = this.#waiting.filter(({ prefix, done }) => !line.startsWith(prefix) || (done(line), false));
+    });
+  }
+
+  /** The first line that begins so, or `lost` when that comes first. */
+  async said(prefix: string): Promise<string> {
+    const known = this.lines.find((line) => line.startsWith(prefix) || line.startsWith('lost'));
+    if (known !== undefined) return known;
+    const line = (wanted: string) => new Promise<string>((done) => this.#waiting.push({ prefix: wanted, done }));
+    return Promise.race([line(prefix), line('lost')]);
+  }
+
+  tell(line: string): void {
+    this.child.stdin.write(`${line}\n`);
+  }
+}
+
+function busyFor(milliseconds: number): void {
+  const since = process.hrtime.bigint();
+  while (process.hrtime.bigint() - since < BigInt(milliseconds) * 1_000_000n);
+}
+
+test('a client that sends more than its listener can hear is the only one that waits', async () => {
+  const HEARD = 2_000;
+  const { service, url } = await start({ pingInterval: 200, pingTimeout: 400 });
+  const room = await service.createRoom('r');
+  const others = new Program('regression-others.js', url, 20, room.id);
+  expect(await others.said('ready')).toBe('ready');
+  let heard = 0;
+  let enough!: () => void;
+  const flooded = new Promise<void>((done) => (enough = done));
+  service.use((socket, next) => {
+    socket.on('work', () => {
+      busyFor(1);
+      if (++heard === HEARD) enough();
+    });
+    next();
+  });
+  const flooder = new Program('regression-flood.js', url, 1_000_000, 'work', 200);
+  await flooded;
+  others.tell('go');
+  expect(await others.said('served')).toBe('served go');
+  expect(flooder.child.exitCode).toBeNull();
+});
+
+test('awaited broadcasts go as fast as the clients read, and close none of them', async () => {
+  const COUNT = 200;
+  const CLIENTS = 8;
+  const { service, url } = await start({ limits: { maxQueuedBytes: 1 << 20 } });
+  const room = await service.createRoom('r');
+  const clients = new Program('regression-others.js', url, CLIENTS, room.id);
+  expect(await clients.said('ready')).toBe('ready');
+  const filler = 'x'.repeat(64 * 1024);
+  for (let index = 0; index < COUNT; index++) await service.broadcastToAll('bulk', { index, filler });
+  const all = `received ${COUNT * CLIENTS}`;
+  expect(await clients.said(all)).toBe(all);
+});
+
+test('awaited sends to a client that reads slowly wait for it', async () => {
+  const COUNT = 200;
+  const LIMIT = 1 << 20;
+  const { service, url } = await start({ limits: { maxQueuedBytes: LIMIT } });
+  const client = new RawClient(url);
+  afterTest(() => client.terminate());
+  const id = await client.connect();
+  const gone = record(service, 'disconnect');
+  // 64 KiB, then a pause.
+  client.ws.on('message', () => {
+    client.stopReading();
+    setTimeout(() => client.readOn(), 2);
+  });
+  const last = client.next(`42["bulk",{"index":${COUNT - 1}`);
+  const filler = 'x'.repeat(64 * 1024);
+  for (let index = 0; index < COUNT; index++) await service.emitToSocket(id, 'bulk', { index, filler });
+  await last;
+  expect(gone).toEqual([]);
+});
+
+test('a polling client outlives a block of JavaScript that is longer than its heartbeat', async () => {
+  const PING_TIMEOUT = 300;
+  const { service, url } = await start({ pingInterval: 200, pingTimeout: PING_TIMEOUT });
+  const gone = record(service, 'disconnect');
+  const client = new Program('regression-polling-client.js', url);
+  const [, id] = (await client.said('connected')).split(' ');
+  for (let block = 0; block < 3; block++) {
+    busyFor(4 * PING_TIMEOUT);
+    await service.emitToSocket(id!, 'after', block);
+    expect(await client.said(`event ["after",${block}]`)).toBe(`event ["after",${block}]`);
+  }
+  expect(gone).toEqual([]);
+});
