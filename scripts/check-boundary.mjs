@@ -17,7 +17,8 @@ const mayUse = {
   service: ['fanout', 'hub', 'event'],
   cluster: ['service', 'hub', 'event'], // as a transport: what peers send becomes calls of the service
   transport: ['service', 'hub', 'event'],
-  server: ['transport', 'cluster', 'service', 'event'],
+  memory: ['service'],
+  server: ['transport', 'cluster', 'service', 'event', 'memory'],
   node: ['server', 'cluster', 'transport', 'service', 'hub', 'event'],
 };
 const everyone = ['config', 'error', 'clock', 'packet', 'backpressure'];

@@ -20,6 +20,8 @@ const SHARE: usize = 256 << 10;
 /// What may wait of all clients before each of them may have one thing waiting only.
 const TOGETHER: [usize; KINDS] = [64 << 20, 16 << 20];
 const KINDS: usize = 2;
+/// What waits of all clients from which on there is a storm.
+const STORM: usize = 8 << 20;
 
 /// What something that waits costs besides its bytes.
 pub const ITEM_COST: usize = 512;
@@ -40,12 +42,18 @@ pub enum Work {
 pub struct Budget {
     waiting: [AtomicUsize; KINDS],
     paused: AtomicUsize,
+    is_stormy: AtomicBool,
 }
 
 impl Budget {
     /// How many clients are not read from.
     pub fn paused(&self) -> usize {
         self.paused.load(Ordering::Relaxed)
+    }
+
+    /// Whether very much waited at a time since this was asked last.
+    pub fn take_storm(&self) -> bool {
+        self.is_stormy.swap(false, Ordering::Relaxed)
     }
 
     /// Bytes that wait, for either kind of work.
@@ -179,7 +187,10 @@ pub fn charge(work: Work, bytes: usize) -> Option<Charge> {
     let account = CAUSE.with_borrow(Clone::clone)?;
     let (kind, cost) = (work as usize, bytes.saturating_add(ITEM_COST));
     account.waiting.get(kind)?.fetch_add(cost, Ordering::SeqCst);
-    account.budget.waiting.get(kind)?.fetch_add(cost, Ordering::Relaxed);
+    let before = account.budget.waiting.get(kind)?.fetch_add(cost, Ordering::Relaxed);
+    if before >= STORM {
+        account.budget.is_stormy.store(true, Ordering::Relaxed);
+    }
     Some(Charge { account, kind, cost })
 }
 

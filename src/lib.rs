@@ -12,6 +12,7 @@
 //! | [`fanout`] | delivery to connections, in order |
 //! | [`service`] | the use cases: one function per verb of the API |
 //! | [`transport`] | Engine.IO and Socket.IO over socketioxide: handshake, streams, long-polling |
+//! | [`memory`] | what is given back to the system after a storm |
 //! | [`server`] | lifecycle: builds the parts, ordered shutdown |
 //! | `node` | the Node.js addon: conversions and the event bridge |
 
@@ -23,6 +24,7 @@ pub mod error;
 pub mod event;
 pub mod fanout;
 pub mod hub;
+pub mod memory;
 pub mod packet;
 pub mod server;
 pub mod service;

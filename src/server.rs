@@ -7,9 +7,12 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::{
+    runtime::{Builder, Handle, Runtime},
+    task::AbortHandle,
+};
 
-use crate::{cluster::Cluster, config::Config, event::EventSink, service::Service, transport::Transport};
+use crate::{cluster::Cluster, config::Config, event::EventSink, memory, service::Service, transport::Transport};
 
 /// How long clients may take to read what is queued for them at shutdown.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -44,6 +47,7 @@ pub struct Server {
     transport: OnceLock<Arc<Transport>>,
     cluster: Option<Arc<Cluster>>,
     runtime: Handle,
+    memory: AbortHandle,
 }
 
 impl Server {
@@ -56,7 +60,9 @@ impl Server {
         let runtime = runtime(config.worker_threads)?;
         let service = Arc::new(Service::new(config, sink, &runtime));
         let cluster = Cluster::start(&service, &runtime);
+        let memory = runtime.spawn(memory::watch(Arc::downgrade(&service))).abort_handle();
         Ok(Self {
+            memory,
             service,
             cluster,
             transport: OnceLock::new(),
@@ -124,6 +130,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.memory.abort();
         // Its tasks would keep it for ever.
         if let Some(cluster) = &self.cluster {
             cluster.abandon();

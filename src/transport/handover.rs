@@ -1,4 +1,4 @@
-//! Taking over a connection from Node.js by its file descriptor. The only module with `unsafe` code.
+//! Taking over a connection from Node.js by its file descriptor. Besides `memory`, the only module with `unsafe` code.
 #![allow(unsafe_code)]
 
 use std::{

@@ -1,0 +1,81 @@
+//! Memory after a storm: what clients made the process allocate is given back to the system once it is calm again.
+//!
+//! The system's allocator keeps what was freed in small pieces. Asking it to give that back takes locks that everybody
+//! needs, so it is asked after a storm only, and not while it goes on.
+#![allow(unsafe_code)]
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use crate::service::Service;
+
+/// How often is looked whether it is calm.
+const STEP: Duration = Duration::from_secs(1);
+/// Looks that find it calm, in a row, before memory is given back.
+const CALM_LOOKS: u32 = 3;
+/// Bytes that may wait because of clients while it is calm.
+const CALM_BYTES: usize = 1 << 20;
+/// So many connections, half of which are gone, were a storm.
+const MANY_CONNECTIONS: usize = 1_000;
+
+/// Gives memory back after each storm, for as long as the service lives.
+pub async fn watch(service: Weak<Service>) {
+    let mut storm = Storm::default();
+    loop {
+        tokio::time::sleep(STEP).await;
+        let Some(service) = service.upgrade() else { return };
+        if storm.is_over(&service) {
+            drop(service);
+            // It may take a while.
+            let _ = tokio::task::spawn_blocking(give_back).await;
+        }
+    }
+}
+
+/// What was seen of a storm.
+#[derive(Debug, Default)]
+struct Storm {
+    was_seen: bool,
+    calm_looks: u32,
+    most_connections: usize,
+}
+
+impl Storm {
+    /// Looks at the service. True once after each storm.
+    fn is_over(&mut self, service: &Arc<Service>) -> bool {
+        let connections = service.hub.user_count();
+        self.most_connections = self.most_connections.max(connections);
+        let have_left = self.most_connections >= MANY_CONNECTIONS && connections <= self.most_connections / 2;
+        if have_left {
+            self.most_connections = connections;
+        }
+        let is_any_slow = service.fanout().congestion().is_any_slow();
+        self.was_seen |= service.budget().take_storm() || is_any_slow || have_left;
+        if !self.was_seen || is_any_slow || service.budget().waiting() > CALM_BYTES {
+            self.calm_looks = 0;
+            return false;
+        }
+        self.calm_looks += 1;
+        let is_over = self.calm_looks >= CALM_LOOKS;
+        if is_over {
+            *self = Self {
+                most_connections: connections,
+                ..Self::default()
+            };
+        }
+        is_over
+    }
+}
+
+/// Asks the allocator for what it does not need.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn give_back() {
+    // SAFETY: the function takes the allocator's own locks, and changes nothing that is in use.
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// The allocators of other systems give memory back by themselves.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn give_back() {}
