@@ -1,8 +1,9 @@
 // The package as a user gets it: packed, installed into an empty project, compiled and run.
 import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, posix } from 'node:path';
 import { promisify } from 'node:util';
 
 const root = join(__dirname, '..');
@@ -47,12 +48,26 @@ beforeAll(async () => {
 afterAll(() => rm(project, { recursive: true, force: true }));
 
 test('the tarball holds what runs, its types and its papers, and nothing else', () => {
-  const allowed = /^(package\.json|README\.md|CHANGELOG\.md|LICENSE|index\.(js|mjs|d\.ts|d\.mts)|binding\.(js|d\.ts)|lib\/.+\.js|[\w.-]+\.node)$/;
+  const code = /^(package\.json|index\.(js|mjs|d\.ts|d\.mts)|binding\.(js|d\.ts)|lib\/.+\.js|[\w.-]+\.node)$/;
+  const papers = /^(README|CHANGELOG|CONTRIBUTING)\.md$|^LICENSE$|^docs\/.+\.(md|svg)$|^bench\/README\.md$|^examples\/jwt\.mjs$/;
 
-  expect(packed.filter((path) => !allowed.test(path))).toEqual([]);
+  expect(packed.filter((path) => !code.test(path) && !papers.test(path))).toEqual([]);
   expect(packed).toEqual(expect.arrayContaining(['index.js', 'index.mjs', 'index.d.ts', 'index.d.mts', 'binding.js', 'LICENSE', 'README.md']));
   const ours = packed.filter((path) => path.includes(`.${process.platform}-${process.arch}`));
   expect(ours.map((path) => path.split('.').at(-1))).toContain('node');
+});
+
+test('links between the papers lead to files of the tarball', () => {
+  const documents = packed.filter((path) => path.endsWith('.md'));
+  const dead = documents.flatMap((document) => {
+    const text = readFileSync(join(project, 'node_modules', 'native-websocket-service', document), 'utf8');
+    const targets = [...text.matchAll(/\]\((?!https?:|#)([^)#]+)[^)]*\)/g)].map((match) => match[1]!);
+    const missing = targets.filter((target) => !packed.includes(posix.join(posix.dirname(document), target)));
+    return missing.map((target) => `${document}: ${target}`);
+  });
+
+  expect(documents).toContain('docs/protocol.md');
+  expect(dead).toEqual([]);
 });
 
 describe.each(['typescript', 'typescript-6'])('compiled by %s', (compiler) => {
