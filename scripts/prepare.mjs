@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { copyClient } from './client-bundle.mjs';
 import { requirePrograms } from './programs.mjs';
 import { fail, say } from './terminal.mjs';
 
@@ -26,6 +27,7 @@ export function prepare(command, needed = [], { rebuild = true } = {}) {
   }
   requirePrograms(command, ['cargo', 'cc', ...needed]);
   installPackages();
+  copyClient();
   if (rebuild || !builtFiles().includes('.node@')) {
     buildAddon();
   }
