@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process';
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import { freePort } from './cluster/redis';
 import { afterTest } from './harness';
 
 const root = join(__dirname, '..');
@@ -76,7 +77,7 @@ class Machine {
     return this;
   }
 
-  run(command: string, { user = 1000, platform = 'linux', release = 'debian', args = [] as string[], env = {} } = {}): Promise<Outcome> {
+  async run(command: string, { user = 1000, platform = 'linux', release = 'debian', args = [] as string[], env = {} } = {}): Promise<Outcome> {
     const identity = `
       import fs, { readFileSync } from 'node:fs';
       import { syncBuiltinESMExports } from 'node:module';
@@ -86,12 +87,14 @@ class Machine {
       fs.readFileSync = (file, ...rest) => (file === '/etc/os-release' ? 'ID=${release}' : read(file, ...rest));
       syncBuiltinESMExports();`;
     const before = this.#files();
+    const port = await freePort();
     return new Promise((done) => {
       const child = spawn(process.execPath, [...commands[command]!, ...args], {
         cwd: this.clone,
         env: {
           PATH: this.path,
           HOME: this.folder,
+          PORT: String(port),
           NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(identity)}`,
           ...env,
         },
