@@ -1,4 +1,4 @@
-// What the package exports. The parts are in `lib/`, the native side behind `binding.js`.
+// What the package exports. The parts are in `lib/`, the native side behind `lib/addon.js`.
 
 'use strict';
 

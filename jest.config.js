@@ -2,6 +2,7 @@
 
 module.exports = {
   testEnvironment: 'node',
+  globalSetup: '<rootDir>/scripts/jest-setup.mjs',
   testMatch: ['<rootDir>/__test__/**/*.test.ts'],
   transform: {
     '^.+\\.ts$': [

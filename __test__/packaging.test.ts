@@ -1,8 +1,9 @@
 // The package as a user gets it: packed, installed into an empty project, compiled and run.
 import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, posix } from 'node:path';
 import { promisify } from 'node:util';
 
 const root = join(__dirname, '..');
@@ -19,15 +20,21 @@ const nodePackages: Record<string, string> = {
 
 let project: string;
 let packed: string[];
+/** Sizes of what is packed, in bytes, by path. */
+let sizes: Map<string, number>;
+/** Packages in a project that has installed nothing but the tarball, and what a program said there. */
+let alone: { packages: string[]; output: string };
 
 beforeAll(async () => {
   project = await mkdtemp(join(tmpdir(), 'packaging-'));
   const listing = await run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', project], root);
-  const [tarball] = JSON.parse(listing) as [{ filename: string; files: { path: string }[] }];
+  const [tarball] = JSON.parse(listing) as [{ filename: string; files: { path: string; size: number }[] }];
   packed = tarball.files.map((file) => file.path);
+  sizes = new Map(tarball.files.map((file) => [file.path, file.size]));
 
   await writeFiles({
     'package.json': JSON.stringify({ name: 'consumer', private: true }),
+    'alone.cjs': serveAlone,
     'round-trip.cjs': roundTrip,
     'from-commonjs.cjs': fromCommonJs,
     'from-esm.mjs': fromEsm,
@@ -36,8 +43,14 @@ beforeAll(async () => {
     'plain.ts': typedEsm,
     'commonjs.cts': typedCommonJs,
   });
+  await install(`./${tarball.filename}`);
+  const listed = await run('npm', ['ls', '--all', '--parseable'], project);
+  alone = {
+    packages: listed.trim().split('\n').slice(1).map((path) => path.split(/node_modules[\\/]/).at(-1)!),
+    output: await run(process.execPath, ['alone.cjs'], project),
+  };
   await install(
-    `./${tarball.filename}`,
+    `socket.io-client@${versionOf('socket.io-client')}`,
     `typescript@${versionOf('typescript')}`,
     `typescript-6@npm:typescript@${versionOf('typescript-6')}`,
     `@types/node@${versionOf('@types/node')}`,
@@ -47,12 +60,38 @@ beforeAll(async () => {
 afterAll(() => rm(project, { recursive: true, force: true }));
 
 test('the tarball holds what runs, its types and its papers, and nothing else', () => {
-  const allowed = /^(package\.json|README\.md|CHANGELOG\.md|LICENSE|index\.(js|mjs|d\.ts|d\.mts)|binding\.(js|d\.ts)|lib\/.+\.js|[\w.-]+\.node)$/;
+  const code = /^(package\.json|index\.(js|mjs|d\.ts|d\.mts)|binding\.(js|d\.ts)|lib\/.+\.js|[\w.-]+\.node)$/;
+  const client = /^client-dist\/(LICENSE|version\.json|socket\.io(\.esm|\.msgpack)?(\.min)?\.js(\.map)?(\.br|\.gz)?)$/;
+  const papers = /^(README|CHANGELOG|CONTRIBUTING)\.md$|^LICENSE$|^docs\/.+\.(md|svg)$|^bench\/README\.md$|^examples\/jwt\.mjs$/;
 
-  expect(packed.filter((path) => !allowed.test(path))).toEqual([]);
+  expect(packed.filter((path) => ![code, client, papers].some((kind) => kind.test(path)))).toEqual([]);
   expect(packed).toEqual(expect.arrayContaining(['index.js', 'index.mjs', 'index.d.ts', 'index.d.mts', 'binding.js', 'LICENSE', 'README.md']));
   const ours = packed.filter((path) => path.includes(`.${process.platform}-${process.arch}`));
   expect(ours.map((path) => path.split('.').at(-1))).toContain('node');
+});
+
+test('besides the addon it is small', () => {
+  const rest = [...sizes].filter(([path]) => !path.endsWith('.node')).reduce((sum, [, size]) => sum + size, 0);
+  expect(rest).toBeLessThan(2.5e6);
+});
+
+test('it serves the client without having it for a dependency', () => {
+  expect(alone.packages).not.toContain('socket.io-client');
+  expect(alone.packages.length).toBeLessThanOrEqual(12);
+  expect(alone.output).toBe('200 br Socket.IO v4\n');
+});
+
+test('links between the papers lead to files of the tarball', () => {
+  const documents = packed.filter((path) => path.endsWith('.md'));
+  const dead = documents.flatMap((document) => {
+    const text = readFileSync(join(project, 'node_modules', 'native-websocket-service', document), 'utf8');
+    const targets = [...text.matchAll(/\]\((?!https?:|#)([^)#]+)[^)]*\)/g)].map((match) => match[1]!);
+    const missing = targets.filter((target) => !packed.includes(posix.join(posix.dirname(document), target)));
+    return missing.map((target) => `${document}: ${target}`);
+  });
+
+  expect(documents).toContain('docs/protocol.md');
+  expect(dead).toEqual([]);
 });
 
 describe.each(['typescript', 'typescript-6'])('compiled by %s', (compiler) => {
@@ -141,6 +180,27 @@ async function run(command: string, args: string[], cwd: string): Promise<string
     throw new Error(`${[command, ...args].join(' ')}\n${stdout}${stderr}`, { cause: error });
   }
 }
+
+const serveAlone = `
+'use strict';
+const { createServer, get } = require('node:http');
+const { once } = require('node:events');
+const { brotliDecompressSync } = require('node:zlib');
+const { WebSocketService } = require('native-websocket-service');
+
+(async () => {
+  const httpServer = createServer();
+  const service = new WebSocketService();
+  service.initialize(httpServer);
+  await once(httpServer.listen(0, '127.0.0.1'), 'listening');
+  const url = 'http://127.0.0.1:' + httpServer.address().port + '/socket.io/socket.io.min.js';
+  const [response] = await once(get(url, { headers: { 'Accept-Encoding': 'br' } }), 'response');
+  const chunks = await response.toArray();
+  const [banner] = /Socket.IO v\\d/.exec(brotliDecompressSync(Buffer.concat(chunks)).toString());
+  console.log(response.statusCode, response.headers['content-encoding'], banner);
+  await service.shutdown();
+})();
+`;
 
 const roundTrip = `
 'use strict';

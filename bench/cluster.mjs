@@ -9,6 +9,7 @@ import { buildLoad } from './build.mjs';
 import { LOAD, peers } from './peers.mjs';
 import { Server, runLoad, startLoad } from './process.mjs';
 import { startRedis } from './redis.mjs';
+import { requirePrograms } from '../scripts/programs.mjs';
 
 const RESULTS = new URL('results-cluster.json', import.meta.url);
 const DOCUMENT = new URL('../docs/cluster.md', import.meta.url);
@@ -40,6 +41,7 @@ if (unknown.length > 0) throw new Error(`unknown ${unknown.join(', ')}; known: $
 
 const results = existsSync(RESULTS) ? JSON.parse(readFileSync(RESULTS, 'utf8')) : {};
 if (!options.document || positionals.length > 0) {
+  requirePrograms('npm run bench:cluster', ['cargo', 'cc', 'taskset', 'redis']);
   buildLoad();
   for (const name of positionals.length > 0 ? positionals : Object.keys(measurements)) {
     console.log(`measuring ${name} …`);

@@ -10,6 +10,8 @@ import { measure } from './measure.mjs';
 import { isFaulty, summarize, table } from './report.mjs';
 import { readResults, resultsFile, writeResults } from './results.mjs';
 import { rows } from './rows/index.mjs';
+import { prepare } from '../scripts/prepare.mjs';
+import { fail } from '../scripts/terminal.mjs';
 
 /** The rows and peers of `--check`, which need no package of `bench/package.json`. */
 const CHECKED = { P1: ['native', 'F'], P3: ['native'], P5: ['native'], P9: ['native'] };
@@ -33,7 +35,7 @@ else await bench();
 
 async function bench() {
   const selected = select(positionals);
-  prepare();
+  makeReady(selected);
   installPeers();
   const results = {};
   for (const row of selected) {
@@ -48,7 +50,7 @@ async function bench() {
 /** A short form for continuous integration: time never fails it, wrong counts and orders do. */
 async function check() {
   const selected = select(Object.keys(CHECKED)).map((row) => ({ ...row, peers: CHECKED[row.id] }));
-  prepare();
+  makeReady(selected);
   const results = {};
   for (const row of selected) results[row.id] = await resultOf(row, { quick: true, rounds: 1 });
   show(selected, results);
@@ -69,8 +71,11 @@ function select(ids) {
   return ids.length === 0 ? rows : rows.filter((row) => ids.some((id) => isNamed(row, id)));
 }
 
-function prepare() {
-  if (os.platform() !== 'linux' || os.cpus().length < 2) throw new Error('the benchmark needs Linux and two cores');
+/** A build that is there is measured as it is: it may have been made with another profile. */
+function makeReady(selected) {
+  if (os.platform() !== 'linux' || os.cpus().length < 2) fail('npm run bench needs Linux and two cores.');
+  const redis = selected.some(({ inCluster }) => inCluster) ? ['redis'] : [];
+  prepare('npm run bench', ['taskset', ...redis], { rebuild: false });
   console.log('building bench/load (release)');
   buildLoad();
 }

@@ -1,5 +1,6 @@
 // Clients prove who they are with a JSON Web Token: `io(url, { auth: { token } })`. Run it with
-// `node examples/jwt.mjs`; it connects one client with a token and one without.
+// `node examples/jwt.mjs`; it connects one client with a token and one without. Outside of a clone of the repository it
+// needs `npm install native-websocket-service socket.io-client jsonwebtoken`.
 import { createServer } from 'node:http';
 import { once } from 'node:events';
 import jwt from 'jsonwebtoken';

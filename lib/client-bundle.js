@@ -1,15 +1,22 @@
-// Serves the Socket.IO client's bundles and their maps.
+// Serves the Socket.IO client's bundles and their maps, from the copies that `scripts/client-bundle.mjs` makes of them.
 
 'use strict';
 
 const { readFile } = require('node:fs/promises');
-const { dirname, join } = require('node:path');
+const { join } = require('node:path');
+const fresh = require('fresh');
+const Negotiator = require('negotiator');
 
-const FILE = /^socket\.io(\.msgpack|\.esm)?(\.min)?\.js(\.map)?$/;
+const FOLDER = join(__dirname, '..', 'client-dist');
+const BUNDLES = ['socket.io.js', 'socket.io.min.js', 'socket.io.esm.min.js', 'socket.io.msgpack.min.js'];
+const FILES = new Set(BUNDLES.flatMap((name) => [name, `${name}.map`]));
 
-/** The bundles change with the package's version alone. */
-const ETAG = `"${require('socket.io-client/package.json').version}"`;
+/** Content encoding → what the names of such files end with. */
+const SUFFIXES = { br: '.br', gzip: '.gz', identity: '' };
+/** Of those that a client likes equally, the smallest. */
+const PREFERRED = Object.keys(SUFFIXES);
 
+/** What was read, by name: a few files of this package. */
 const cache = new Map();
 
 /** Name of the bundle that a request asks for, or undefined. `base` is the service's path. */
@@ -17,22 +24,28 @@ function bundleOf(url, base) {
   if (!url.startsWith('socket.io', base.length + 1)) return undefined;
   const path = url.split('?', 1)[0];
   const name = path.startsWith(`${base}/`) ? path.slice(base.length + 1) : '';
-  return FILE.test(name) ? name : undefined;
+  return FILES.has(name) ? name : undefined;
 }
 
-/** Answers with a bundle; 404 for one that the client's package does not have. */
+/** Answers with a bundle, compressed if the client takes it so; 404 where the copies have not been made. */
 async function serveBundle(name, req, res) {
-  const body = await load(name);
-  if (body === undefined) {
+  const encoding = new Negotiator(req).encoding(PREFERRED, { preferred: PREFERRED }) ?? 'identity';
+  const [version, body] = await Promise.all([load('version.json'), load(name + SUFFIXES[encoding])]);
+  if (version === undefined || body === undefined) {
     res.writeHead(404).end();
     return;
   }
+  // The bundles change with the version alone. A strong tag would say that each encoding has the same bytes.
+  const tag = `"${JSON.parse(version).version}"`;
+  const etag = encoding === 'identity' ? tag : `W/${tag}`;
   res.setHeader('Cache-Control', 'public, max-age=0');
-  res.setHeader('ETag', ETAG);
-  if (req.headers['if-none-match'] === ETAG) {
+  res.setHeader('ETag', etag);
+  res.appendHeader('Vary', 'Accept-Encoding');
+  if (fresh(req.headers, { etag })) {
     res.writeHead(304).end();
     return;
   }
+  if (encoding !== 'identity') res.setHeader('Content-Encoding', encoding);
   res.setHeader('Content-Type', `application/${name.endsWith('.map') ? 'json' : 'javascript'}; charset=utf-8`);
   res.setHeader('Content-Length', body.length);
   res.writeHead(200).end(req.method === 'HEAD' ? undefined : body);
@@ -40,8 +53,7 @@ async function serveBundle(name, req, res) {
 
 async function load(name) {
   if (!cache.has(name)) {
-    const folder = dirname(require.resolve('socket.io-client/dist/socket.io.js'));
-    const body = await readFile(join(folder, name)).catch(() => undefined);
+    const body = await readFile(join(FOLDER, name)).catch(() => undefined);
     if (body === undefined) return undefined;
     cache.set(name, body);
   }

@@ -4,7 +4,7 @@
 
 const http = require('node:http');
 const https = require('node:https');
-const { NativeService } = require('../binding.js');
+const { NativeService } = require('./addon.js');
 const { refusalOf, runMiddleware } = require('./admission.js');
 const { Cluster } = require('./cluster.js');
 const { nativeConfig, resolveConfig } = require('./config.js');

@@ -1,11 +1,14 @@
-// What `npm start` and `npm test` share: check the tools, install the npm packages, build the addon. Each step leaves a
-// stamp in .stamp/ and is skipped while nothing it depends on has changed. Node built-ins only: this runs before npm ci.
+// What the npm commands share: see to the programs that they need, install the npm packages, build the addon. The last
+// two leave stamps in .stamp/ and are skipped while nothing they depend on has changed. Node built-ins only: this runs
+// before npm ci.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
-import { homedir } from 'node:os';
-import { delimiter, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { copyClient } from './client-bundle.mjs';
+import { requirePrograms } from './programs.mjs';
+import { fail, say } from './terminal.mjs';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 export const stamps = join(root, '.stamp');
@@ -14,47 +17,19 @@ const windows = process.platform === 'win32';
 const oldestNode = 20;
 const addonSources = ['Cargo.toml', 'Cargo.lock', 'build.rs', '.cargo', 'rust-toolchain.toml', 'src'];
 
-/** Says in one sentence why it cannot go on, and ends the process. */
-export function fail(sentence) {
-  console.error(`\n${sentence}`);
-  process.exit(1);
-}
-
-export function say(text) {
-  console.log(`> ${text}`);
-}
-
-/** Everything that must be there before an example or a test can run. */
-export function prepare() {
-  requireTools();
-  installPackages();
-  buildAddon();
-}
-
-function requireTools() {
+/**
+ * Everything that must be there before an example or a test can run; `needed` are the programs that `command` needs
+ * besides those that build the addon. With `rebuild: false` an addon that is there is taken as it is.
+ */
+export function prepare(command, needed = [], { rebuild = true } = {}) {
   if (Number(process.versions.node.split('.')[0]) < oldestNode) {
     fail(`Node.js ${oldestNode} or newer is needed; this is ${process.version}.`);
   }
-  addCargoToPath();
-  const cargo = capture('cargo', ['--version']);
-  if (cargo === undefined) {
-    fail('Rust is needed to build the addon, and `cargo` was not found: install it from https://rustup.rs and try again.');
-  }
-  const oldestRust = /^rust-version\s*=\s*"([\d.]+)"/m.exec(readFileSync(join(root, 'Cargo.toml'), 'utf8'));
-  const rust = /\d+\.\d+(\.\d+)?/.exec(cargo);
-  if (oldestRust && rust && isOlder(rust[0], oldestRust[1])) {
-    fail(`Rust ${oldestRust[1]} or newer is needed to build the addon; this is ${rust[0]}: run \`rustup update stable\`.`);
-  }
-  if (!windows && capture('cc', ['--version']) === undefined) {
-    fail('A C linker is needed to build the addon, and `cc` was not found: install build-essential (Debian), gcc or the Xcode command line tools.');
-  }
-}
-
-// A shell that was open before rustup was installed does not have its directory on the path yet.
-function addCargoToPath() {
-  const bin = join(process.env.CARGO_HOME || join(homedir(), '.cargo'), 'bin');
-  if (existsSync(bin)) {
-    process.env.PATH = `${process.env.PATH}${delimiter}${bin}`;
+  requirePrograms(command, ['cargo', 'cc', ...needed]);
+  installPackages();
+  copyClient();
+  if (rebuild || !builtFiles().includes('.node@')) {
+    buildAddon();
   }
 }
 
@@ -97,18 +72,6 @@ function builtFiles() {
 function run(command, args) {
   // npm is a command script on Windows, which only a shell can start; the arguments are constants of this file.
   return spawnSync(command, args, { cwd: root, stdio: 'inherit', shell: windows }).status === 0;
-}
-
-function capture(command, args) {
-  const result = spawnSync(command, args, { encoding: 'utf8', cwd: root });
-  return result.status === 0 ? result.stdout : undefined;
-}
-
-function isOlder(version, limit) {
-  const parts = version.split('.').map(Number);
-  const limits = limit.split('.').map(Number);
-  const index = limits.findIndex((part, at) => part !== (parts[at] || 0));
-  return index !== -1 && (parts[index] || 0) < limits[index];
 }
 
 function hash(paths) {

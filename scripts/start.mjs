@@ -1,11 +1,12 @@
 // `npm start`: prepares a fresh clone, then serves the chat demo. PORT chooses the port, 3000 unless set.
 import { createServer } from 'node:net';
-import { fail, prepare, say } from './prepare.mjs';
+import { prepare } from './prepare.mjs';
+import { fail, say } from './terminal.mjs';
 
 const port = choosePort(process.env.PORT);
 
 await requireFreePort();
-prepare();
+prepare('npm start');
 
 const { startChat } = await import('../examples/chat/server.mjs');
 const chat = await startChat(port).catch(explainListenError);

@@ -2,9 +2,10 @@
 import { spawn } from 'node:child_process';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { prepare, root, say, stamps } from './prepare.mjs';
+import { prepare, root, stamps } from './prepare.mjs';
+import { say } from './terminal.mjs';
 
-prepare();
+prepare('npm test', ['redis', 'redis-cli', 'openssl', 'browser']);
 
 say('Running the tests of the Rust core (cargo test)');
 const core = await cargoTest();

@@ -32,7 +32,7 @@ export interface RedisAddress extends RedisConfig {
 
 // Ends the server when this process has gone, however it went: then the pipe of standard input is closed.
 const KEEPER = `exec 3<&0
-redis-server "$@" &
+"\${REDIS_SERVER:-redis-server}" "$@" &
 server=$!
 echo "pid $server"
 { read -r _ <&3; kill -9 $server; } >/dev/null 2>&1 &
@@ -102,7 +102,7 @@ export class RedisServer {
     this.#closed = new Promise((done) => shell.once('close', done));
     let output = '';
     await new Promise<void>((done, fail) => {
-      shell.once('close', () => fail(new Error(`redis-server ended:\n${output}`)));
+      shell.once('close', () => fail(new Error(`Redis ended:\n${output}`)));
       for (const stream of [shell.stdout, shell.stderr]) {
         stream.setEncoding('utf8').on('data', (text: string) => {
           output += text;

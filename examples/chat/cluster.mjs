@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { requirePrograms } from '../../scripts/programs.mjs';
 
 const servers = 3;
 /** A server that is killed is missed after three of these. */
@@ -166,8 +167,9 @@ function refuse(error) {
 
 /* Redis */
 
-/** A redis-server on a free port that keeps its keys while it is stopped. */
+/** A Redis on a free port that keeps its keys while it is stopped. */
 async function ownRedis() {
+  requirePrograms('npm run cluster', ['redis']);
   const folder = mkdtempSync(join(tmpdir(), 'chat-redis-'));
   const free = await new Promise((resolve) => {
     const probe = createServer().listen(0, '127.0.0.1', () => {
@@ -185,11 +187,11 @@ async function ownRedis() {
       if (child) throw new Error('Redis runs already.');
       const args = ['--port', free, '--bind', '127.0.0.1', '--dir', folder, '--save', '', '--appendonly', 'yes'];
       // A group of its own: Ctrl+C is for this program, which ends Redis last.
-      child = spawn('redis-server', args.map(String), { stdio: ['ignore', 'pipe', 'inherit'], detached: true });
+      child = spawn(process.env.REDIS_SERVER, args.map(String), { stdio: ['ignore', 'pipe', 'inherit'], detached: true });
       child.once('exit', () => (child = undefined));
       await new Promise((resolve, reject) => {
         child.once('error', reject);
-        child.once('exit', () => reject(new Error('redis-server did not start.')));
+        child.once('exit', () => reject(new Error('Redis did not start.')));
         createInterface({ input: child.stdout }).on('line', (line) => line.includes('Ready to accept') && resolve());
       });
       console.log(`Redis runs (pid ${child.pid}, port ${free})`);
@@ -207,11 +209,7 @@ async function ownRedis() {
   try {
     await own.start();
   } catch (error) {
-    console.error(
-      error.code === 'ENOENT'
-        ? 'redis-server was not found: install it (bash scripts/setup-debian.sh), or name a Redis in REDIS_URL.'
-        : error.message,
-    );
+    console.error(error.message);
     process.exit(1);
   }
   return own;

@@ -10,7 +10,7 @@ use crate::config::RedisAddress;
 /// How long a server may take to start, or anything else that a test waits for.
 pub(in crate::cluster) const PATIENCE: Duration = Duration::from_secs(15);
 
-/// A `redis-server`; killed on drop.
+/// A Redis or Valkey; killed on drop.
 pub(in crate::cluster) struct RedisServer {
     pub(in crate::cluster) port: u16,
     folder: PathBuf,
@@ -59,7 +59,7 @@ impl RedisServer {
 
     /// Starts it again on the same port, after [`RedisServer::kill`].
     pub(in crate::cluster) fn run(&mut self) {
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(server_program());
         // A sentinel insists on a file of its own as the first argument.
         let (file, options): (Vec<_>, Vec<_>) = self.args.iter().partition(|arg| arg.ends_with(".conf"));
         command
@@ -74,8 +74,8 @@ impl RedisServer {
         let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = self.child.insert(quiet.spawn().unwrap());
         let port = self.port;
-        wait_until("redis-server listens", || {
-            assert_eq!(child.try_wait().unwrap(), None, "redis-server ended");
+        wait_until("Redis listens", || {
+            assert_eq!(child.try_wait().unwrap(), None, "Redis ended");
             TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
         });
     }
@@ -102,9 +102,11 @@ impl RedisServer {
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
-    /// What `redis-cli` prints.
+    /// What `redis-cli` prints, or `valkey-cli`.
     pub(in crate::cluster) fn cli(&self, args: &[&str]) -> String {
-        let mut command = Command::new("redis-cli");
+        let server = server_program();
+        let name = server.file_name().unwrap().to_str().unwrap();
+        let mut command = Command::new(server.with_file_name(name.replace("server", "cli")));
         command
             .args(["-p", &self.port.to_string()])
             .args(args)
@@ -128,6 +130,22 @@ impl Drop for RedisServer {
         }
         let _removed = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// What `REDIS_SERVER` names, as `npm test` does, else whichever of the two programs is on the path.
+fn server_program() -> PathBuf {
+    let on_path = || {
+        let path = std::env::var_os("PATH").unwrap();
+        let folders: Vec<_> = std::env::split_paths(&path).collect();
+        ["redis-server", "valkey-server"]
+            .iter()
+            .flat_map(|name| folders.iter().map(move |folder| folder.join(name)))
+            .find(|file| file.is_file())
+    };
+    let named = std::env::var_os("REDIS_SERVER").map(PathBuf::from);
+    named
+        .or_else(on_path)
+        .expect("redis-server or valkey-server on the path")
 }
 
 /// A Redis Cluster of three masters without replicas, which goes on when one is lost.
