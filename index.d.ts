@@ -388,10 +388,16 @@ export type SocketMiddleware = (
 // Configuration
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** An origin as the npm package `cors` takes it: `true` reflects the request, `false` sends no header. */
+/**
+ * An origin as the npm package `cors` takes it: `'*'` or `true` lets every page in, `false` no page but the server's
+ * own, and a string, a RegExp or a list those that match. The flags `g` and `y` of a RegExp do no harm.
+ */
 export type CorsStaticOrigin = boolean | string | RegExp | Array<boolean | string | RegExp>;
 
-/** Decides for each request; the result is taken like a {@link CorsStaticOrigin}. */
+/**
+ * Decides for each request, and for each upgrade of a strange page; the result is taken like a
+ * {@link CorsStaticOrigin}. An error, a throw, a rejection, or no answer within `connectTimeout` refuses and is logged.
+ */
 export type CorsCustomOrigin = (
   requestOrigin: string | undefined,
   callback: (err: Error | null, origin?: CorsStaticOrigin) => void,
@@ -400,7 +406,9 @@ export type CorsCustomOrigin = (
 /** As the npm package `cors` defines. */
 export interface CorsConfig {
   /**
-   * A list or a RegExp also holds for WebSocket upgrades that carry an `Origin` header.
+   * Which pages may use the service. A request of another page loses its headers, so that the browser keeps the answer
+   * from the page; a WebSocket upgrade of another page is refused with 400 `Forbidden`, since browsers ask nobody about
+   * those. An upgrade without an `Origin` header, or of a page of the very host in the `Host` header, is always let in.
    * @defaultValue `'*'`
    */
   origin?: CorsStaticOrigin | CorsCustomOrigin | undefined;
@@ -415,7 +423,7 @@ export interface CorsConfig {
   /** Seconds that a preflight answer may be cached. Default: no header. */
   maxAge?: number | undefined;
   /**
-   * Whether a preflight request goes on to the HTTP server's other listeners.
+   * Whether a preflight request is treated like other requests after its headers are set, as with Socket.IO.
    * @defaultValue `false`
    */
   preflightContinue?: boolean | undefined;

@@ -3,6 +3,7 @@
 'use strict';
 
 const { availableParallelism } = require('node:os');
+const { isRegExp } = require('node:util/types');
 const { invalidArgument } = require('./errors.js');
 const { boolean, isInteger, isObject, milliseconds } = require('./option-rules.js');
 const { checkRedis, nativeRedis } = require('./redis-options.js');
@@ -15,17 +16,18 @@ const strings = (item) => ({
   allowed: `an array of ${item}`,
 });
 
+const isListedOrigin = (value) => ['string', 'boolean'].includes(typeof value) || isRegExp(value);
 const isOrigin = (value) =>
-  typeof value === 'string' || typeof value === 'boolean' || typeof value === 'function' || value instanceof RegExp;
-const isListedOrigin = (value) => typeof value === 'string' || value instanceof RegExp;
+  isListedOrigin(value) || typeof value === 'function' || (Array.isArray(value) && value.every(isListedOrigin));
+
 const isNames = (value) =>
   typeof value === 'string' || (Array.isArray(value) && value.every((name) => typeof name === 'string'));
 const names = { test: isNames, allowed: 'a string or an array of strings' };
 
 const CORS = {
   origin: {
-    test: (value) => isOrigin(value) || (Array.isArray(value) && value.every(isListedOrigin)),
-    allowed: 'a string, a RegExp, an array of those, a boolean or a function (origin, callback)',
+    test: isOrigin,
+    allowed: 'a string, a RegExp, a boolean, an array of those, or a function (origin, callback)',
   },
   credentials: boolean,
   methods: names,
@@ -122,7 +124,7 @@ function resolveConfig(config = {}) {
   if (config.history?.persist && config.redis === undefined) {
     throw invalidArgument('history.persist', true, 'left out or false without redis, which would keep the messages');
   }
-  const given = Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined));
+  const given = present(config);
   const options = {
     cors: { origin: '*', credentials: true },
     pingTimeout: fromEnvironment('WEBSOCKET_PING_TIMEOUT', OPTIONS.pingTimeout) ?? 60_000,
@@ -146,7 +148,7 @@ function resolveConfig(config = {}) {
   };
   const path = given.path ?? (process.env.WEBSOCKET_PATH || '/socket.io');
   if (!OPTIONS.path.test(path)) throw invalidArgument('WEBSOCKET_PATH', path, OPTIONS.path.allowed);
-  return { ...options, path: `/${path.replace(/^\/|\/+$/g, '')}`, cors: { ...options.cors } };
+  return { ...options, path: `/${path.replace(/^\/|\/+$/g, '')}`, cors: { origin: '*', ...present(options.cors) } };
 }
 
 /** The part of the options that the native side reads, as JSON. */
@@ -175,6 +177,11 @@ function nativeConfig(options) {
     workerThreads: options.workerThreads,
     redis: options.redis && nativeRedis(options.redis),
   });
+}
+
+/** What is given: `undefined` is as good as left out. */
+function present(options) {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }
 
 function check(prefix, values, rules) {
