@@ -704,6 +704,31 @@ export interface WebSocketConfig {
   workerThreads?: number | undefined;
   /** Default: the console, `warn` and above. */
   logger?: Logger | undefined;
+
+  // --- Options of Socket.IO that are no choice here: what the service does anyway may be said ---
+
+  /** WebSocket compression is not supported. */
+  perMessageDeflate?: false | undefined;
+  /** HTTP compression of long-polling is not supported. */
+  httpCompression?: false | undefined;
+  /** Session recovery is not supported yet. */
+  connectionStateRecovery?: false | undefined;
+  /** There is only the default namespace. */
+  cleanupEmptyChildNamespaces?: false | undefined;
+  /** Requests of `path` have a slash behind it. */
+  addTrailingSlash?: true | undefined;
+  /** An upgrade of another path is ended when nobody listens for upgrades, and otherwise left to who listens. */
+  destroyUpgrade?: true | undefined;
+  /** Milliseconds after which an upgrade for which nobody listens is ended. */
+  destroyUpgradeTimeout?: 1000 | undefined;
+  /** Several instances are connected by `redis`. */
+  adapter?: undefined;
+  /** Only the default parser is supported. */
+  parser?: undefined;
+  /** The WebSocket engine is native. */
+  wsEngine?: undefined;
+  /** The open packet carries nothing else. */
+  initialPacket?: undefined;
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -839,7 +864,8 @@ export type WebSocketServiceEventArguments<E> = E extends keyof WebSocketService
  */
 export class WebSocketService extends EventEmitter {
   /**
-   * @throws TypeError naming the option, for an unknown option, a wrong type or a value out of range
+   * @throws TypeError `ERR_INVALID_ARGUMENT` naming the option, for an unknown option, a wrong type or a value out of
+   * range
    */
   constructor(config?: WebSocketConfig);
 
@@ -850,7 +876,8 @@ export class WebSocketService extends EventEmitter {
    * logged at `debug`.
    *
    * @throws {@link WebSocketServiceError} `ERR_ALREADY_INITIALIZED`, on a second call
-   * @throws TypeError for anything that is not an HTTP/1.1 server
+   * @throws TypeError `ERR_INVALID_ARGUMENT`, for anything that is not an HTTP/1.1 server, and for a path that another
+   * service serves on that server
    */
   initialize(httpServer?: HTTPServer | HTTPSServer): void;
 

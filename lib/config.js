@@ -3,10 +3,12 @@
 'use strict';
 
 const { availableParallelism } = require('node:os');
-const { isRegExp } = require('node:util/types');
-const { invalidArgument } = require('./errors.js');
-const { boolean, isInteger, isObject, milliseconds } = require('./option-rules.js');
+const { isDate, isRegExp } = require('node:util/types');
+const { invalidArgument, refused } = require('./errors.js');
+const { boolean, check, isInteger, isObject, milliseconds } = require('./option-rules.js');
+const { correctOrigin } = require('./origins.js');
 const { checkRedis, nativeRedis } = require('./redis-options.js');
+const { callOf } = require('./wrong-arguments.js');
 
 const isLimit = (min) => (value) => value === Infinity || isInteger(min)(value);
 
@@ -20,6 +22,15 @@ const isListedOrigin = (value) => ['string', 'boolean'].includes(typeof value) |
 const isOrigin = (value) =>
   isListedOrigin(value) || typeof value === 'function' || (Array.isArray(value) && value.every(isListedOrigin));
 
+/** What to write instead of an origin that no browser sends. */
+function correctOrigins(value) {
+  if (typeof value === 'string') return correctOrigin(value);
+  if (!Array.isArray(value)) return undefined;
+  if (value.includes('*')) return "origin: '*' without the array to let all in";
+  const wrong = value.find((each) => typeof each === 'string' && correctOrigin(each) !== undefined);
+  return wrong === undefined ? undefined : `${correctOrigin(wrong)} in place of '${wrong}'`;
+}
+
 const isNames = (value) =>
   typeof value === 'string' || (Array.isArray(value) && value.every((name) => typeof name === 'string'));
 const names = { test: isNames, allowed: 'a string or an array of strings' };
@@ -27,7 +38,8 @@ const names = { test: isNames, allowed: 'a string or an array of strings' };
 const CORS = {
   origin: {
     test: isOrigin,
-    allowed: 'a string, a RegExp, a boolean, an array of those, or a function (origin, callback)',
+    allowed: 'an origin as browsers send it, a RegExp, a boolean, an array of those, or a function (origin, callback)',
+    correct: correctOrigins,
   },
   credentials: boolean,
   methods: names,
@@ -42,7 +54,7 @@ const COOKIE = {
   name: { test: (value) => typeof value === 'string' && value !== '', allowed: 'a non-empty string', required: true },
   domain: { test: (value) => typeof value === 'string', allowed: 'a string' },
   encode: fn,
-  expires: { test: (value) => value instanceof Date, allowed: 'a Date' },
+  expires: { test: isDate, allowed: 'a Date' },
   httpOnly: boolean,
   maxAge: { test: Number.isFinite, allowed: 'a number of seconds' },
   partitioned: boolean,
@@ -100,14 +112,23 @@ const OPTIONS = {
   },
 };
 
-/** Options of Socket.IO that this server does not have; accepting and ignoring them would mislead. */
-const UNSUPPORTED = {
-  perMessageDeflate: 'WebSocket compression is not supported',
-  httpCompression: 'HTTP compression is not supported',
-  parser: 'only the default parser is supported',
-  adapter: 'the cluster is configured by redis',
-  wsEngine: 'the WebSocket engine is native',
-  connectionStateRecovery: 'session recovery is not supported yet',
+/**
+ * Options of Socket.IO that are no choice here. The values that ask for what this server does are taken; accepting and
+ * ignoring others would mislead.
+ */
+const FIXED = {
+  perMessageDeflate: [[false], 'WebSocket compression is not supported'],
+  httpCompression: [[false], 'HTTP compression is not supported'],
+  parser: [[], 'only the default parser is supported'],
+  adapter: [[], 'the cluster is configured by redis'],
+  wsEngine: [[], 'the WebSocket engine is native'],
+  initialPacket: [[], 'the open packet carries nothing else'],
+  connectionStateRecovery: [[false], 'session recovery is not supported yet'],
+  cleanupEmptyChildNamespaces: [[false], 'there is only the default namespace'],
+  addTrailingSlash: [[true], 'requests of the path have a slash behind it'],
+  destroyUpgrade: [[true], 'an upgrade is ended when nobody listens for upgrades, and otherwise left to who listens'],
+  destroyUpgradeTimeout: [[1000], 'an upgrade for which nobody listens is ended after 1000 ms'],
+  origins: [[], 'it is cors: { origin } since Socket.IO 3'],
 };
 
 const consoleLogger = {
@@ -119,8 +140,9 @@ const consoleLogger = {
 
 /** Checks the caller's options and completes them. Does not keep or change the caller's objects. */
 function resolveConfig(config = {}) {
-  if (!isObject(config)) throw invalidArgument('config', config, 'an object');
-  check('', config, OPTIONS);
+  const call = callOf(config);
+  if (call !== undefined || !isObject(config)) throw invalidArgument('config', config, 'an object of options', call);
+  check('', choices(config), OPTIONS);
   if (config.history?.persist && config.redis === undefined) {
     throw invalidArgument('history.persist', true, 'left out or false without redis, which would keep the messages');
   }
@@ -179,32 +201,23 @@ function nativeConfig(options) {
   });
 }
 
+/** The options that are a choice. Throws for what this server does not do. */
+function choices(config) {
+  const entries = Object.entries(config).filter(([name, value]) => {
+    if (!Object.hasOwn(FIXED, name)) return true;
+    const [accepted, reason] = FIXED[name];
+    if (value !== undefined && !accepted.includes(value)) {
+      const instead = accepted.length === 0 ? 'leave it out' : `leave it out or write ${accepted[0]}`;
+      throw refused(`${name} is not accepted: ${reason} (${instead})`);
+    }
+    return false;
+  });
+  return Object.fromEntries(entries);
+}
+
 /** What is given: `undefined` is as good as left out. */
 function present(options) {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-}
-
-function check(prefix, values, rules) {
-  for (const [name, value] of Object.entries(values)) {
-    const rule = Object.hasOwn(rules, name) ? rules[name] : undefined;
-    if (rule === undefined) throw unknownOption(prefix + name, value, rules);
-    if (value === undefined) continue;
-    if (rule.check) rule.check(value);
-    else if (rule.members && isObject(value)) check(`${prefix}${name}.`, value, rule.members);
-    else if (!rule.test?.(value)) throw invalidArgument(prefix + name, value, rule.allowed ?? 'an object');
-  }
-  for (const [name, rule] of Object.entries(rules)) {
-    if (rule.required && values[name] === undefined) throw invalidArgument(prefix + name, undefined, rule.allowed);
-  }
-}
-
-function unknownOption(name, value, rules) {
-  if (Object.hasOwn(UNSUPPORTED, name)) {
-    const error = new TypeError(`${name} is not accepted: ${UNSUPPORTED[name]}`);
-    error.code = 'ERR_INVALID_ARGUMENT';
-    return error;
-  }
-  return invalidArgument(name, value, `left out, it is unknown (known: ${Object.keys(rules).join(', ')})`);
 }
 
 function fromEnvironment(variable, rule) {
@@ -215,4 +228,4 @@ function fromEnvironment(variable, rule) {
   return value;
 }
 
-module.exports = { resolveConfig, nativeConfig };
+module.exports = { resolveConfig, nativeConfig, OPTIONS, FIXED };

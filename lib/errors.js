@@ -13,16 +13,21 @@ class WebSocketServiceError extends Error {
   }
 }
 
-/** A bad argument or option: a `TypeError` with `code: 'ERR_INVALID_ARGUMENT'`. */
-function invalidArgument(name, value, allowed) {
-  const error = new TypeError(`${name} must be ${allowed}, got ${show(value)}`);
-  error.code = 'ERR_INVALID_ARGUMENT';
-  return error;
+/** A bad argument or option: a `TypeError` with `code: 'ERR_INVALID_ARGUMENT'`. `hint` may say what was meant. */
+function invalidArgument(name, value, allowed, hint) {
+  return refused(`${name} must be ${allowed}, got ${show(value)}${hint === undefined ? '' : `: ${hint}`}`);
+}
+
+/** The same in words of its own. */
+function refused(message) {
+  return Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARGUMENT' });
 }
 
 function show(value) {
   if (typeof value === 'string') return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);
-  return inspect(value, { depth: 0, breakLength: Infinity }).slice(0, 100);
+  // Of what is an object of some class, or a function, the name says most.
+  const isPlain = typeof value !== 'function' && (!value?.constructor || [Object, Array].includes(value.constructor));
+  return inspect(value, { depth: isPlain ? 0 : -1, breakLength: Infinity }).slice(0, 100);
 }
 
 const assertString = (name, value) => {
@@ -74,6 +79,7 @@ const RESERVED_EVENTS = new Set([
 module.exports = {
   WebSocketServiceError,
   invalidArgument,
+  refused,
   assertCount,
   assertEventName,
   assertMetadata,

@@ -44,7 +44,6 @@ class Origins {
   /** Calls back once with an error, or with a rule that is no function. A function that fails is logged. */
   #decide(requestOrigin, done) {
     if (typeof this.#origin !== 'function') return done(null, this.#origin);
-    let timer;
     let isDecided = false;
     const decided = (error, rule) => {
       if (isDecided) return;
@@ -53,7 +52,7 @@ class Origins {
       if (error) this.#logger.error('cors.origin failed', error);
       done(error, rule);
     };
-    timer = setTimeout(() => decided(new Error('cors.origin has not answered in time')), this.#patience);
+    const timer = setTimeout(() => decided(new Error('cors.origin has not answered in time')), this.#patience);
     try {
       const returned = this.#origin(requestOrigin, decided);
       if (typeof returned?.then === 'function') returned.then(undefined, (error) => decided(asError(error)));
@@ -90,4 +89,39 @@ function asError(thrown) {
   return thrown instanceof Error ? thrown : new Error(String(thrown));
 }
 
-module.exports = { Origins };
+/** What to write instead of a text that is no browser's `Origin`; undefined when it can match. */
+function correctOrigin(text) {
+  if (text === '*' || text === 'null') return undefined;
+  const parts = text.split(/[\s,;]+/).filter(Boolean);
+  if (parts.length === 0) return "false to let no other origin in, or '*' to let all in";
+  if (parts.length > 1) return `an array: [${parts.map((part) => quoted(wholeOrigin(part))).join(', ')}]`;
+  const [part] = parts;
+  if (part.includes('*')) return wildcard(part);
+  const whole = wholeOrigin(part);
+  return whole === text ? undefined : quoted(whole);
+}
+
+/** The origin that is meant: with a scheme, without a path, in the form in which browsers send it. */
+function wholeOrigin(text) {
+  const isComplete = /^[a-z][a-z0-9+.-]*:\/\//i.test(text);
+  const scheme = /^(localhost|127\.|\[::1\])/i.test(text) ? 'http' : 'https';
+  const url = (isComplete ? text : `${scheme}://${text.replace(/^\/+/, '')}`).replace(/^ws(s?:)/i, 'http$1');
+  const origin = originOf(url);
+  // Of the schemes of apps and extensions `URL` knows no origin.
+  return origin === undefined || origin === 'null' ? url.replace(/^([^:]+:\/\/[^/?#]*).*$/, '$1') : origin;
+}
+
+function wildcard(text) {
+  if (/^\*?$/.test(text.replace(/^https?:\/\//, ''))) return "'*'";
+  const source = text
+    .replace(/\/+$/, '')
+    .split('*')
+    .map((part) => part.replace(/[.+?^${}()|[\]\\]/g, '\\$&'))
+    .join('[^/]+');
+  const scheme = text.includes('://') ? '' : 'https://';
+  return `a RegExp: ${new RegExp(`^${scheme}${source}$`)}`;
+}
+
+const quoted = (text) => `'${text}'`;
+
+module.exports = { correctOrigin, Origins };

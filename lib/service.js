@@ -31,6 +31,7 @@ const { Rooms } = require('./rooms.js');
 const { closeServer, hook } = require('./server-hook.js');
 const { attempt, NativeSocket } = require('./socket.js');
 const { profileText, Users } = require('./users.js');
+const { serverOf } = require('./wrong-arguments.js');
 
 /** Events that cross from the native side, and their bits there (`EventKind`). */
 const CROSSING = { connection: 1, disconnect: 2, message: 4, 'room:join': 8, 'room:leave': 16, typing: 32, cluster: 64 };
@@ -106,7 +107,8 @@ class WebSocketService extends Operators {
       return;
     }
     if (!(httpServer instanceof http.Server || httpServer instanceof https.Server)) {
-      throw invalidArgument('httpServer', httpServer, 'an http.Server or https.Server (HTTP/2 alone cannot carry WebSocket here)');
+      const allowed = 'an http.Server or https.Server (HTTP/2 alone cannot carry WebSocket here)';
+      throw invalidArgument('httpServer', httpServer, allowed, serverOf(httpServer));
     }
     this.#gateway.owner = this;
     this.#unhook = hook(httpServer, this.#gateway);
