@@ -242,13 +242,14 @@ export interface AuthenticatedSocket {
 
   /** Joins a room of the registry (by id) or a plain Socket.IO room (any other name). */
   join(room: string | string[]): Promise<void> | void;
-  leave(room: string): Promise<void> | void;
+  leave(room: string | string[]): Promise<void> | void;
 
   /** The members of a room, without this socket. A member of several of the rooms is addressed once. */
   to(room: string | string[]): SocketEmitter;
 
   /**
-   * The acknowledgement callback of the next `emit` is called with an error when the client has not answered in time.
+   * The acknowledgement callback of the next `emit` is called with an error, `ERR_TIMEOUT`, when the client has not
+   * answered in time.
    *
    * @param ms - milliseconds
    */
@@ -769,6 +770,7 @@ export interface ClientError {
  * - `ERR_ALREADY_INITIALIZED`: `initialize` was called before
  * - `ERR_TIMEOUT`: not all clients or servers that were asked have answered in time; `responses` holds what came
  * - `ERR_CLOSED`: the service has been shut down
+ * - `ERR_NATIVE`: the constructor; the system refuses what the native side needs, such as threads
  *
  * Only of the event `error`, with `redis`; none of them ends anything (docs/cluster.md):
  *
@@ -784,6 +786,7 @@ export type WebSocketServiceErrorCode =
   | 'ERR_ALREADY_INITIALIZED'
   | 'ERR_TIMEOUT'
   | 'ERR_CLOSED'
+  | 'ERR_NATIVE'
   | 'ERR_REDIS_UNREACHABLE'
   | 'ERR_REDIS_AUTH'
   | 'ERR_REDIS_KEY'

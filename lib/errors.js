@@ -25,9 +25,26 @@ function refused(message) {
 
 function show(value) {
   if (typeof value === 'string') return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);
-  // Of what is an object of some class, or a function, the name says most.
-  const isPlain = typeof value !== 'function' && (!value?.constructor || [Object, Array].includes(value.constructor));
-  return inspect(value, { depth: isPlain ? 0 : -1, breakLength: Infinity }).slice(0, 100);
+  try {
+    // Of what is an object of some class, or a function, the name says most.
+    const isPlain = typeof value !== 'function' && (!value?.constructor || [Object, Array].includes(value.constructor));
+    return inspect(value, { depth: isPlain ? 0 : -1, breakLength: Infinity }).slice(0, 100);
+  } catch {
+    return `an ${typeof value} that cannot be shown`;
+  }
+}
+
+/**
+ * Runs a conversion of a caller's value. What JavaScript itself says about the value, such as a BigInt in JSON, is an
+ * error about an argument; what the value's own code throws stays as it is.
+ */
+function converted(convert) {
+  try {
+    return convert();
+  } catch (error) {
+    if (['TypeError', 'RangeError'].includes(error?.name)) error.code ??= 'ERR_INVALID_ARGUMENT';
+    throw error;
+  }
 }
 
 const assertString = (name, value) => {
@@ -38,6 +55,15 @@ const assertEventName = (value) => {
   if (typeof value !== 'string' || value === '') throw invalidArgument('event', value, 'a non-empty string');
   if (RESERVED_EVENTS.has(value)) throw invalidArgument('event', value, 'none of the names that Socket.IO reserves');
 };
+
+/** Names of rooms, from one or an array of them; numbers are taken as Socket.IO takes them. */
+function roomNames(value) {
+  const names = Array.isArray(value) ? value : [value];
+  if (!names.every((each) => typeof each === 'string' || typeof each === 'number')) {
+    throw invalidArgument('room', value, 'the name of a room or an array of names');
+  }
+  return names.map(String);
+}
 
 const assertStrings = (name, value) => {
   if (!Array.isArray(value) || value.some((item) => typeof item !== 'string')) {
@@ -80,6 +106,8 @@ module.exports = {
   WebSocketServiceError,
   invalidArgument,
   refused,
+  converted,
+  roomNames,
   assertCount,
   assertEventName,
   assertMetadata,

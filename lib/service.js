@@ -14,6 +14,7 @@ const {
   assertMetadata,
   assertString,
   assertStrings,
+  converted,
   invalidArgument,
   WebSocketServiceError,
 } = require('./errors.js');
@@ -70,7 +71,7 @@ class WebSocketService extends Operators {
     // Weak, so that a service that nobody uses any more can be collected. No function in here may use `this`.
     const self = new WeakRef(this);
     this.#signs = Buffer.alloc(Object.keys(SIGNS).length);
-    this.#native = new NativeService(nativeConfig(this.#config), () => self.deref()?.#hear(), this.#signs);
+    this.#native = startNative(this.#config, () => self.deref()?.#hear(), this.#signs);
     this.#users = new Users(this.#native, this.#signs);
     this.#rooms = new Rooms(this.#native);
     this.#messages = new Messages(this.#native);
@@ -161,7 +162,7 @@ class WebSocketService extends Operators {
     const { id } = socket;
     const username = socket.user?.username ?? socket.handshake?.query?.username;
     const name = typeof username === 'string' ? username : undefined;
-    const userId = String(socket.userId ?? id);
+    const userId = converted(() => String(socket.userId ?? id));
     const profile = this.#profileText(socket);
     if (socket instanceof NativeSocket) {
       if (this.#native.isConnected(id)) return;
@@ -588,6 +589,16 @@ class WebSocketService extends Operators {
 
   #assertOpen() {
     if (this.#shutdown) throw new WebSocketServiceError('ERR_CLOSED', 'The service has been shut down');
+  }
+}
+
+/** Starts the native side. What fails then is the machine: the options are checked. */
+function startNative(config, wake, signs) {
+  const text = nativeConfig(config);
+  try {
+    return new NativeService(text, wake, signs);
+  } catch (error) {
+    throw new WebSocketServiceError('ERR_NATIVE', `The native side could not be started: ${error.message}`);
   }
 }
 

@@ -3,7 +3,13 @@
 'use strict';
 
 const { EventEmitter } = require('node:events');
-const { assertEventName, assertMilliseconds, invalidArgument } = require('./errors.js');
+const {
+  assertEventName,
+  assertMilliseconds,
+  invalidArgument,
+  roomNames,
+  WebSocketServiceError,
+} = require('./errors.js');
 const { encodeArgs, decodeArgs } = require('./payload.js');
 const { handshakeOf } = require('./users.js');
 
@@ -71,7 +77,7 @@ class NativeSocket {
   }
 
   to(room) {
-    const rooms = [room].flat().map(String);
+    const rooms = roomNames(room);
     return {
       emit: (event, ...args) => {
         assertEventName(event);
@@ -108,11 +114,11 @@ class NativeSocket {
   }
 
   join(room) {
-    for (const name of [room].flat()) this.#native.socketJoin(this.id, String(name));
+    for (const name of roomNames(room)) this.#native.socketJoin(this.id, name);
   }
 
   leave(room) {
-    this.#native.socketLeave(this.id, String(room));
+    for (const name of roomNames(room)) this.#native.socketLeave(this.id, name);
   }
 
   disconnect(close = false) {
@@ -156,7 +162,7 @@ class NativeSocket {
       else this.#acks.delete(id);
     };
     this.#acks.set(id, { answer: (args) => (withError ? settle(null, ...args) : settle(...args)), fail, withError });
-    if (withError) timer = setTimeout(() => fail(new Error('operation has timed out')), timeout);
+    if (withError) timer = setTimeout(() => fail(new WebSocketServiceError('ERR_TIMEOUT', 'operation has timed out')), timeout);
     return id;
   }
 
