@@ -526,7 +526,8 @@ export interface RedisConfig {
    */
   heartbeatInterval?: number | undefined;
   /**
-   * Milliseconds that Redis may take to accept a connection, or to answer. Then the connection is made anew.
+   * Milliseconds that Redis may take to be found, accept a connection and answer for the first time, all together, and
+   * later to answer. Then the connection is made anew.
    * @defaultValue `5000`
    */
   responseTimeout?: number | undefined;
@@ -777,7 +778,7 @@ export interface ClientError {
  * - `ERR_REDIS_UNREACHABLE`: Redis does not answer; told once per outage
  * - `ERR_REDIS_AUTH`: Redis refuses the password, or the user may not do something that is needed
  * - `ERR_REDIS_KEY`: a key of the cluster holds another type
- * - `ERR_REDIS`: Redis answers with another error
+ * - `ERR_REDIS`: Redis answers with another error, something else answers, or a certificate or key cannot be used
  * - `ERR_CLUSTER_MESSAGE`: something on the channels of the cluster cannot be read; told at most once a minute
  * - `ERR_CLUSTER_VERSION`: an instance of an incompatible version uses the same prefix
  */

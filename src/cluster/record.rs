@@ -283,7 +283,7 @@ pub(super) enum Unreadable {
     Version(u8),
     /// It is no message of ours.
     #[error("not a message of an instance: {0}")]
-    Foreign(String),
+    Foreign(&'static str),
 }
 
 impl Envelope {
@@ -304,15 +304,16 @@ impl Envelope {
     /// Reads a message.
     pub(super) fn decode(payload: &Bytes) -> Result<Self, Unreadable> {
         let [a, b, c, version, body @ ..] = payload.as_ref() else {
-            return Err(Unreadable::Foreign("too short".to_owned()));
+            return Err(Unreadable::Foreign("too short"));
         };
         if [*a, *b, *c] != MAGIC {
-            return Err(Unreadable::Foreign("no mark of ours".to_owned()));
+            return Err(Unreadable::Foreign("no mark of ours"));
         }
         if *version != VERSION {
             return Err(Unreadable::Version(*version));
         }
-        rmp_serde::from_slice(body).map_err(|error| Unreadable::Foreign(error.to_string()))
+        // What the library says of it may repeat what it holds.
+        rmp_serde::from_slice(body).map_err(|_| Unreadable::Foreign("damaged"))
     }
 }
 
