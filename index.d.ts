@@ -695,6 +695,14 @@ export interface WebSocketConfig {
    */
   requireMembership?: boolean | undefined;
   /**
+   * Whether {@link WebSocketService.sendMessage} delivers the message to the members of its room. `false`: it stores the
+   * message and emits `message` on the service, and no client of any server is sent anything; for applications that
+   * broadcast their messages themselves. In a cluster the instance that is called decides. A message that a client sends
+   * is delivered in any case.
+   * @defaultValue `true`
+   */
+  deliverMessages?: boolean | undefined;
+  /**
    * Client events that are passed on to the other members of the room in `data.roomId`.
    * @defaultValue `['document:edit']`
    */
@@ -823,7 +831,7 @@ export interface WebSocketServiceEvents {
   connection: [user: SocketUser];
   /** Exactly one for each `connection`, after it and after the `room:leave` of each of its rooms. */
   disconnect: [user: SocketUser, reason: DisconnectReason];
-  /** A message was stored and handed to the members of its room. */
+  /** A message was stored, and handed to the members of its room unless `deliverMessages` is `false`. */
   message: [message: Message];
   'room:join': [event: { user: SocketUser; room: Room }];
   'room:leave': [event: { user: SocketUser; room: Room }];
@@ -962,7 +970,8 @@ export class WebSocketService extends EventEmitter {
   getRoomMembers(roomId: string): SocketUser[];
 
   /**
-   * Stores a message, delivers `message` to every member of the room and emits `message`.
+   * Stores a message, delivers `message` to every member of the room (unless `deliverMessages` is `false`) and emits
+   * `message`.
    *
    * @param type - `'text'` unless given
    * @throws {@link WebSocketServiceError} `ERR_NOT_FOUND` (`Room not found`)

@@ -98,6 +98,7 @@ const OPTIONS = {
     },
   },
   requireMembership: boolean,
+  deliverMessages: boolean,
   relayEvents: strings('event names'),
   presence: { members: { broadcast: boolean } },
   limits: {
@@ -161,6 +162,7 @@ function resolveConfig(config = {}) {
     cookie: false,
     history: {},
     requireMembership: true,
+    deliverMessages: true,
     relayEvents: ['document:edit'],
     presence: {},
     limits: {},
@@ -193,6 +195,7 @@ function nativeConfig(options) {
       persist: options.history.persist,
     },
     requireMembership: options.requireMembership,
+    deliverMessages: options.deliverMessages,
     relayEvents: options.relayEvents,
     presence: options.presence,
     limits: options.limits,

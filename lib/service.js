@@ -338,7 +338,7 @@ class WebSocketService extends Operators {
     const message = this.#messages.read(roomId, stored, first);
     // The caller's own object, as it would be without a wire in between.
     if (metadata) message.metadata = metadata;
-    this.#log('message', roomId);
+    if (this.#config.deliverMessages) this.#log('message', roomId);
     await this.#happened();
     return message;
   }

@@ -48,6 +48,7 @@ describe('a refused configuration', () => {
     ['history', { maxMessagesPerRoom: 1.5 }],
     ['history', { maxAgeMs: '1h' }],
     ['requireMembership', 'true'],
+    ['deliverMessages', 'no'],
     ['relayEvents', 'document:edit'],
     ['relayEvents', [5]],
     ['relayEvents', ['']],

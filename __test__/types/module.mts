@@ -106,6 +106,7 @@ const config: WebSocketConfig = {
   cookie: { name: 'io', sameSite: 'lax' },
   history: { maxMessagesPerRoom: 5, maxAgeMs: Infinity, persist: true },
   requireMembership: false,
+  deliverMessages: false,
   relayEvents: ['document:edit'],
   presence: { broadcast: true },
   limits: { maxQueuedBytes: 1 },

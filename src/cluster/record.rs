@@ -45,6 +45,9 @@ pub(super) enum Message {
     RoomCleared(String),
     /// A packet for those whom the filter means.
     Select(Select),
+    /// A chat message for the history of a room, and for no client: room id, packet, and time in milliseconds since the
+    /// epoch.
+    Stored(String, PacketParts, u64),
     /// A publication that could not be sent; it only takes its number.
     Nothing,
 
