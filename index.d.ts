@@ -33,6 +33,18 @@ export interface SocketUser {
   lastActivity: Date;
 }
 
+/**
+ * What the application says of the user of a connection, as it sets {@link AuthenticatedSocket.user}. Further fields are
+ * kept as well; `id`, `socketId`, `connectedAt` and `lastActivity` are the service's own.
+ */
+export interface SocketUserDetails {
+  username?: string | undefined;
+  email?: string | undefined;
+  roles?: string[] | undefined;
+  metadata?: Record<string, any> | undefined;
+  [field: string]: any;
+}
+
 /** A room of the registry. The same object is returned on every read until the room is deleted. */
 export interface Room {
   /** UUID v4. */
@@ -199,14 +211,38 @@ export interface SocketEmitter {
   emit(event: string, ...args: any[]): boolean;
 }
 
+/** What sends to one socket and waits for its answer so long. */
+export interface TimedEmitter extends SocketEmitter {
+  /**
+   * Sends an event; resolves with what the client answers.
+   *
+   * @throws {@link WebSocketServiceError} `ERR_TIMEOUT` (`operation has timed out`), when it has not answered in time
+   */
+  emitWithAck(event: string, ...args: any[]): Promise<any>;
+}
+
+/** The client events that every service answers by itself. Those of `relayEvents` are answered as well. */
+export type BuiltInEvent = 'room:join' | 'room:leave' | 'message' | 'typing' | 'document:edit';
+
+/** A listener of {@link AuthenticatedSocket.on}. */
+export type SocketListener<E> = E extends 'disconnect' | 'disconnecting'
+  ? (reason: DisconnectReason, description?: any) => void
+  : E extends BuiltInEvent
+    ? (data: any) => void
+    : (...args: any[]) => void;
+
 /** One connection, with the members of a Socket.IO server socket. */
 export interface AuthenticatedSocket {
   /** 20 characters, unguessable; not the session id of the transport. */
   readonly id: string;
   /** Set it in a middleware, or before `super.handleConnection(socket)`, to give the connection its identity. */
   userId?: string;
-  /** Set it in a middleware, or before `super.handleConnection(socket)`; `username` and `email` are taken from it. */
-  user?: SocketUser;
+  /**
+   * Set it in a middleware, or before `super.handleConnection(socket)`: what is set describes the user. From the
+   * registration on it is the object that {@link WebSocketService.getUser} returns.
+   */
+  get user(): SocketUser | undefined;
+  set user(details: SocketUserDetails | undefined);
   /** The socket's own id, ids of rooms of the registry and plain Socket.IO rooms. */
   readonly rooms: Set<string>;
   /** Free for the application. */
@@ -224,18 +260,22 @@ export interface AuthenticatedSocket {
    */
   emit(event: string, ...args: any[]): boolean;
 
-  /** After the socket has gone; it has left its rooms by then. */
-  on(event: 'disconnect', listener: (reason: DisconnectReason, description?: any) => void): this;
-  /** While the socket goes; its rooms are still there. */
-  on(event: 'disconnecting', listener: (reason: DisconnectReason, description?: any) => void): this;
-  /** A client event. The last argument is a function when the client asked for an acknowledgement. */
-  on(event: string, listener: (...args: any[]) => void): this;
+  /**
+   * Sends an event; resolves with the first argument of the client's answer. Without an answer it stays pending, see
+   * {@link AuthenticatedSocket.timeout}.
+   */
+  emitWithAck(event: string, ...args: any[]): Promise<any>;
 
-  once(event: 'disconnect', listener: (reason: DisconnectReason, description?: any) => void): this;
-  once(event: 'disconnecting', listener: (reason: DisconnectReason, description?: any) => void): this;
-  once(event: string, listener: (...args: any[]) => void): this;
-
-  off(event: string, listener: (...args: any[]) => void): this;
+  /**
+   * Listens to a client's event. The last argument is a function when the client asked for an acknowledgement, except
+   * for the events that the service answers itself: {@link BuiltInEvent} and those of `relayEvents`, of which the
+   * listener gets the data alone, whether or not the service could do what they ask.
+   *
+   * `disconnecting` comes while the socket goes and its rooms are still there, `disconnect` after it.
+   */
+  on<E extends string>(event: E, listener: SocketListener<E>): this;
+  once<E extends string>(event: E, listener: SocketListener<E>): this;
+  off<E extends string>(event: E, listener: SocketListener<E>): this;
 
   /** Every client event that reaches JavaScript, before its own listeners. */
   onAny(listener: (event: string, ...args: any[]) => void): this;
@@ -253,7 +293,7 @@ export interface AuthenticatedSocket {
    *
    * @param ms - milliseconds
    */
-  timeout(ms: number): SocketEmitter;
+  timeout(ms: number): TimedEmitter;
 
   /** The next `emit` may be lost if the client is not ready to receive. */
   readonly volatile: SocketEmitter;
@@ -262,6 +302,39 @@ export interface AuthenticatedSocket {
    * @param close - `true`: close the transport; otherwise only the Socket.IO connection is ended
    */
   disconnect(close?: boolean): this;
+}
+
+/**
+ * What {@link WebSocketService.handleConnection} takes: a socket of `socket.io`, an `EventEmitter` that stands for one in
+ * a test, or less. Only what is there is used.
+ */
+export interface SocketLike {
+  /** Not empty, and of no other connection. */
+  readonly id: string;
+  /** Its text is the user id; that of the socket when it is missing. */
+  userId?: any;
+  /** After the registration, the user itself is set here. */
+  user?: any;
+  /** `query` may hold `username` and `email`. Must be JSON. */
+  readonly handshake?:
+    | {
+        readonly auth?: any;
+        readonly headers?: any;
+        readonly query?: any;
+        readonly address?: any;
+        readonly secure?: any;
+        readonly issued?: any;
+      }
+    | undefined;
+  readonly rooms?: any;
+  data?: any;
+  /** Is handed what is sent to the socket. */
+  emit?(event: string, ...args: any[]): unknown;
+  /** Events that the object emits itself are taken for those of its client; `disconnect` ends the connection. */
+  on?(event: string, listener: (...args: any[]) => void): unknown;
+  /** Called when the socket joins a room of the registry by a call of the service. */
+  join?(room: string): unknown;
+  leave?(room: string): unknown;
 }
 
 /**
@@ -288,11 +361,11 @@ export interface RemoteSocket {
    *
    * @param ms - milliseconds to wait for the client, 0 to 2147483647
    */
-  timeout(ms: number): SocketEmitter & { emitWithAck(event: string, ...args: any[]): Promise<any> };
+  timeout(ms: number): TimedEmitter;
 
   /** Joins a room of the registry (by id) or a plain Socket.IO room. */
   join(room: string | string[]): Promise<void> | void;
-  leave(room: string): Promise<void> | void;
+  leave(room: string | string[]): Promise<void> | void;
 
   /**
    * @param close - `true`: close the transport; otherwise only the Socket.IO connection is ended
@@ -910,9 +983,12 @@ export class WebSocketService extends EventEmitter {
 
   /**
    * Registers a connection; happens for every client. An override in a subclass is called for every client, and its
-   * rejection refuses the client. May be called by hand with any object of the shape.
+   * rejection refuses the client. May be called by hand with any object of the shape; calling it twice with one does
+   * nothing.
+   *
+   * @throws TypeError `ERR_INVALID_ARGUMENT`, for what is no socket, and for an id that another connection has
    */
-  handleConnection(socket: AuthenticatedSocket): Promise<void>;
+  handleConnection(socket: SocketLike): Promise<void>;
 
   /**
    * Takes the user out of every room and out of the registry, emits `disconnect` once and closes the transport if it is

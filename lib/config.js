@@ -7,7 +7,7 @@ const { isDate, isRegExp } = require('node:util/types');
 const { invalidArgument, refused } = require('./errors.js');
 const { boolean, check, isInteger, isObject, milliseconds } = require('./option-rules.js');
 const { correctOrigin } = require('./origins.js');
-const { checkRedis, nativeRedis } = require('./redis-options.js');
+const { REDIS, checkRedis, nativeRedis } = require('./redis-options.js');
 const { callOf } = require('./wrong-arguments.js');
 
 const isLimit = (min) => (value) => value === Infinity || isInteger(min)(value);
@@ -75,7 +75,7 @@ const OPTIONS = {
     allowed: 'a path like /socket.io',
   },
   cors: { members: CORS },
-  redis: { check: checkRedis },
+  redis: { check: checkRedis, members: REDIS },
   pingTimeout: milliseconds(1),
   pingInterval: milliseconds(1),
   maxHttpBufferSize: { test: isInteger(1, 2 ** 31 - 1), allowed: 'an integer number of bytes, at least 1' },
@@ -107,8 +107,7 @@ const OPTIONS = {
   workerThreads: { test: isInteger(1, 1024), allowed: 'an integer from 1 to 1024' },
   logger: {
     test: (value) =>
-      (isObject(value) || typeof value === 'function') &&
-      ['debug', 'info', 'warn', 'error'].every((level) => typeof value[level] === 'function'),
+      ['debug', 'info', 'warn', 'error'].every((level) => typeof value?.[level] === 'function'),
     allowed: 'an object with the methods debug, info, warn and error',
   },
 };
@@ -129,7 +128,6 @@ const FIXED = {
   addTrailingSlash: [[true], 'requests of the path have a slash behind it'],
   destroyUpgrade: [[true], 'an upgrade is ended when nobody listens for upgrades, and otherwise left to who listens'],
   destroyUpgradeTimeout: [[1000], 'an upgrade for which nobody listens is ended after 1000 ms'],
-  origins: [[], 'it is cors: { origin } since Socket.IO 3'],
 };
 
 const consoleLogger = {

@@ -11,7 +11,7 @@ const {
 } = require('./errors.js');
 const localSocket = require('./local-socket.js');
 const { encodeArgs } = require('./payload.js');
-const { attempt } = require('./socket.js');
+const { attempt, internals } = require('./socket.js');
 
 /** Everyone, on all servers. */
 const EVERYONE = { rooms: [], except: [], volatile: false, local: false, timeout: undefined, isSingle: false };
@@ -161,7 +161,7 @@ class BroadcastOperator {
       }, timeout);
       for (const each of sockets) {
         if (localSockets.has(each.id)) attempt(report, () => localSocket.deliver(each, [event, ...args, once(answered)]));
-        else cancels.push(each.ask(packet, answered, volatile));
+        else cancels.push(internals.ask(each, packet, answered, volatile));
       }
     });
   }
@@ -222,4 +222,4 @@ function once(fn) {
   };
 }
 
-module.exports = { BroadcastOperator, callBack };
+module.exports = { BroadcastOperator, RemoteSocket, callBack };

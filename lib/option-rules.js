@@ -8,7 +8,8 @@ const { invalidArgument } = require('./errors.js');
 /** Longest time that a timer of the system takes, in milliseconds. */
 const MAX_MS = 2 ** 31 - 1;
 
-const isObject = (value) => typeof value === 'object' && value !== null && !Array.isArray(value);
+/** Whether this holds options. What is something else, such as a promise, would be taken for none. */
+const isObject = (value) => ['[object Object]', '[object Module]'].includes(Object.prototype.toString.call(value));
 const isInteger = (min, max = Number.MAX_SAFE_INTEGER) => (value) =>
   Number.isInteger(value) && value >= min && value <= max;
 

@@ -188,4 +188,4 @@ function pemText(value) {
   return Buffer.isBuffer(value) ? value.toString() : '';
 }
 
-module.exports = { checkRedis, nativeRedis };
+module.exports = { REDIS, checkRedis, nativeRedis };

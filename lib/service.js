@@ -30,7 +30,7 @@ const { lend, Operators } = require('./operators.js');
 const { encodeArgs, filterOf } = require('./payload.js');
 const { Rooms } = require('./rooms.js');
 const { closeServer, hook } = require('./server-hook.js');
-const { attempt, NativeSocket } = require('./socket.js');
+const { attempt, internals, NativeSocket } = require('./socket.js');
 const { profileText, Users } = require('./users.js');
 const { serverOf } = require('./wrong-arguments.js');
 
@@ -493,7 +493,7 @@ class WebSocketService extends Operators {
       roomLeave: (user, room) => this.#announce('room:leave', { user, room }),
       typing: (user, room, isTyping) => this.#announce('typing', { user, room, isTyping }),
       client: (...event) => this.#clientEvent(...event),
-      ack: (socketId, ...answer) => this.#sockets.get(socketId)?.acknowledged?.(...answer, report),
+      ack: (socketId, ...answer) => this.#acknowledged(socketId, ...answer),
       deliver: (socketId, args) => localSocket.deliver(this.#localSockets.get(socketId), args),
       room: () => {},
       roomForgotten: (roomId) => this.#roomForgotten(roomId),
@@ -520,7 +520,7 @@ class WebSocketService extends Operators {
   #disconnected(socketId, reason, rooms) {
     const user = this.#users.of(socketId);
     const socket = this.#sockets.get(socketId);
-    if (socket instanceof NativeSocket) socket.disconnected(reason, rooms, report);
+    if (socket instanceof NativeSocket) internals.disconnected(socket, reason, rooms, report);
     this.#forget(socketId);
     if (this.#overrides('handleDisconnection') && !this.#disconnecting.delete(socketId)) {
       this.#departing.set(socketId, { user });
@@ -552,9 +552,14 @@ class WebSocketService extends Operators {
 
   #clientEvent(socketId, text, ackId, attachments) {
     const socket = this.#sockets.get(socketId);
-    if (socket instanceof NativeSocket && !socket.dispatch(text, attachments, ackId, report)) {
+    if (socket instanceof NativeSocket && !internals.dispatch(socket, text, attachments, ackId, report)) {
       this.#native.disconnect(socketId, 'parse error', true);
     }
+  }
+
+  #acknowledged(socketId, ...answer) {
+    const socket = this.#sockets.get(socketId);
+    if (socket instanceof NativeSocket) internals.acknowledged(socket, ...answer, report);
   }
 
   /** Asks middleware and an overridden `handleConnection` about a connection. */

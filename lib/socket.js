@@ -16,7 +16,19 @@ const { handshakeOf } = require('./users.js');
 /** Events of the socket itself, which no client sends. */
 const LIFECYCLE = new Set(['disconnect', 'disconnecting', 'newListener', 'removeListener']);
 
+/** What the service and its operators do with sockets, and applications do not: `ask`, `dispatch`, … */
+let internals;
+
 class NativeSocket {
+  static {
+    internals = {
+      ask: (socket, ...args) => socket.#ask(...args),
+      dispatch: (socket, ...args) => socket.#dispatch(...args),
+      acknowledged: (socket, ...args) => socket.#acknowledged(...args),
+      disconnected: (socket, ...args) => socket.#disconnected(...args),
+    };
+  }
+
   #native;
   #listeners = new EventEmitter().setMaxListeners(0);
   #anyListeners = [];
@@ -141,7 +153,7 @@ class NativeSocket {
   }
 
   /** Sends an encoded event that the client is to acknowledge. Returns how to wait no longer. Called by operators. */
-  ask({ text, attachments }, answered, volatile) {
+  #ask({ text, attachments }, answered, volatile) {
     const id = this.#awaitAck(answered, undefined);
     this.#native.emit(this.id, text, attachments, id, volatile);
     return () => this.#acks.get(id)?.fail();
@@ -167,7 +179,7 @@ class NativeSocket {
   }
 
   /** Hands a client's event to the listeners. Called by the service. */
-  dispatch(text, attachments, ackId, report) {
+  #dispatch(text, attachments, ackId, report) {
     const args = decodeArgs(text, attachments);
     if (args === undefined) return false;
     if (ackId >= 0) args.push(this.#answer(ackId));
@@ -180,14 +192,14 @@ class NativeSocket {
   }
 
   /** Hands a client's acknowledgement to whoever waits for it. */
-  acknowledged(id, text, attachments, report) {
+  #acknowledged(id, text, attachments, report) {
     const args = decodeArgs(text, attachments);
     const waiting = this.#acks.get(id);
     if (args !== undefined && waiting) attempt(report, () => waiting.answer(args));
   }
 
   /** The client is gone. Called once by the service. */
-  disconnected(reason, rooms, report) {
+  #disconnected(reason, rooms, report) {
     this.#lastRooms = [this.id, ...rooms];
     for (const event of ['disconnecting', 'disconnect']) {
       for (const listener of this.#listeners.rawListeners(event)) {
@@ -219,4 +231,4 @@ function attempt(report, run) {
   }
 }
 
-module.exports = { NativeSocket, attempt };
+module.exports = { NativeSocket, internals, attempt };

@@ -17,6 +17,9 @@ function refusal(config: unknown): Error & { code?: string } {
 
 describe('a refused configuration', () => {
   test.each([
+    ['redis', Promise.resolve({})],
+    ['history', new Date()],
+    ['cors', new Map()],
     ['path', 5],
     ['path', ''],
     ['cors', 'https://example.com'],
@@ -90,7 +93,6 @@ describe('a refused configuration', () => {
     ['addTrailingSlash', false],
     ['destroyUpgrade', false],
     ['destroyUpgradeTimeout', 5000],
-    ['origins', '*:*'],
   ])('%s of Socket.IO is refused as %p, with the reason', (option, value) => {
     const error = refusal({ [option]: value });
     expect(error.code).toBe('ERR_INVALID_ARGUMENT');
@@ -189,7 +191,7 @@ describe('a refused configuration', () => {
     }
   });
 
-  test.each([[null], [5], ['text'], [[]], [() => {}]])('%p is no configuration', (config) => {
+  test.each([[null], [5], ['text'], [[]], [() => {}], [Promise.resolve({})], [new Map()]])('%p is no configuration', (config) => {
     expect(refusal(config).name).toBe('TypeError');
   });
 
