@@ -4,6 +4,7 @@
 
 const { availableParallelism } = require('node:os');
 const { isDate, isRegExp } = require('node:util/types');
+const { serialize } = require('cookie');
 const { invalidArgument, refused } = require('./errors.js');
 const { boolean, check, isInteger, isObject, milliseconds } = require('./option-rules.js');
 const { correctOrigin } = require('./origins.js');
@@ -31,9 +32,10 @@ function correctOrigins(value) {
   return wrong === undefined ? undefined : `${correctOrigin(wrong)} in place of '${wrong}'`;
 }
 
-const isNames = (value) =>
-  typeof value === 'string' || (Array.isArray(value) && value.every((name) => typeof name === 'string'));
-const names = { test: isNames, allowed: 'a string or an array of strings' };
+/** Whether a header can hold it; otherwise the first request would fail. */
+const isHeaderText = (value) => typeof value === 'string' && /^[\t\x20-\x7e]*$/.test(value);
+const isNames = (value) => isHeaderText(value) || (Array.isArray(value) && value.every(isHeaderText));
+const names = { test: isNames, allowed: 'a string that a header can hold, or an array of those' };
 
 const CORS = {
   origin: {
@@ -142,6 +144,7 @@ function resolveConfig(config = {}) {
   const call = callOf(config);
   if (call !== undefined || !isObject(config)) throw invalidArgument('config', config, 'an object of options', call);
   check('', choices(config), OPTIONS);
+  checkCookie(config.cookie);
   if (config.history?.persist && config.redis === undefined) {
     throw invalidArgument('history.persist', true, 'left out or false without redis, which would keep the messages');
   }
@@ -202,6 +205,21 @@ function nativeConfig(options) {
   });
 }
 
+/** A cookie that cannot be written would fail with the first handshake. */
+function checkCookie(cookie) {
+  try {
+    if (cookie) sessionCookie(cookie, 'sid');
+  } catch (error) {
+    throw invalidArgument('cookie', cookie, 'a cookie that can be written', error.message);
+  }
+}
+
+/** The cookie with a session id, as Engine.IO writes it. */
+function sessionCookie(cookie, sid) {
+  const { name = 'io', ...options } = cookie === true ? {} : cookie;
+  return serialize(name, sid, { path: '/', httpOnly: options.path !== false, sameSite: 'lax', ...options });
+}
+
 /** The options that are a choice. Throws for what this server does not do. */
 function choices(config) {
   const entries = Object.entries(config).filter(([name, value]) => {
@@ -229,4 +247,4 @@ function fromEnvironment(variable, rule) {
   return value;
 }
 
-module.exports = { resolveConfig, nativeConfig, OPTIONS, FIXED };
+module.exports = { resolveConfig, nativeConfig, sessionCookie, OPTIONS, FIXED };

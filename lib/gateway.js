@@ -4,8 +4,8 @@
 'use strict';
 
 const corsMiddleware = require('cors');
-const { serialize } = require('cookie');
 const { bundleOf, serveBundle } = require('./client-bundle.js');
+const { sessionCookie } = require('./config.js');
 const { Origins } = require('./origins.js');
 const { Waiting } = require('./waiting.js');
 
@@ -90,7 +90,7 @@ class Gateway {
     if (waiting === undefined) return;
     const { res, headers } = waiting;
     const withCookie = sid !== null && this.#config.cookie;
-    answer(res, status, contentType, body, withCookie ? [...headers, 'Set-Cookie', this.#cookie(sid)] : headers);
+    answer(res, status, contentType, body, withCookie ? [...headers, 'Set-Cookie', sessionCookie(this.#config.cookie, sid)] : headers);
   }
 
   /** The native side has bytes for a bridged stream. */
@@ -245,11 +245,6 @@ class Gateway {
     socket.on('close', gone);
     socket.resume();
     return undefined;
-  }
-
-  #cookie(sid) {
-    const { name = 'io', ...options } = this.#config.cookie === true ? {} : this.#config.cookie;
-    return serialize(name, sid, { path: '/', httpOnly: options.path !== false, sameSite: 'lax', ...options });
   }
 }
 

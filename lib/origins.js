@@ -49,8 +49,11 @@ class Origins {
       if (isDecided) return;
       isDecided = true;
       clearTimeout(timer);
-      if (error) this.#logger.error('cors.origin failed', error);
-      done(error, rule);
+      // A header could not hold it, and the request would never be answered.
+      const isUnfit = !error && typeof rule === 'string' && !/^[\x20-\x7e]*$/.test(rule);
+      const failure = isUnfit ? new Error('cors.origin has answered with a text that is no origin') : error;
+      if (failure) this.#logger.error('cors.origin failed', failure);
+      done(failure, rule);
     };
     const timer = setTimeout(() => decided(new Error('cors.origin has not answered in time')), this.#patience);
     try {

@@ -152,12 +152,14 @@ describe('a function', () => {
     ],
   ];
 
+  failing.push(['answers with what no header can hold', (_origin, callback) => callback(null, 'https://a\r\nX: 1')]);
+
   test.each(failing)('that %s refuses, and is logged', async (_name, origin) => {
     const logged: unknown[] = [];
     const logger = { ...silentLogger, error: (...args: unknown[]) => logged.push(args) };
     const { port } = await start({ cors: { origin }, logger });
     expect(await upgrade(port, { Origin: OURS })).toBe(false);
-    expect(logged).toEqual([['cors.origin failed', new Error('out of order')]]);
+    expect(logged).toEqual([['cors.origin failed', expect.any(Error)]]);
     expect((await raw(port, POLL, { headers: { Origin: OURS } })).status).toBe(400);
     expect(logged).toHaveLength(2);
   });
