@@ -33,6 +33,18 @@ export interface SocketUser {
   lastActivity: Date;
 }
 
+/**
+ * What the application says of the user of a connection, as it sets {@link AuthenticatedSocket.user}. Further fields are
+ * kept as well; `id`, `socketId`, `connectedAt` and `lastActivity` are the service's own.
+ */
+export interface SocketUserDetails {
+  username?: string | undefined;
+  email?: string | undefined;
+  roles?: string[] | undefined;
+  metadata?: Record<string, any> | undefined;
+  [field: string]: any;
+}
+
 /** A room of the registry. The same object is returned on every read until the room is deleted. */
 export interface Room {
   /** UUID v4. */
@@ -199,14 +211,38 @@ export interface SocketEmitter {
   emit(event: string, ...args: any[]): boolean;
 }
 
+/** What sends to one socket and waits for its answer so long. */
+export interface TimedEmitter extends SocketEmitter {
+  /**
+   * Sends an event; resolves with what the client answers.
+   *
+   * @throws {@link WebSocketServiceError} `ERR_TIMEOUT` (`operation has timed out`), when it has not answered in time
+   */
+  emitWithAck(event: string, ...args: any[]): Promise<any>;
+}
+
+/** The client events that every service answers by itself. Those of `relayEvents` are answered as well. */
+export type BuiltInEvent = 'room:join' | 'room:leave' | 'message' | 'typing' | 'document:edit';
+
+/** A listener of {@link AuthenticatedSocket.on}. */
+export type SocketListener<E> = E extends 'disconnect' | 'disconnecting'
+  ? (reason: DisconnectReason, description?: any) => void
+  : E extends BuiltInEvent
+    ? (data: any) => void
+    : (...args: any[]) => void;
+
 /** One connection, with the members of a Socket.IO server socket. */
 export interface AuthenticatedSocket {
   /** 20 characters, unguessable; not the session id of the transport. */
   readonly id: string;
   /** Set it in a middleware, or before `super.handleConnection(socket)`, to give the connection its identity. */
   userId?: string;
-  /** Set it in a middleware, or before `super.handleConnection(socket)`; `username` and `email` are taken from it. */
-  user?: SocketUser;
+  /**
+   * Set it in a middleware, or before `super.handleConnection(socket)`: what is set describes the user. From the
+   * registration on it is the object that {@link WebSocketService.getUser} returns.
+   */
+  get user(): SocketUser | undefined;
+  set user(details: SocketUserDetails | undefined);
   /** The socket's own id, ids of rooms of the registry and plain Socket.IO rooms. */
   readonly rooms: Set<string>;
   /** Free for the application. */
@@ -224,35 +260,40 @@ export interface AuthenticatedSocket {
    */
   emit(event: string, ...args: any[]): boolean;
 
-  /** After the socket has gone; it has left its rooms by then. */
-  on(event: 'disconnect', listener: (reason: DisconnectReason, description?: any) => void): this;
-  /** While the socket goes; its rooms are still there. */
-  on(event: 'disconnecting', listener: (reason: DisconnectReason, description?: any) => void): this;
-  /** A client event. The last argument is a function when the client asked for an acknowledgement. */
-  on(event: string, listener: (...args: any[]) => void): this;
+  /**
+   * Sends an event; resolves with the first argument of the client's answer. Without an answer it stays pending, see
+   * {@link AuthenticatedSocket.timeout}.
+   */
+  emitWithAck(event: string, ...args: any[]): Promise<any>;
 
-  once(event: 'disconnect', listener: (reason: DisconnectReason, description?: any) => void): this;
-  once(event: 'disconnecting', listener: (reason: DisconnectReason, description?: any) => void): this;
-  once(event: string, listener: (...args: any[]) => void): this;
-
-  off(event: string, listener: (...args: any[]) => void): this;
+  /**
+   * Listens to a client's event. The last argument is a function when the client asked for an acknowledgement, except
+   * for the events that the service answers itself: {@link BuiltInEvent} and those of `relayEvents`, of which the
+   * listener gets the data alone, whether or not the service could do what they ask.
+   *
+   * `disconnecting` comes while the socket goes and its rooms are still there, `disconnect` after it.
+   */
+  on<E extends string>(event: E, listener: SocketListener<E>): this;
+  once<E extends string>(event: E, listener: SocketListener<E>): this;
+  off<E extends string>(event: E, listener: SocketListener<E>): this;
 
   /** Every client event that reaches JavaScript, before its own listeners. */
   onAny(listener: (event: string, ...args: any[]) => void): this;
 
   /** Joins a room of the registry (by id) or a plain Socket.IO room (any other name). */
   join(room: string | string[]): Promise<void> | void;
-  leave(room: string): Promise<void> | void;
+  leave(room: string | string[]): Promise<void> | void;
 
   /** The members of a room, without this socket. A member of several of the rooms is addressed once. */
   to(room: string | string[]): SocketEmitter;
 
   /**
-   * The acknowledgement callback of the next `emit` is called with an error when the client has not answered in time.
+   * The acknowledgement callback of the next `emit` is called with an error, `ERR_TIMEOUT`, when the client has not
+   * answered in time.
    *
    * @param ms - milliseconds
    */
-  timeout(ms: number): SocketEmitter;
+  timeout(ms: number): TimedEmitter;
 
   /** The next `emit` may be lost if the client is not ready to receive. */
   readonly volatile: SocketEmitter;
@@ -261,6 +302,39 @@ export interface AuthenticatedSocket {
    * @param close - `true`: close the transport; otherwise only the Socket.IO connection is ended
    */
   disconnect(close?: boolean): this;
+}
+
+/**
+ * What {@link WebSocketService.handleConnection} takes: a socket of `socket.io`, an `EventEmitter` that stands for one in
+ * a test, or less. Only what is there is used.
+ */
+export interface SocketLike {
+  /** Not empty, and of no other connection. */
+  readonly id: string;
+  /** Its text is the user id; that of the socket when it is missing. */
+  userId?: any;
+  /** After the registration, the user itself is set here. */
+  user?: any;
+  /** `query` may hold `username` and `email`. Must be JSON. */
+  readonly handshake?:
+    | {
+        readonly auth?: any;
+        readonly headers?: any;
+        readonly query?: any;
+        readonly address?: any;
+        readonly secure?: any;
+        readonly issued?: any;
+      }
+    | undefined;
+  readonly rooms?: any;
+  data?: any;
+  /** Is handed what is sent to the socket. */
+  emit?(event: string, ...args: any[]): unknown;
+  /** Events that the object emits itself are taken for those of its client; `disconnect` ends the connection. */
+  on?(event: string, listener: (...args: any[]) => void): unknown;
+  /** Called when the socket joins a room of the registry by a call of the service. */
+  join?(room: string): unknown;
+  leave?(room: string): unknown;
 }
 
 /**
@@ -287,11 +361,11 @@ export interface RemoteSocket {
    *
    * @param ms - milliseconds to wait for the client, 0 to 2147483647
    */
-  timeout(ms: number): SocketEmitter & { emitWithAck(event: string, ...args: any[]): Promise<any> };
+  timeout(ms: number): TimedEmitter;
 
   /** Joins a room of the registry (by id) or a plain Socket.IO room. */
   join(room: string | string[]): Promise<void> | void;
-  leave(room: string): Promise<void> | void;
+  leave(room: string | string[]): Promise<void> | void;
 
   /**
    * @param close - `true`: close the transport; otherwise only the Socket.IO connection is ended
@@ -388,10 +462,16 @@ export type SocketMiddleware = (
 // Configuration
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** An origin as the npm package `cors` takes it: `true` reflects the request, `false` sends no header. */
+/**
+ * An origin as the npm package `cors` takes it: `'*'` or `true` lets every page in, `false` no page but the server's
+ * own, and a string, a RegExp or a list those that match. The flags `g` and `y` of a RegExp do no harm.
+ */
 export type CorsStaticOrigin = boolean | string | RegExp | Array<boolean | string | RegExp>;
 
-/** Decides for each request; the result is taken like a {@link CorsStaticOrigin}. */
+/**
+ * Decides for each request, and for each upgrade of a strange page; the result is taken like a
+ * {@link CorsStaticOrigin}. An error, a throw, a rejection, or no answer within `connectTimeout` refuses and is logged.
+ */
 export type CorsCustomOrigin = (
   requestOrigin: string | undefined,
   callback: (err: Error | null, origin?: CorsStaticOrigin) => void,
@@ -400,7 +480,9 @@ export type CorsCustomOrigin = (
 /** As the npm package `cors` defines. */
 export interface CorsConfig {
   /**
-   * A list or a RegExp also holds for WebSocket upgrades that carry an `Origin` header.
+   * Which pages may use the service. A request of another page loses its headers, so that the browser keeps the answer
+   * from the page; a WebSocket upgrade of another page is refused with 400 `Forbidden`, since browsers ask nobody about
+   * those. An upgrade without an `Origin` header, or of a page of the very host in the `Host` header, is always let in.
    * @defaultValue `'*'`
    */
   origin?: CorsStaticOrigin | CorsCustomOrigin | undefined;
@@ -415,7 +497,7 @@ export interface CorsConfig {
   /** Seconds that a preflight answer may be cached. Default: no header. */
   maxAge?: number | undefined;
   /**
-   * Whether a preflight request goes on to the HTTP server's other listeners.
+   * Whether a preflight request is treated like other requests after its headers are set, as with Socket.IO.
    * @defaultValue `false`
    */
   preflightContinue?: boolean | undefined;
@@ -517,7 +599,8 @@ export interface RedisConfig {
    */
   heartbeatInterval?: number | undefined;
   /**
-   * Milliseconds that Redis may take to accept a connection, or to answer. Then the connection is made anew.
+   * Milliseconds that Redis may take to be found, accept a connection and answer for the first time, all together, and
+   * later to answer. Then the connection is made anew.
    * @defaultValue `5000`
    */
   responseTimeout?: number | undefined;
@@ -693,6 +776,14 @@ export interface WebSocketConfig {
    */
   requireMembership?: boolean | undefined;
   /**
+   * Whether {@link WebSocketService.sendMessage} delivers the message to the members of its room. `false`: it stores the
+   * message and emits `message` on the service, and no client of any server is sent anything; for applications that
+   * broadcast their messages themselves. In a cluster the instance that is called decides. A message that a client sends
+   * is delivered in any case.
+   * @defaultValue `true`
+   */
+  deliverMessages?: boolean | undefined;
+  /**
    * Client events that are passed on to the other members of the room in `data.roomId`.
    * @defaultValue `['document:edit']`
    */
@@ -704,6 +795,31 @@ export interface WebSocketConfig {
   workerThreads?: number | undefined;
   /** Default: the console, `warn` and above. */
   logger?: Logger | undefined;
+
+  // --- Options of Socket.IO that are no choice here: what the service does anyway may be said ---
+
+  /** WebSocket compression is not supported. */
+  perMessageDeflate?: false | undefined;
+  /** HTTP compression of long-polling is not supported. */
+  httpCompression?: false | undefined;
+  /** Session recovery is not supported yet. */
+  connectionStateRecovery?: false | undefined;
+  /** There is only the default namespace. */
+  cleanupEmptyChildNamespaces?: false | undefined;
+  /** Requests of `path` have a slash behind it. */
+  addTrailingSlash?: true | undefined;
+  /** An upgrade of another path is ended when nobody listens for upgrades, and otherwise left to who listens. */
+  destroyUpgrade?: true | undefined;
+  /** Milliseconds after which an upgrade for which nobody listens is ended. */
+  destroyUpgradeTimeout?: 1000 | undefined;
+  /** Several instances are connected by `redis`. */
+  adapter?: undefined;
+  /** Only the default parser is supported. */
+  parser?: undefined;
+  /** The WebSocket engine is native. */
+  wsEngine?: undefined;
+  /** The open packet carries nothing else. */
+  initialPacket?: undefined;
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -744,13 +860,14 @@ export interface ClientError {
  * - `ERR_ALREADY_INITIALIZED`: `initialize` was called before
  * - `ERR_TIMEOUT`: not all clients or servers that were asked have answered in time; `responses` holds what came
  * - `ERR_CLOSED`: the service has been shut down
+ * - `ERR_NATIVE`: the constructor; the system refuses what the native side needs, such as threads
  *
  * Only of the event `error`, with `redis`; none of them ends anything (docs/cluster.md):
  *
  * - `ERR_REDIS_UNREACHABLE`: Redis does not answer; told once per outage
  * - `ERR_REDIS_AUTH`: Redis refuses the password, or the user may not do something that is needed
  * - `ERR_REDIS_KEY`: a key of the cluster holds another type
- * - `ERR_REDIS`: Redis answers with another error
+ * - `ERR_REDIS`: Redis answers with another error, something else answers, or a certificate or key cannot be used
  * - `ERR_CLUSTER_MESSAGE`: something on the channels of the cluster cannot be read; told at most once a minute
  * - `ERR_CLUSTER_VERSION`: an instance of an incompatible version uses the same prefix
  */
@@ -759,6 +876,7 @@ export type WebSocketServiceErrorCode =
   | 'ERR_ALREADY_INITIALIZED'
   | 'ERR_TIMEOUT'
   | 'ERR_CLOSED'
+  | 'ERR_NATIVE'
   | 'ERR_REDIS_UNREACHABLE'
   | 'ERR_REDIS_AUTH'
   | 'ERR_REDIS_KEY'
@@ -794,7 +912,7 @@ export interface WebSocketServiceEvents {
   connection: [user: SocketUser];
   /** Exactly one for each `connection`, after it and after the `room:leave` of each of its rooms. */
   disconnect: [user: SocketUser, reason: DisconnectReason];
-  /** A message was stored and handed to the members of its room. */
+  /** A message was stored, and handed to the members of its room unless `deliverMessages` is `false`. */
   message: [message: Message];
   'room:join': [event: { user: SocketUser; room: Room }];
   'room:leave': [event: { user: SocketUser; room: Room }];
@@ -839,7 +957,8 @@ export type WebSocketServiceEventArguments<E> = E extends keyof WebSocketService
  */
 export class WebSocketService extends EventEmitter {
   /**
-   * @throws TypeError naming the option, for an unknown option, a wrong type or a value out of range
+   * @throws TypeError `ERR_INVALID_ARGUMENT` naming the option, for an unknown option, a wrong type or a value out of
+   * range
    */
   constructor(config?: WebSocketConfig);
 
@@ -850,7 +969,8 @@ export class WebSocketService extends EventEmitter {
    * logged at `debug`.
    *
    * @throws {@link WebSocketServiceError} `ERR_ALREADY_INITIALIZED`, on a second call
-   * @throws TypeError for anything that is not an HTTP/1.1 server
+   * @throws TypeError `ERR_INVALID_ARGUMENT`, for anything that is not an HTTP/1.1 server, and for a path that another
+   * service serves on that server
    */
   initialize(httpServer?: HTTPServer | HTTPSServer): void;
 
@@ -871,9 +991,12 @@ export class WebSocketService extends EventEmitter {
 
   /**
    * Registers a connection; happens for every client. An override in a subclass is called for every client, and its
-   * rejection refuses the client. May be called by hand with any object of the shape.
+   * rejection refuses the client. May be called by hand with any object of the shape; calling it twice with one does
+   * nothing.
+   *
+   * @throws TypeError `ERR_INVALID_ARGUMENT`, for what is no socket, and for an id that another connection has
    */
-  handleConnection(socket: AuthenticatedSocket): Promise<void>;
+  handleConnection(socket: SocketLike): Promise<void>;
 
   /**
    * Takes the user out of every room and out of the registry, emits `disconnect` once and closes the transport if it is
@@ -931,7 +1054,8 @@ export class WebSocketService extends EventEmitter {
   getRoomMembers(roomId: string): SocketUser[];
 
   /**
-   * Stores a message, delivers `message` to every member of the room and emits `message`.
+   * Stores a message, delivers `message` to every member of the room (unless `deliverMessages` is `false`) and emits
+   * `message`.
    *
    * @param type - `'text'` unless given
    * @throws {@link WebSocketServiceError} `ERR_NOT_FOUND` (`Room not found`)

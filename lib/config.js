@@ -3,9 +3,13 @@
 'use strict';
 
 const { availableParallelism } = require('node:os');
-const { invalidArgument } = require('./errors.js');
-const { boolean, isInteger, isObject, milliseconds } = require('./option-rules.js');
-const { checkRedis, nativeRedis } = require('./redis-options.js');
+const { isDate, isRegExp } = require('node:util/types');
+const { serialize } = require('cookie');
+const { invalidArgument, refused } = require('./errors.js');
+const { boolean, check, isInteger, isObject, milliseconds } = require('./option-rules.js');
+const { correctOrigin } = require('./origins.js');
+const { REDIS, checkRedis, nativeRedis } = require('./redis-options.js');
+const { callOf } = require('./wrong-arguments.js');
 
 const isLimit = (min) => (value) => value === Infinity || isInteger(min)(value);
 
@@ -15,17 +19,29 @@ const strings = (item) => ({
   allowed: `an array of ${item}`,
 });
 
+const isListedOrigin = (value) => ['string', 'boolean'].includes(typeof value) || isRegExp(value);
 const isOrigin = (value) =>
-  typeof value === 'string' || typeof value === 'boolean' || typeof value === 'function' || value instanceof RegExp;
-const isListedOrigin = (value) => typeof value === 'string' || value instanceof RegExp;
-const isNames = (value) =>
-  typeof value === 'string' || (Array.isArray(value) && value.every((name) => typeof name === 'string'));
-const names = { test: isNames, allowed: 'a string or an array of strings' };
+  isListedOrigin(value) || typeof value === 'function' || (Array.isArray(value) && value.every(isListedOrigin));
+
+/** What to write instead of an origin that no browser sends. */
+function correctOrigins(value) {
+  if (typeof value === 'string') return correctOrigin(value);
+  if (!Array.isArray(value)) return undefined;
+  if (value.includes('*')) return "origin: '*' without the array to let all in";
+  const wrong = value.find((each) => typeof each === 'string' && correctOrigin(each) !== undefined);
+  return wrong === undefined ? undefined : `${correctOrigin(wrong)} in place of '${wrong}'`;
+}
+
+/** Whether a header can hold it; otherwise the first request would fail. */
+const isHeaderText = (value) => typeof value === 'string' && /^[\t\x20-\x7e]*$/.test(value);
+const isNames = (value) => isHeaderText(value) || (Array.isArray(value) && value.every(isHeaderText));
+const names = { test: isNames, allowed: 'a string that a header can hold, or an array of those' };
 
 const CORS = {
   origin: {
-    test: (value) => isOrigin(value) || (Array.isArray(value) && value.every(isListedOrigin)),
-    allowed: 'a string, a RegExp, an array of those, a boolean or a function (origin, callback)',
+    test: isOrigin,
+    allowed: 'an origin as browsers send it, a RegExp, a boolean, an array of those, or a function (origin, callback)',
+    correct: correctOrigins,
   },
   credentials: boolean,
   methods: names,
@@ -40,7 +56,7 @@ const COOKIE = {
   name: { test: (value) => typeof value === 'string' && value !== '', allowed: 'a non-empty string', required: true },
   domain: { test: (value) => typeof value === 'string', allowed: 'a string' },
   encode: fn,
-  expires: { test: (value) => value instanceof Date, allowed: 'a Date' },
+  expires: { test: isDate, allowed: 'a Date' },
   httpOnly: boolean,
   maxAge: { test: Number.isFinite, allowed: 'a number of seconds' },
   partitioned: boolean,
@@ -61,7 +77,7 @@ const OPTIONS = {
     allowed: 'a path like /socket.io',
   },
   cors: { members: CORS },
-  redis: { check: checkRedis },
+  redis: { check: checkRedis, members: REDIS },
   pingTimeout: milliseconds(1),
   pingInterval: milliseconds(1),
   maxHttpBufferSize: { test: isInteger(1, 2 ** 31 - 1), allowed: 'an integer number of bytes, at least 1' },
@@ -84,6 +100,7 @@ const OPTIONS = {
     },
   },
   requireMembership: boolean,
+  deliverMessages: boolean,
   relayEvents: strings('event names'),
   presence: { members: { broadcast: boolean } },
   limits: {
@@ -95,20 +112,27 @@ const OPTIONS = {
   workerThreads: { test: isInteger(1, 1024), allowed: 'an integer from 1 to 1024' },
   logger: {
     test: (value) =>
-      (isObject(value) || typeof value === 'function') &&
-      ['debug', 'info', 'warn', 'error'].every((level) => typeof value[level] === 'function'),
+      ['debug', 'info', 'warn', 'error'].every((level) => typeof value?.[level] === 'function'),
     allowed: 'an object with the methods debug, info, warn and error',
   },
 };
 
-/** Options of Socket.IO that this server does not have; accepting and ignoring them would mislead. */
-const UNSUPPORTED = {
-  perMessageDeflate: 'WebSocket compression is not supported',
-  httpCompression: 'HTTP compression is not supported',
-  parser: 'only the default parser is supported',
-  adapter: 'the cluster is configured by redis',
-  wsEngine: 'the WebSocket engine is native',
-  connectionStateRecovery: 'session recovery is not supported yet',
+/**
+ * Options of Socket.IO that are no choice here. The values that ask for what this server does are taken; accepting and
+ * ignoring others would mislead.
+ */
+const FIXED = {
+  perMessageDeflate: [[false], 'WebSocket compression is not supported'],
+  httpCompression: [[false], 'HTTP compression is not supported'],
+  parser: [[], 'only the default parser is supported'],
+  adapter: [[], 'the cluster is configured by redis'],
+  wsEngine: [[], 'the WebSocket engine is native'],
+  initialPacket: [[], 'the open packet carries nothing else'],
+  connectionStateRecovery: [[false], 'session recovery is not supported yet'],
+  cleanupEmptyChildNamespaces: [[false], 'there is only the default namespace'],
+  addTrailingSlash: [[true], 'requests of the path have a slash behind it'],
+  destroyUpgrade: [[true], 'an upgrade is ended when nobody listens for upgrades, and otherwise left to who listens'],
+  destroyUpgradeTimeout: [[1000], 'an upgrade for which nobody listens is ended after 1000 ms'],
 };
 
 const consoleLogger = {
@@ -120,12 +144,14 @@ const consoleLogger = {
 
 /** Checks the caller's options and completes them. Does not keep or change the caller's objects. */
 function resolveConfig(config = {}) {
-  if (!isObject(config)) throw invalidArgument('config', config, 'an object');
-  check('', config, OPTIONS);
+  const call = callOf(config);
+  if (call !== undefined || !isObject(config)) throw invalidArgument('config', config, 'an object of options', call);
+  check('', choices(config), OPTIONS);
+  checkCookie(config.cookie);
   if (config.history?.persist && config.redis === undefined) {
     throw invalidArgument('history.persist', true, 'left out or false without redis, which would keep the messages');
   }
-  const given = Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined));
+  const given = present(config);
   const options = {
     cors: { origin: '*', credentials: true },
     pingTimeout: fromEnvironment('WEBSOCKET_PING_TIMEOUT', OPTIONS.pingTimeout) ?? 60_000,
@@ -140,6 +166,7 @@ function resolveConfig(config = {}) {
     cookie: false,
     history: {},
     requireMembership: true,
+    deliverMessages: true,
     relayEvents: ['document:edit'],
     presence: {},
     limits: {},
@@ -149,7 +176,7 @@ function resolveConfig(config = {}) {
   };
   const path = given.path ?? (process.env.WEBSOCKET_PATH || '/socket.io');
   if (!OPTIONS.path.test(path)) throw invalidArgument('WEBSOCKET_PATH', path, OPTIONS.path.allowed);
-  return { ...options, path: `/${path.replace(/^\/|\/+$/g, '')}`, cors: { ...options.cors } };
+  return { ...options, path: `/${path.replace(/^\/|\/+$/g, '')}`, cors: { origin: '*', ...present(options.cors) } };
 }
 
 /** The part of the options that the native side reads, as JSON. */
@@ -172,6 +199,7 @@ function nativeConfig(options) {
       persist: options.history.persist,
     },
     requireMembership: options.requireMembership,
+    deliverMessages: options.deliverMessages,
     relayEvents: options.relayEvents,
     presence: options.presence,
     limits: options.limits,
@@ -180,27 +208,38 @@ function nativeConfig(options) {
   });
 }
 
-function check(prefix, values, rules) {
-  for (const [name, value] of Object.entries(values)) {
-    const rule = Object.hasOwn(rules, name) ? rules[name] : undefined;
-    if (rule === undefined) throw unknownOption(prefix + name, value, rules);
-    if (value === undefined) continue;
-    if (rule.check) rule.check(value);
-    else if (rule.members && isObject(value)) check(`${prefix}${name}.`, value, rule.members);
-    else if (!rule.test?.(value)) throw invalidArgument(prefix + name, value, rule.allowed ?? 'an object');
-  }
-  for (const [name, rule] of Object.entries(rules)) {
-    if (rule.required && values[name] === undefined) throw invalidArgument(prefix + name, undefined, rule.allowed);
+/** A cookie that cannot be written would fail with the first handshake. */
+function checkCookie(cookie) {
+  try {
+    if (cookie) sessionCookie(cookie, 'sid');
+  } catch (error) {
+    throw invalidArgument('cookie', cookie, 'a cookie that can be written', error.message);
   }
 }
 
-function unknownOption(name, value, rules) {
-  if (Object.hasOwn(UNSUPPORTED, name)) {
-    const error = new TypeError(`${name} is not accepted: ${UNSUPPORTED[name]}`);
-    error.code = 'ERR_INVALID_ARGUMENT';
-    return error;
-  }
-  return invalidArgument(name, value, `left out, it is unknown (known: ${Object.keys(rules).join(', ')})`);
+/** The cookie with a session id, as Engine.IO writes it. */
+function sessionCookie(cookie, sid) {
+  const { name = 'io', ...options } = cookie === true ? {} : cookie;
+  return serialize(name, sid, { path: '/', httpOnly: options.path !== false, sameSite: 'lax', ...options });
+}
+
+/** The options that are a choice. Throws for what this server does not do. */
+function choices(config) {
+  const entries = Object.entries(config).filter(([name, value]) => {
+    if (!Object.hasOwn(FIXED, name)) return true;
+    const [accepted, reason] = FIXED[name];
+    if (value !== undefined && !accepted.includes(value)) {
+      const instead = accepted.length === 0 ? 'leave it out' : `leave it out or write ${accepted[0]}`;
+      throw refused(`${name} is not accepted: ${reason} (${instead})`);
+    }
+    return false;
+  });
+  return Object.fromEntries(entries);
+}
+
+/** What is given: `undefined` is as good as left out. */
+function present(options) {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }
 
 function fromEnvironment(variable, rule) {
@@ -211,4 +250,4 @@ function fromEnvironment(variable, rule) {
   return value;
 }
 
-module.exports = { resolveConfig, nativeConfig };
+module.exports = { resolveConfig, nativeConfig, sessionCookie, OPTIONS, FIXED };

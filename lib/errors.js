@@ -13,16 +13,38 @@ class WebSocketServiceError extends Error {
   }
 }
 
-/** A bad argument or option: a `TypeError` with `code: 'ERR_INVALID_ARGUMENT'`. */
-function invalidArgument(name, value, allowed) {
-  const error = new TypeError(`${name} must be ${allowed}, got ${show(value)}`);
-  error.code = 'ERR_INVALID_ARGUMENT';
-  return error;
+/** A bad argument or option: a `TypeError` with `code: 'ERR_INVALID_ARGUMENT'`. `hint` may say what was meant. */
+function invalidArgument(name, value, allowed, hint) {
+  return refused(`${name} must be ${allowed}, got ${show(value)}${hint === undefined ? '' : `: ${hint}`}`);
+}
+
+/** The same in words of its own. */
+function refused(message) {
+  return Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARGUMENT' });
 }
 
 function show(value) {
   if (typeof value === 'string') return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);
-  return inspect(value, { depth: 0, breakLength: Infinity }).slice(0, 100);
+  try {
+    // Of what is an object of some class, or a function, the name says most.
+    const isPlain = typeof value !== 'function' && (!value?.constructor || [Object, Array].includes(value.constructor));
+    return inspect(value, { depth: isPlain ? 0 : -1, breakLength: Infinity }).slice(0, 100);
+  } catch {
+    return `an ${typeof value} that cannot be shown`;
+  }
+}
+
+/**
+ * Runs a conversion of a caller's value. What JavaScript itself says about the value, such as a BigInt in JSON, is an
+ * error about an argument; what the value's own code throws stays as it is.
+ */
+function converted(convert) {
+  try {
+    return convert();
+  } catch (error) {
+    if (['TypeError', 'RangeError'].includes(error?.name)) error.code ??= 'ERR_INVALID_ARGUMENT';
+    throw error;
+  }
 }
 
 const assertString = (name, value) => {
@@ -33,6 +55,15 @@ const assertEventName = (value) => {
   if (typeof value !== 'string' || value === '') throw invalidArgument('event', value, 'a non-empty string');
   if (RESERVED_EVENTS.has(value)) throw invalidArgument('event', value, 'none of the names that Socket.IO reserves');
 };
+
+/** Names of rooms, from one or an array of them; numbers are taken as Socket.IO takes them. */
+function roomNames(value) {
+  const names = Array.isArray(value) ? value : [value];
+  if (!names.every((each) => typeof each === 'string' || typeof each === 'number')) {
+    throw invalidArgument('room', value, 'the name of a room or an array of names');
+  }
+  return names.map(String);
+}
 
 const assertStrings = (name, value) => {
   if (!Array.isArray(value) || value.some((item) => typeof item !== 'string')) {
@@ -74,6 +105,9 @@ const RESERVED_EVENTS = new Set([
 module.exports = {
   WebSocketServiceError,
   invalidArgument,
+  refused,
+  converted,
+  roomNames,
   assertCount,
   assertEventName,
   assertMetadata,

@@ -4,8 +4,9 @@
 'use strict';
 
 const corsMiddleware = require('cors');
-const { serialize } = require('cookie');
 const { bundleOf, serveBundle } = require('./client-bundle.js');
+const { sessionCookie } = require('./config.js');
+const { Origins } = require('./origins.js');
 const { Waiting } = require('./waiting.js');
 
 const FORBIDDEN = 4;
@@ -20,6 +21,7 @@ class Gateway {
   #native;
   #operations;
   #config;
+  #origins;
   #cors;
   /** What the CORS middleware sets on every response, as names and values; undefined when that depends on the request. */
   #corsHeaders;
@@ -27,6 +29,8 @@ class Gateway {
   #responses = new Waiting();
   /** Polls that the native side is not told of yet: their numbers and URLs. */
   #polls = { ids: [], urls: [] };
+  /** Streams of upgrades about which the application is asked. */
+  #undecided = new Set();
   /** Number → stream that is bridged. */
   #bridges = new Map();
   #closed = false;
@@ -35,8 +39,11 @@ class Gateway {
     this.#native = native;
     this.#operations = operations;
     this.#config = config;
-    this.#cors = corsMiddleware(config.cors);
-    this.#corsHeaders = fixedHeaders(this.#cors, config.cors);
+    const { logger, connectTimeout } = config;
+    this.#origins = new Origins(config.cors.origin, { logger, patience: connectTimeout });
+    const cors = { ...config.cors, origin: this.#origins.forCors };
+    this.#cors = corsMiddleware(cors);
+    this.#corsHeaders = fixedHeaders(this.#cors, cors);
   }
 
   /** Whether upgrades are handled; otherwise they are requests like others. */
@@ -64,12 +71,16 @@ class Gateway {
     socket.on('error', ignore);
     if (this.#closed) return abort(socket, CLOSING);
     const received = [head];
-    this.#originAllowed(req, (allowed) => {
-      if (!allowed) return abort(socket, 'Forbidden');
-      this.#authorize(req, true, (reply) => {
-        if (reply) return abort(socket, messageOf(reply));
-        this.#attach(req, socket, received);
-      });
+    const decided = (refusal) => {
+      // What is decided twice, or after the end, has an answer already.
+      if (!this.#undecided.delete(socket)) return;
+      if (refusal) abort(socket, refusal);
+      else this.#attach(req, socket, received);
+    };
+    this.#undecided.add(socket);
+    this.#origins.admitUpgrade(req, (isAdmitted) => {
+      if (!isAdmitted) return decided('Forbidden');
+      this.#authorize(req, true, (reply) => decided(reply && messageOf(reply)));
     });
   }
 
@@ -79,7 +90,7 @@ class Gateway {
     if (waiting === undefined) return;
     const { res, headers } = waiting;
     const withCookie = sid !== null && this.#config.cookie;
-    answer(res, status, contentType, body, withCookie ? [...headers, 'Set-Cookie', this.#cookie(sid)] : headers);
+    answer(res, status, contentType, body, withCookie ? [...headers, 'Set-Cookie', sessionCookie(this.#config.cookie, sid)] : headers);
   }
 
   /** The native side has bytes for a bridged stream. */
@@ -102,6 +113,8 @@ class Gateway {
       this.#native.cancel(id);
       unavailable(res, headers);
     }
+    for (const socket of this.#undecided) abort(socket, CLOSING);
+    this.#undecided.clear();
     for (const socket of this.#bridges.values()) socket.destroy();
   }
 
@@ -125,15 +138,6 @@ class Gateway {
       this.#config.logger.error('allowRequest threw', error);
       refuse('Forbidden');
     }
-  }
-
-  /** A list or RegExp of origins also holds for upgrades, which browsers do not check themselves. */
-  #originAllowed(req, done) {
-    const { origin } = this.#config.cors;
-    const listed = Array.isArray(origin) || origin instanceof RegExp;
-    if (!listed || req.headers.origin === undefined) return done(true);
-    const matches = (rule) => (rule instanceof RegExp ? rule.test(req.headers.origin) : rule === req.headers.origin || rule === '*');
-    done([origin].flat().some(matches));
   }
 
   #read(req, res, headers) {
@@ -241,11 +245,6 @@ class Gateway {
     socket.on('close', gone);
     socket.resume();
     return undefined;
-  }
-
-  #cookie(sid) {
-    const { name = 'io', ...options } = this.#config.cookie === true ? {} : this.#config.cookie;
-    return serialize(name, sid, { path: '/', httpOnly: options.path !== false, sameSite: 'lax', ...options });
   }
 }
 

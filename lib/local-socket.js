@@ -2,7 +2,7 @@
 
 'use strict';
 
-const { invalidArgument } = require('./errors.js');
+const { converted, invalidArgument } = require('./errors.js');
 const { encodeArgs } = require('./payload.js');
 
 /** Refuses what has not the shape of an `AuthenticatedSocket`. */
@@ -11,13 +11,20 @@ function assertSocket(socket) {
   if (typeof socket.id !== 'string' || socket.id === '') {
     throw invalidArgument('socket.id', socket.id, 'a non-empty string');
   }
+  const { handshake, on } = socket;
+  if (handshake !== undefined && (typeof handshake !== 'object' || handshake === null)) {
+    throw invalidArgument('socket.handshake', handshake, 'an object');
+  }
+  if (on !== undefined && typeof on !== 'function') throw invalidArgument('socket.on', on, 'a method');
 }
 
 /** The handshake of such a socket in the native side's form. */
 function handshakeText({ handshake = {} }) {
   const { auth = {}, headers = {}, address = '', secure = false, issued = Date.now(), query = {} } = handshake;
-  const url = `/?${new URLSearchParams(query)}`;
-  return JSON.stringify({ auth, headers, address, secure, issued, url });
+  return converted(() => {
+    const url = `/?${new URLSearchParams(query)}`;
+    return JSON.stringify({ auth, headers, address, secure, issued, url });
+  });
 }
 
 /** Sockets that are just handed a packet: an `EventEmitter` that stands for one hears itself then. */
@@ -38,7 +45,7 @@ function deliver(socket, [event, ...args]) {
 
 /** Passes the client events that the socket emits on to the native side. */
 function listen(socket, events, native, awaitAck) {
-  if (typeof socket.on !== 'function') return;
+  if (socket.on === undefined) return;
   for (const event of events) {
     socket.on(event, (...args) => {
       if (delivering.has(socket)) return;

@@ -2,10 +2,16 @@
 
 'use strict';
 
-const { assertEventName, assertMilliseconds, invalidArgument, WebSocketServiceError } = require('./errors.js');
+const {
+  assertEventName,
+  assertMilliseconds,
+  invalidArgument,
+  roomNames,
+  WebSocketServiceError,
+} = require('./errors.js');
 const localSocket = require('./local-socket.js');
 const { encodeArgs } = require('./payload.js');
-const { attempt } = require('./socket.js');
+const { attempt, internals } = require('./socket.js');
 
 /** Everyone, on all servers. */
 const EVERYONE = { rooms: [], except: [], volatile: false, local: false, timeout: undefined, isSingle: false };
@@ -28,7 +34,7 @@ class BroadcastOperator {
   }
 
   to(room) {
-    return this.#with({ rooms: [...new Set([...this.#target.rooms, ...namesOf('room', room)])] });
+    return this.#with({ rooms: [...new Set([...this.#target.rooms, ...roomNames(room)])] });
   }
 
   in(room) {
@@ -36,7 +42,7 @@ class BroadcastOperator {
   }
 
   except(room) {
-    return this.#with({ except: [...new Set([...this.#target.except, ...namesOf('room', room)])] });
+    return this.#with({ except: [...new Set([...this.#target.except, ...roomNames(room)])] });
   }
 
   get volatile() {
@@ -79,11 +85,11 @@ class BroadcastOperator {
   }
 
   socketsJoin(room) {
-    this.#move(namesOf('room', room), true);
+    this.#move(roomNames(room), true);
   }
 
   socketsLeave(room) {
-    this.#move(namesOf('room', room), false);
+    this.#move(roomNames(room), false);
   }
 
   disconnectSockets(close = false) {
@@ -155,7 +161,7 @@ class BroadcastOperator {
       }, timeout);
       for (const each of sockets) {
         if (localSockets.has(each.id)) attempt(report, () => localSocket.deliver(each, [event, ...args, once(answered)]));
-        else cancels.push(each.ask(packet, answered, volatile));
+        else cancels.push(internals.ask(each, packet, answered, volatile));
       }
     });
   }
@@ -216,13 +222,4 @@ function once(fn) {
   };
 }
 
-/** Names of rooms, from one or an array of them; numbers are taken as Socket.IO takes them. */
-function namesOf(name, value) {
-  const names = Array.isArray(value) ? value : [value];
-  if (!names.every((each) => typeof each === 'string' || typeof each === 'number')) {
-    throw invalidArgument(name, value, 'the name of a room or an array of names');
-  }
-  return names.map(String);
-}
-
-module.exports = { BroadcastOperator, callBack };
+module.exports = { BroadcastOperator, RemoteSocket, callBack };

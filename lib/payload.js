@@ -3,7 +3,7 @@
 'use strict';
 
 const { Decoder, Encoder, PacketType } = require('socket.io-parser');
-const { assertString, assertStrings, invalidArgument } = require('./errors.js');
+const { assertString, assertStrings, converted, invalidArgument } = require('./errors.js');
 
 /** Clients close a connection that brings more in one packet. */
 const MAX_ATTACHMENTS = 10;
@@ -12,7 +12,7 @@ const encoder = new Encoder();
 
 /** Arguments as the text of a JSON array, and their binary attachments. */
 function encodeArgs(args) {
-  const [head, ...attachments] = encoder.encode({ type: PacketType.EVENT, nsp: '/', data: args });
+  const [head, ...attachments] = converted(() => encoder.encode({ type: PacketType.EVENT, nsp: '/', data: args }));
   if (attachments.length > MAX_ATTACHMENTS) {
     throw invalidArgument('data', `${attachments.length} buffers`, `a value with at most ${MAX_ATTACHMENTS} buffers`);
   }

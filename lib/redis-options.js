@@ -4,13 +4,17 @@
 
 const { inspect } = require('node:util');
 const { invalidArgument } = require('./errors.js');
-const { boolean, isInteger, isObject, milliseconds } = require('./option-rules.js');
+const { boolean, check, isInteger, isObject, milliseconds } = require('./option-rules.js');
 
 const isText = (value) => typeof value === 'string' && value !== '';
 
 const text = { test: isText, allowed: 'a non-empty string' };
 const password = { test: (value) => typeof value === 'string', allowed: 'a string', secret: true };
-const host = { test: (value) => isText(value) && !/[\s/@]/.test(value), allowed: 'a host name or an IP address' };
+const host = {
+  test: (value) => isText(value) && !/[\s/@]/.test(value),
+  allowed: 'a host name or an IP address',
+  correct: (value) => (/^[^:]+:\d+$/.test(value) ? 'the port into port' : undefined),
+};
 const port = { test: isInteger(1, 65535), allowed: 'an integer from 1 to 65535' };
 const count = { test: isInteger(1), allowed: 'an integer, at least 1' };
 const pem = {
@@ -62,11 +66,11 @@ const IN_URL = ['host', 'port', 'username', 'password', 'db', 'cluster', 'sentin
 
 /** Checks the option; throws a `TypeError` that names the field. */
 function checkRedis(redis) {
-  checkMembers('redis', redis, REDIS);
+  if (!isObject(redis)) throw invalidArgument('redis', shown(redis, REDIS), 'an object');
+  check('redis', redis, REDIS, shown);
   const given = (name) => redis[name] !== undefined;
   const refuse = (name, other) => {
-    const value = REDIS[name].secret ? HIDDEN : shown(redis[name]);
-    throw invalidArgument(`redis.${name}`, value, `left out when redis.${other} is given`);
+    throw invalidArgument(`redis.${name}`, shown(redis[name], REDIS[name]), `left out when redis.${other} is given`);
   };
   for (const name of IN_URL) if (given('url') && given(name)) refuse(name, 'url');
   if (given('url') && redis.tls === false && parseUrl(redis.url).tls) {
@@ -96,38 +100,11 @@ function checkKeyPair(tls) {
   }
 }
 
-function checkMembers(prefix, values, rules, allowed = 'an object') {
-  if (!isObject(values)) throw invalidArgument(prefix, shown(values), allowed);
-  for (const [name, value] of Object.entries(values)) {
-    const field = `${prefix}.${name}`;
-    const rule = Object.hasOwn(rules, name) ? rules[name] : undefined;
-    if (rule === undefined) {
-      // What is misspelt may be a password.
-      throw invalidArgument(field, HIDDEN, `left out, it is unknown (known: ${Object.keys(rules).join(', ')})`);
-    }
-    if (value !== undefined) checkField(field, value, rule);
-  }
-  for (const [name, rule] of Object.entries(rules)) {
-    if (rule.required && values[name] === undefined) {
-      throw invalidArgument(`${prefix}.${name}`, undefined, rule.allowed);
-    }
-  }
-}
-
-function checkField(field, value, rule) {
-  if (rule.each && Array.isArray(value) && value.length > 0) {
-    value.forEach((item, index) => checkMembers(`${field}[${index}]`, item, rule.each, 'an object { host, port }'));
-  } else if (rule.members && isObject(value)) {
-    checkMembers(field, value, rule.members);
-  } else if (!rule.test?.(value)) {
-    throw invalidArgument(field, rule.secret ? HIDDEN : shown(value), rule.allowed);
-  }
-}
-
 const HIDDEN = Object.freeze({ [inspect.custom]: () => '[hidden]' });
 
-/** The value for an error. A password can be in any text, when it was put into the wrong place. */
-const shown = (value) => (value && ['string', 'object'].includes(typeof value) ? HIDDEN : value);
+/** The value for an error. A password can be in any text, when it was put into the wrong place or misspelt. */
+const shown = (value, rule) =>
+  rule === undefined || rule.secret || (value && ['string', 'object'].includes(typeof value)) ? HIDDEN : value;
 
 /** The option in the shape that the native side reads (`RedisConfig`). Fills in the environment and the defaults. */
 function nativeRedis(redis) {
@@ -211,4 +188,4 @@ function pemText(value) {
   return Buffer.isBuffer(value) ? value.toString() : '';
 }
 
-module.exports = { checkRedis, nativeRedis };
+module.exports = { REDIS, checkRedis, nativeRedis };

@@ -3,6 +3,8 @@
 
 'use strict';
 
+const { refused } = require('./errors.js');
+
 /** How long requests of others may keep the HTTP server open at shutdown. */
 const HTTP_CLOSE_MS = 2000;
 /** How long an upgrade that nobody handles may stay, as in Engine.IO. */
@@ -17,7 +19,7 @@ const REQUESTS = new Set(['request', 'checkContinue', 'checkExpectation']);
 function hook(server, handler) {
   const entry = hooks.get(server) ?? install(server);
   if (entry.handlers.some((other) => other.path === handler.path)) {
-    throw new TypeError(`path ${JSON.stringify(handler.path)} is served by another service on this server`);
+    throw refused(`path ${JSON.stringify(handler.path)} is served by another service on this server`);
   }
   entry.handlers.push(handler);
   entry.handlers.sort((one, other) => other.path.length - one.path.length);

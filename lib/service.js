@@ -14,6 +14,7 @@ const {
   assertMetadata,
   assertString,
   assertStrings,
+  converted,
   invalidArgument,
   WebSocketServiceError,
 } = require('./errors.js');
@@ -29,8 +30,9 @@ const { lend, Operators } = require('./operators.js');
 const { encodeArgs, filterOf } = require('./payload.js');
 const { Rooms } = require('./rooms.js');
 const { closeServer, hook } = require('./server-hook.js');
-const { attempt, NativeSocket } = require('./socket.js');
+const { attempt, internals, NativeSocket } = require('./socket.js');
 const { profileText, Users } = require('./users.js');
+const { serverOf } = require('./wrong-arguments.js');
 
 /** Events that cross from the native side, and their bits there (`EventKind`). */
 const CROSSING = { connection: 1, disconnect: 2, message: 4, 'room:join': 8, 'room:leave': 16, typing: 32, cluster: 64 };
@@ -69,7 +71,7 @@ class WebSocketService extends Operators {
     // Weak, so that a service that nobody uses any more can be collected. No function in here may use `this`.
     const self = new WeakRef(this);
     this.#signs = Buffer.alloc(Object.keys(SIGNS).length);
-    this.#native = new NativeService(nativeConfig(this.#config), () => self.deref()?.#hear(), this.#signs);
+    this.#native = startNative(this.#config, () => self.deref()?.#hear(), this.#signs);
     this.#users = new Users(this.#native, this.#signs);
     this.#rooms = new Rooms(this.#native);
     this.#messages = new Messages(this.#native);
@@ -106,7 +108,8 @@ class WebSocketService extends Operators {
       return;
     }
     if (!(httpServer instanceof http.Server || httpServer instanceof https.Server)) {
-      throw invalidArgument('httpServer', httpServer, 'an http.Server or https.Server (HTTP/2 alone cannot carry WebSocket here)');
+      const allowed = 'an http.Server or https.Server (HTTP/2 alone cannot carry WebSocket here)';
+      throw invalidArgument('httpServer', httpServer, allowed, serverOf(httpServer));
     }
     this.#gateway.owner = this;
     this.#unhook = hook(httpServer, this.#gateway);
@@ -159,7 +162,7 @@ class WebSocketService extends Operators {
     const { id } = socket;
     const username = socket.user?.username ?? socket.handshake?.query?.username;
     const name = typeof username === 'string' ? username : undefined;
-    const userId = String(socket.userId ?? id);
+    const userId = converted(() => String(socket.userId ?? id));
     const profile = this.#profileText(socket);
     if (socket instanceof NativeSocket) {
       if (this.#native.isConnected(id)) return;
@@ -335,7 +338,7 @@ class WebSocketService extends Operators {
     const message = this.#messages.read(roomId, stored, first);
     // The caller's own object, as it would be without a wire in between.
     if (metadata) message.metadata = metadata;
-    this.#log('message', roomId);
+    if (this.#config.deliverMessages) this.#log('message', roomId);
     await this.#happened('room', [roomId]);
     return message;
   }
@@ -497,7 +500,7 @@ class WebSocketService extends Operators {
       roomLeave: (user, room) => this.#announce('room:leave', { user, room }),
       typing: (user, room, isTyping) => this.#announce('typing', { user, room, isTyping }),
       client: (...event) => this.#clientEvent(...event),
-      ack: (socketId, ...answer) => this.#sockets.get(socketId)?.acknowledged?.(...answer, report),
+      ack: (socketId, ...answer) => this.#acknowledged(socketId, ...answer),
       deliver: (socketId, args) => localSocket.deliver(this.#localSockets.get(socketId), args),
       room: () => {},
       roomForgotten: (roomId) => this.#roomForgotten(roomId),
@@ -524,7 +527,7 @@ class WebSocketService extends Operators {
   #disconnected(socketId, reason, rooms) {
     const user = this.#users.of(socketId);
     const socket = this.#sockets.get(socketId);
-    if (socket instanceof NativeSocket) socket.disconnected(reason, rooms, report);
+    if (socket instanceof NativeSocket) internals.disconnected(socket, reason, rooms, report);
     this.#forget(socketId);
     if (this.#overrides('handleDisconnection') && !this.#disconnecting.delete(socketId)) {
       this.#departing.set(socketId, { user });
@@ -556,9 +559,14 @@ class WebSocketService extends Operators {
 
   #clientEvent(socketId, text, ackId, attachments) {
     const socket = this.#sockets.get(socketId);
-    if (socket instanceof NativeSocket && !socket.dispatch(text, attachments, ackId, report)) {
+    if (socket instanceof NativeSocket && !internals.dispatch(socket, text, attachments, ackId, report)) {
       this.#native.disconnect(socketId, 'parse error', true);
     }
+  }
+
+  #acknowledged(socketId, ...answer) {
+    const socket = this.#sockets.get(socketId);
+    if (socket instanceof NativeSocket) internals.acknowledged(socket, ...answer, report);
   }
 
   /** Asks middleware and an overridden `handleConnection` about a connection. */
@@ -593,6 +601,16 @@ class WebSocketService extends Operators {
 
   #assertOpen() {
     if (this.#shutdown) throw new WebSocketServiceError('ERR_CLOSED', 'The service has been shut down');
+  }
+}
+
+/** Starts the native side. What fails then is the machine: the options are checked. */
+function startNative(config, wake, signs) {
+  const text = nativeConfig(config);
+  try {
+    return new NativeService(text, wake, signs);
+  } catch (error) {
+    throw new WebSocketServiceError('ERR_NATIVE', `The native side could not be started: ${error.message}`);
   }
 }
 

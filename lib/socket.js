@@ -3,14 +3,32 @@
 'use strict';
 
 const { EventEmitter } = require('node:events');
-const { assertEventName, assertMilliseconds, invalidArgument } = require('./errors.js');
+const {
+  assertEventName,
+  assertMilliseconds,
+  invalidArgument,
+  roomNames,
+  WebSocketServiceError,
+} = require('./errors.js');
 const { encodeArgs, decodeArgs } = require('./payload.js');
 const { handshakeOf } = require('./users.js');
 
 /** Events of the socket itself, which no client sends. */
 const LIFECYCLE = new Set(['disconnect', 'disconnecting', 'newListener', 'removeListener']);
 
+/** What the service and its operators do with sockets, and applications do not: `ask`, `dispatch`, … */
+let internals;
+
 class NativeSocket {
+  static {
+    internals = {
+      ask: (socket, ...args) => socket.#ask(...args),
+      dispatch: (socket, ...args) => socket.#dispatch(...args),
+      acknowledged: (socket, ...args) => socket.#acknowledged(...args),
+      disconnected: (socket, ...args) => socket.#disconnected(...args),
+    };
+  }
+
   #native;
   #listeners = new EventEmitter().setMaxListeners(0);
   #anyListeners = [];
@@ -71,7 +89,7 @@ class NativeSocket {
   }
 
   to(room) {
-    const rooms = [room].flat().map(String);
+    const rooms = roomNames(room);
     return {
       emit: (event, ...args) => {
         assertEventName(event);
@@ -108,11 +126,11 @@ class NativeSocket {
   }
 
   join(room) {
-    for (const name of [room].flat()) this.#native.socketJoin(this.id, String(name));
+    for (const name of roomNames(room)) this.#native.socketJoin(this.id, name);
   }
 
   leave(room) {
-    this.#native.socketLeave(this.id, String(room));
+    for (const name of roomNames(room)) this.#native.socketLeave(this.id, name);
   }
 
   disconnect(close = false) {
@@ -135,7 +153,7 @@ class NativeSocket {
   }
 
   /** Sends an encoded event that the client is to acknowledge. Returns how to wait no longer. Called by operators. */
-  ask({ text, attachments }, answered, volatile) {
+  #ask({ text, attachments }, answered, volatile) {
     const id = this.#awaitAck(answered, undefined);
     this.#native.emit(this.id, text, attachments, id, volatile);
     return () => this.#acks.get(id)?.fail();
@@ -156,12 +174,12 @@ class NativeSocket {
       else this.#acks.delete(id);
     };
     this.#acks.set(id, { answer: (args) => (withError ? settle(null, ...args) : settle(...args)), fail, withError });
-    if (withError) timer = setTimeout(() => fail(new Error('operation has timed out')), timeout);
+    if (withError) timer = setTimeout(() => fail(new WebSocketServiceError('ERR_TIMEOUT', 'operation has timed out')), timeout);
     return id;
   }
 
   /** Hands a client's event to the listeners. Called by the service. */
-  dispatch(text, attachments, ackId, report) {
+  #dispatch(text, attachments, ackId, report) {
     const args = decodeArgs(text, attachments);
     if (args === undefined) return false;
     if (ackId >= 0) args.push(this.#answer(ackId));
@@ -174,14 +192,14 @@ class NativeSocket {
   }
 
   /** Hands a client's acknowledgement to whoever waits for it. */
-  acknowledged(id, text, attachments, report) {
+  #acknowledged(id, text, attachments, report) {
     const args = decodeArgs(text, attachments);
     const waiting = this.#acks.get(id);
     if (args !== undefined && waiting) attempt(report, () => waiting.answer(args));
   }
 
   /** The client is gone. Called once by the service. */
-  disconnected(reason, rooms, report) {
+  #disconnected(reason, rooms, report) {
     this.#lastRooms = [this.id, ...rooms];
     for (const event of ['disconnecting', 'disconnect']) {
       for (const listener of this.#listeners.rawListeners(event)) {
@@ -213,4 +231,4 @@ function attempt(report, run) {
   }
 }
 
-module.exports = { NativeSocket, attempt };
+module.exports = { NativeSocket, internals, attempt };

@@ -40,6 +40,8 @@ pub struct Config {
     pub history: HistoryConfig,
     /// Whether a client may send only to rooms it is in. Default true.
     pub require_membership: bool,
+    /// Whether `sendMessage` delivers what it stores. Default true. What clients send is delivered in any case.
+    pub deliver_messages: bool,
     /// Client events that are passed on to the other members of `data.roomId`.
     pub relay_events: Vec<String>,
     /// Presence announcements.
@@ -234,6 +236,7 @@ impl Default for Config {
             allow_eio3: false,
             history: HistoryConfig::default(),
             require_membership: true,
+            deliver_messages: true,
             relay_events: vec!["document:edit".to_owned()],
             presence: PresenceConfig::default(),
             limits: LimitsConfig::default(),

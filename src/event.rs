@@ -206,6 +206,8 @@ pub type Answer = Box<dyn FnOnce(Result<()>) + Send>;
 pub trait Peers: Send + Sync + std::fmt::Debug {
     /// Sends a packet to clients elsewhere.
     fn broadcast(&self, broadcast: &Broadcast<'_>);
+    /// Tells other instances of a chat message, sent at this time, that belongs into history and goes to no client.
+    fn stored(&self, room_id: &str, packet: &Packet, time: u64);
     /// Sends a packet to those clients of other instances that fit the filter: of a room, or of everyone.
     fn select(&self, packet: &Packet, within: Option<&str>, filter: &Filter);
     /// Whether what is known of sockets on other instances is as new as it can be.

@@ -6,7 +6,7 @@ import { encode } from 'notepack.io';
 import { afterTest, received, record, WebSocketService, type Client, type Running } from '../harness';
 import { eventually, within } from './eventually';
 import { at, connectAs, enter, known, newPrefix, populated, settled, startFleet, startMember, statsOf } from './fleet';
-import { freePort, sharedRedis, startRedis } from './redis';
+import { freePort, sharedRedis, startRedis, type RedisServer } from './redis';
 
 const redis = sharedRedis();
 let keyPrefix: string;
@@ -27,12 +27,30 @@ async function servesItsOwn(member: Running): Promise<void> {
   for (const client of [alice, bob]) client.disconnect();
 }
 
+const PEM = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n';
+const withoutTls = ({ host, port }: RedisServer) => ({ host, port });
+
 describe('Redis that cannot be used is an error with a code, and local service', () => {
   test.each([
     ['nobody listens', 'ERR_REDIS_UNREACHABLE', async () => ({ host: '127.0.0.1', port: await freePort() })],
     ['the name is unknown', 'ERR_REDIS_UNREACHABLE', async () => ({ host: 'redis.invalid', port: 6379 })],
     ['it never answers', 'ERR_REDIS_UNREACHABLE', async () => speaking('')],
     ['it is something else', 'ERR_REDIS', async () => speaking('HTTP/1.1 400 Bad Request\r\n\r\n')],
+    ['it speaks no TLS', 'ERR_REDIS_UNREACHABLE', async () => ({ ...(await startRedis()).address, tls: true })],
+    ['it speaks TLS', 'ERR_REDIS_UNREACHABLE', async () => withoutTls(await startRedis({ tls: true }))],
+    ['it is not trusted', 'ERR_REDIS_UNREACHABLE', async () => ({ ...withoutTls(await startRedis({ tls: true })), tls: true })],
+    ['TLS is never answered', 'ERR_REDIS_UNREACHABLE', async () => ({ ...(await speaking('')), tls: true })],
+    [
+      'TLS is answered by something else',
+      'ERR_REDIS_UNREACHABLE',
+      async () => ({ ...(await speaking('HTTP/1.1 400 Bad Request\r\n\r\n')), tls: true }),
+    ],
+    ['the authority cannot be read', 'ERR_REDIS', async () => ({ ...(await startRedis()).address, tls: { ca: PEM } })],
+    [
+      'the name of the certificate is none',
+      'ERR_REDIS',
+      async () => ({ ...(await startRedis()).address, tls: { servername: 'a b' } }),
+    ],
   ])('%s', async (_name, code, address) => {
     const member = await startMember({ ...(await address()), responseTimeout: 500 });
     const errors = record(member.service, 'error');
@@ -40,6 +58,8 @@ describe('Redis that cannot be used is an error with a code, and local service',
     await eventually(() => expect(codes(errors)).toEqual([code]));
     expect(errors[0]![0]).toBeInstanceOf(Error);
     expect(errors[0]![0].message).not.toMatch(/undefined|\[object/);
+    // Nor is there anything of how Rust shows its values.
+    expect(errors[0]![0].message).not.toMatch(/[{}]|kind:|code:|[a-z][A-Z]|\w\(/);
     expect(statsOf(member).status).toBe('degraded');
     await servesItsOwn(member);
   });

@@ -102,6 +102,28 @@ describe.each(transportSettings)('over %s', (_name, transports) => {
     await never(running.service, 'typing', client);
   });
 
+  test('listeners of the socket get the data of all of these, and no acknowledgement to give', async () => {
+    const socket = running.service.getSocket(client.id!)!;
+    const calls: Array<[string, unknown[]]> = [];
+    const sent: Array<[string, object]> = [
+      ['room:join', { roomId }],
+      ['message', { roomId, content: 'hi' }],
+      ['typing', { roomId, isTyping: true }],
+      ['document:edit', { roomId, cursor: 1 }],
+      ['room:leave', { roomId }],
+      ['message', { roomId: 'unknown', content: 'hi' }],
+    ];
+    for (const event of new Set(sent.map(([name]) => name))) {
+      socket.on(event, (...args: unknown[]) => calls.push([event, args]));
+    }
+    socket.on('own', (data: unknown, ack: (answer: unknown) => void) => ack(data));
+    const answers = [];
+    for (const [event, data] of sent) answers.push(await client.emitWithAck(event, data));
+    expect(answers.map(({ ok }) => ok)).toEqual([true, true, true, true, true, false]);
+    expect(await client.emitWithAck('own', 5)).toBe(5);
+    expect(calls).toEqual(sent.map(([event, data]) => [event, [data]]));
+  });
+
   test('a relayed event carries the identity that the server knows', async () => {
     await client.emitWithAck('room:join', { roomId });
     const data = { roomId, changes: [{ insert: 'x' }], cursor: 5, userId: 'forged', username: 'Mallory' };

@@ -1,5 +1,6 @@
 // Contract sections 2 and 3: messages and their history.
 
+import { EventEmitter } from 'node:events';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type * as Api from '../../index';
@@ -46,6 +47,29 @@ describe('sendMessage', () => {
     await never(running.service, 'message', outside);
     await eventsDelivered(running.service);
     expect(announced.filter(([each]) => each.roomId === room.id)).toEqual([[message]]);
+  });
+
+  test('only stores and announces with deliverMessages: false; a client delivers as before', async () => {
+    const running = await start({ deliverMessages: false });
+    const room = await running.service.createRoom('r');
+    const [alice, bob] = await members(running, room, 2);
+    const byHand = new EventEmitter();
+    const given = record(byHand, 'message');
+    await running.service.handleConnection(Object.assign(byHand, { id: 'by hand' }) as any);
+    await running.service.joinRoom('by hand', room.id);
+    const announced = record(running.service, 'message');
+    const message = await running.service.sendMessage(room.id, 'server', 'of the server');
+    expect(announced).toEqual([[message]]);
+    expect(running.service.getRoomMessages(room.id)).toEqual([message]);
+    expect(running.service.getRoomStats(room.id)).toMatchObject({ messageCount: 1, lastActivity: message.timestamp });
+    expect(running.service.getStats().messagesPerMinute).toBe(1);
+    await never(running.service, 'message', alice!, bob!);
+    expect(given).toEqual([]);
+
+    await alice!.emitWithAck('message', { roomId: room.id, content: 'of a client' });
+    await exactly(1, running.service, 'message', alice!, bob!);
+    expect(given).toMatchObject([[{ content: 'of a client' }]]);
+    expect(contents(running, room.id)).toEqual(['of a client', 'of the server']);
   });
 
   test('carries the name of a connected user', async () => {

@@ -17,6 +17,7 @@ import type {
   MessageType,
   Room,
   RoomStats,
+  SocketLike,
   SocketMiddleware,
   SocketUser,
   WebSocketConfig,
@@ -27,7 +28,7 @@ type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ?
 function same<A, B>(_equal: Equal<A, B>): void {}
 
 // Signatures, as documented.
-same<WebSocketService['handleConnection'], (socket: AuthenticatedSocket) => Promise<void>>(true);
+same<WebSocketService['handleConnection'], (socket: SocketLike) => Promise<void>>(true);
 same<WebSocketService['handleDisconnection'], (socketId: string, reason?: string) => Promise<void>>(true);
 same<WebSocketService['getUser'], (socketId: string) => SocketUser | undefined>(true);
 same<WebSocketService['getConnectedUsers'], () => SocketUser[]>(true);
@@ -106,6 +107,7 @@ const config: WebSocketConfig = {
   cookie: { name: 'io', sameSite: 'lax' },
   history: { maxMessagesPerRoom: 5, maxAgeMs: Infinity, persist: true },
   requireMembership: false,
+  deliverMessages: false,
   relayEvents: ['document:edit'],
   presence: { broadcast: true },
   limits: { maxQueuedBytes: 1 },

@@ -165,6 +165,10 @@ impl Cluster {
                     None => self.ignore(&self.channels.everyone, "a packet that is no event"),
                 }
             }
+            Message::Stored(room, packet, time) => match packet.event() {
+                Some(packet) => self.service.keep_message(&room, &packet, time),
+                None => self.ignore(&self.channels.everyone, "a message that is no event"),
+            },
             _ => {}
         }
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::record::Message;
+use super::record::{Message, Select};
 use crate::{event::Fact, packet::Packet};
 
 /// Publications that are kept for instances that missed something, and their bytes.
@@ -65,8 +65,8 @@ impl Body {
 
 fn size_of_message(message: &Message) -> usize {
     match message {
-        Message::Select(select) => {
-            select.packet.args.len() + select.packet.attachments.iter().map(Bytes::len).sum::<usize>()
+        Message::Select(Select { packet, .. }) | Message::Stored(_, packet, _) => {
+            packet.args.len() + packet.attachments.iter().map(Bytes::len).sum::<usize>()
         }
         Message::Resent(entries) => entries.iter().map(|(_, _, payload)| payload.len() + OVERHEAD).sum(),
         Message::Snapshot(snapshot) => snapshot.sockets.len() * OVERHEAD,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use serde_json::Value;
 
 use super::{
     Cluster, Status,
@@ -265,7 +266,7 @@ impl Cluster {
         let channel: String = channel.chars().take(100).collect();
         self.report(
             "ERR_CLUSTER_MESSAGE",
-            &format!("A message on the channel {channel:?} is ignored: {why}"),
+            &format!("A message on the channel {} is ignored: {why}", Value::from(channel)),
         );
     }
 

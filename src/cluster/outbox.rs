@@ -120,6 +120,14 @@ impl Peers for Outbox {
         self.log.publish(Body::Broadcast(owned), digest);
     }
 
+    fn stored(&self, room_id: &str, packet: &Packet, time: u64) {
+        if let Some(storage) = &self.storage {
+            storage.store(room_id, packet, time);
+        }
+        let message = Message::Stored(room_id.to_owned(), PacketParts::of(packet), time);
+        self.log.publish(Body::Message(message), 0);
+    }
+
     fn select(&self, packet: &Packet, within: Option<&str>, filter: &Filter) {
         let select = Select {
             packet: PacketParts::of(packet),

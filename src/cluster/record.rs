@@ -45,6 +45,9 @@ pub(super) enum Message {
     RoomCleared(String),
     /// A packet for those whom the filter means.
     Select(Select),
+    /// A chat message for the history of a room, and for no client: room id, packet, and time in milliseconds since the
+    /// epoch.
+    Stored(String, PacketParts, u64),
     /// A publication that could not be sent; it only takes its number.
     Nothing,
 
@@ -283,7 +286,7 @@ pub(super) enum Unreadable {
     Version(u8),
     /// It is no message of ours.
     #[error("not a message of an instance: {0}")]
-    Foreign(String),
+    Foreign(&'static str),
 }
 
 impl Envelope {
@@ -304,15 +307,16 @@ impl Envelope {
     /// Reads a message.
     pub(super) fn decode(payload: &Bytes) -> Result<Self, Unreadable> {
         let [a, b, c, version, body @ ..] = payload.as_ref() else {
-            return Err(Unreadable::Foreign("too short".to_owned()));
+            return Err(Unreadable::Foreign("too short"));
         };
         if [*a, *b, *c] != MAGIC {
-            return Err(Unreadable::Foreign("no mark of ours".to_owned()));
+            return Err(Unreadable::Foreign("no mark of ours"));
         }
         if *version != VERSION {
             return Err(Unreadable::Version(*version));
         }
-        rmp_serde::from_slice(body).map_err(|error| Unreadable::Foreign(error.to_string()))
+        // What the library says of it may repeat what it holds.
+        rmp_serde::from_slice(body).map_err(|_| Unreadable::Foreign("damaged"))
     }
 }
 

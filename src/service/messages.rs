@@ -73,7 +73,7 @@ impl Service {
     /// `sendMessage`.
     pub fn send_message(&self, room_id: &str, message: NewMessage<'_>) -> Result<Arc<StoredMessage>> {
         let room = self.hub.room(room_id).ok_or(Error::RoomNotFound)?;
-        self.post(&room, message, None)
+        self.keep(&room, message, None, self.config.deliver_messages)
     }
 
     /// The author fragment for a user id: with the name of the user's first connection, if there is one.
@@ -91,6 +91,17 @@ impl Service {
         message: NewMessage<'_>,
         author: Option<u64>,
     ) -> Result<Arc<StoredMessage>> {
+        self.keep(room, message, author, true)
+    }
+
+    /// Stores a message and tells of it; delivers it to the clients of all servers if it is to be.
+    fn keep(
+        &self,
+        room: &Arc<Room>,
+        message: NewMessage<'_>,
+        author: Option<u64>,
+        delivers: bool,
+    ) -> Result<Arc<StoredMessage>> {
         let now = clock::now_ms();
         let packet = encode(room, message, now);
         let mut state = room.state();
@@ -105,18 +116,23 @@ impl Service {
         self.tell(EventKind::Message, || {
             ServiceEvent::Message(room.clone(), stored.clone())
         });
-        let recipients = self.fanout.send_many(&state.members, &Except::new(), &stored.packet);
+        let recipients = match delivers {
+            true => self.fanout.send_many(&state.members, &Except::new(), &stored.packet),
+            false => 0,
+        };
         self.hub
             .stats
             .record(now, 1, (stored.packet.len() as u64).saturating_mul(recipients as u64));
-        if let Some(peers) = self.peers() {
-            peers.broadcast(&Broadcast {
+        match self.peers() {
+            Some(peers) if delivers => peers.broadcast(&Broadcast {
                 packet: &stored.packet,
                 rooms: &[&room.info.id],
                 except: &[],
                 volatile: false,
                 fact: Fact::Message(now),
-            });
+            }),
+            Some(peers) => peers.stored(&room.info.id, &stored.packet, now),
+            None => {}
         }
         Ok(stored)
     }

@@ -137,6 +137,16 @@ impl Service {
         self.count_sent(packet, recipients);
     }
 
+    /// A chat message of another instance that only goes into history.
+    pub fn keep_message(&self, room_id: &str, packet: &Packet, sent: u64) {
+        if let Some(room) = self.hub.room(room_id) {
+            let mut state = room.state();
+            if !state.deleted {
+                state.history.push_heard(packet, sent, &self.config.history);
+            }
+        }
+    }
+
     /// A socket of another instance began or ceased to type.
     pub fn receive_typing(&self, user: &Arc<User>, room_id: &str, is_typing: bool, packet: &Packet) {
         if let Some(room) = self.hub.room(room_id) {

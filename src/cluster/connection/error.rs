@@ -1,4 +1,5 @@
-//! What goes wrong with Redis, in four kinds with stable codes. The texts never hold a password.
+//! What goes wrong with Redis, in kinds with stable codes. The texts never hold a password, nor the `Debug` form in which
+//! fred passes the errors of others on.
 
 use fred::error::{Error, ErrorKind};
 
@@ -20,6 +21,9 @@ pub(in crate::cluster) enum ConnectionError {
     /// Redis answered with another error, or with something that makes no sense.
     #[error("Redis answered with an error: {0}")]
     Protocol(String),
+    /// The options make no sense together with this machine or server.
+    #[error("Redis cannot be used as the options say: {0}")]
+    Options(String),
 }
 
 impl ConnectionError {
@@ -29,7 +33,7 @@ impl ConnectionError {
             Self::Unreachable(_) => "ERR_REDIS_UNREACHABLE",
             Self::Refused(_) => "ERR_REDIS_AUTH",
             Self::WrongType(_) => "ERR_REDIS_KEY",
-            Self::Protocol(_) => "ERR_REDIS",
+            Self::Protocol(_) | Self::Options(_) => "ERR_REDIS",
         }
     }
 
@@ -48,6 +52,11 @@ impl ConnectionError {
         Self::Protocol(format!("{command} was answered with something unexpected"))
     }
 
+    /// What came is no message of Redis.
+    pub(super) fn foreign() -> Self {
+        Self::Protocol("something else than Redis answers".to_owned())
+    }
+
     /// What Redis answered in place of what was asked for.
     pub(super) fn of_answer(text: &str) -> Self {
         from_answer(answer_code(text).unwrap_or_default(), text)
@@ -60,6 +69,7 @@ impl ConnectionError {
             Self::Refused(text) => Self::Refused(format!("{place}: {text}")),
             Self::WrongType(text) => Self::WrongType(format!("{place}: {text}")),
             Self::Protocol(text) => Self::Protocol(format!("{place}: {text}")),
+            Self::Options(text) => Self::Options(format!("{place}: {text}")),
         }
     }
 }
@@ -105,9 +115,8 @@ fn without_arguments(text: &str) -> String {
 fn from_client(kind: &ErrorKind, details: &str) -> ConnectionError {
     match kind {
         ErrorKind::Auth => ConnectionError::Refused(details.to_owned()),
-        ErrorKind::Protocol | ErrorKind::Parse | ErrorKind::Config | ErrorKind::InvalidArgument => {
-            ConnectionError::Protocol(details.to_owned())
-        }
+        ErrorKind::Protocol | ErrorKind::Parse => ConnectionError::foreign(),
+        ErrorKind::Config | ErrorKind::InvalidArgument => ConnectionError::Options(of_system(details)),
         ErrorKind::Timeout => ConnectionError::unanswered(),
         _ => ConnectionError::Unreachable(of_system(details)),
     }
@@ -115,18 +124,60 @@ fn from_client(kind: &ErrorKind, details: &str) -> ConnectionError {
 
 /// The readable part of an error of the system or of TLS, which fred passes on in its `Debug` form.
 fn of_system(details: &str) -> String {
-    if let Some((_, rest)) = details.split_once("InvalidCertificate(") {
-        let reason = rest.split([')', '(', ' ', '{']).next().unwrap_or_default();
-        return format!("the certificate is not accepted ({reason})");
+    // `Os { code: 111, kind: …, message: "…" }`, `Custom { kind: …, error: "…" }`, `Custom { kind: …, error: … }`
+    let quoted = ["message: \"", "error: \""].iter().find_map(|start| {
+        let (_, rest) = details.split_once(start)?;
+        rest.rsplit_once('"').map(|(text, _)| text.replace("\\\"", "\""))
+    });
+    let inner = details.split_once("error: ").map_or(details, |(_, inner)| inner);
+    let inner = inner.strip_suffix(" }").unwrap_or(inner);
+    let text = match quoted.as_deref() {
+        Some("tls handshake eof") => "the connection ended during the TLS handshake".to_owned(),
+        Some(text) => text.to_owned(),
+        None => of_tls(inner),
+    };
+    text.chars().take(MAX_ANSWER).collect()
+}
+
+/// An error of TLS in words, like `InvalidCertificate(UnknownIssuer)`; any other text stays as it is.
+pub(super) fn of_tls(text: &str) -> String {
+    let (name, inside) = text.split_once(['(', ' ', '{']).unwrap_or((text, ""));
+    if !is_name(name) {
+        return text.to_owned();
     }
-    let message = details
-        .split_once("message: \"")
-        .and_then(|(_, rest)| rest.split_once('"'));
-    message
-        .map_or(details, |(message, _)| message)
-        .chars()
-        .take(MAX_ANSWER)
-        .collect()
+    let inside = reason(inside);
+    match name {
+        "InvalidCertificate" => format!("the certificate is not accepted ({inside})"),
+        "AlertReceived" => format!("the server ends the TLS handshake ({inside})"),
+        "InvalidMessage" => "what answers does not speak TLS".to_owned(),
+        _ if inside.is_empty() => words(name),
+        _ => format!("{} ({inside})", words(name)),
+    }
+}
+
+/// The innermost name of a `Debug` form, in words: `Other(OtherError(CaUsedAsEndEntity))`, `ExpiredContext { … }`.
+fn reason(inside: &str) -> String {
+    let forms = inside.split(" {").next().unwrap_or_default();
+    let name = forms.split(['(', ')']).rfind(|name| !name.is_empty());
+    words(name.unwrap_or_default().trim_end_matches("Context"))
+}
+
+/// Whether this is a name like `UnknownIssuer`, and no word of a text.
+fn is_name(text: &str) -> bool {
+    let capitals = text.bytes().filter(u8::is_ascii_uppercase).count();
+    capitals > 1 && capitals < text.len() && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// `UnknownIssuer` as `unknown issuer`.
+fn words(name: &str) -> String {
+    let mut words = String::with_capacity(name.len() + 4);
+    for character in name.chars() {
+        if character.is_ascii_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.push(character.to_ascii_lowercase());
+    }
+    words
 }
 
 #[cfg(test)]
@@ -163,16 +214,47 @@ mod tests {
 
     #[test]
     fn errors_of_the_system_and_of_tls_are_readable() {
-        let system = r#"Os { code: 111, kind: ConnectionRefused, message: "Connection refused" }"#;
-        assert_eq!(
-            of(ErrorKind::IO, system),
-            ConnectionError::Unreachable("Connection refused".to_owned())
-        );
-        let tls = "Custom { kind: InvalidData, error: InvalidCertificate(UnknownIssuer) }";
-        assert!(
-            of(ErrorKind::IO, tls)
-                .to_string()
-                .ends_with("not accepted (UnknownIssuer)")
-        );
+        for (debug, readable) in [
+            (
+                r#"Os { code: 111, kind: ConnectionRefused, message: "Connection refused" }"#,
+                "Connection refused",
+            ),
+            (
+                r#"Custom { kind: Uncategorized, error: "failed to lookup address information: Name or service not known" }"#,
+                "failed to lookup address information: Name or service not known",
+            ),
+            (r#"Custom { kind: Other, error: "of \"a\" name" }"#, r#"of "a" name"#),
+            (
+                r#"Custom { kind: UnexpectedEof, error: "tls handshake eof" }"#,
+                "the connection ended during the TLS handshake",
+            ),
+            (
+                "Custom { kind: InvalidData, error: InvalidCertificate(UnknownIssuer) }",
+                "the certificate is not accepted (unknown issuer)",
+            ),
+            (
+                "Custom { kind: InvalidData, error: InvalidCertificate(NotValidForNameContext { expected: DnsName(\"a\"), presented: [] }) }",
+                "the certificate is not accepted (not valid for name)",
+            ),
+            (
+                "Custom { kind: InvalidData, error: InvalidCertificate(Other(OtherError(CaUsedAsEndEntity))) }",
+                "the certificate is not accepted (ca used as end entity)",
+            ),
+            (
+                "Custom { kind: InvalidData, error: AlertReceived(CertificateRequired) }",
+                "the server ends the TLS handshake (certificate required)",
+            ),
+            (
+                "Custom { kind: InvalidData, error: InvalidMessage(InvalidContentType) }",
+                "what answers does not speak TLS",
+            ),
+            ("InvalidDnsNameError", "invalid dns name error"),
+            ("Client is not initialized.", "Client is not initialized."),
+        ] {
+            let expected = ConnectionError::Unreachable(readable.to_owned());
+            assert_eq!(of(ErrorKind::IO, debug), expected, "{debug}");
+        }
+        let foreign = of(ErrorKind::Parse, "Decode Error: frame_type: Invalid frame type.");
+        assert_eq!(foreign, ConnectionError::foreign());
     }
 }

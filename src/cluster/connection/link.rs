@@ -71,8 +71,11 @@ impl Blueprint {
             TlsHostMapping::Custom(Arc::new(OneName(name)))
         });
         let connector = config.tls.as_ref().map(tls::connector).transpose();
+        let named = servername.as_deref().map_or(Ok(()), tls::check_name);
         Self {
-            tls: connector.map(|found| found.map(|connector| TlsConfig { connector, hostnames })),
+            tls: named
+                .and(connector)
+                .map(|found| found.map(|connector| TlsConfig { connector, hostnames })),
             servername,
             credentials: credentials(&config.username, config.password.as_ref().map(|secret| secret.reveal())),
             sentinel_credentials: credentials(
@@ -238,14 +241,13 @@ impl Link {
         Ok((link, life))
     }
 
-    /// Commands wait in fred until the connection is made. Its own limits bound connecting and authenticating.
+    /// Commands wait in fred until the connection is made, so one limit bounds it all.
     async fn opened(
         &self,
         life: &mut Life,
         answered: impl Future<Output = Result<Value, Error>>,
     ) -> Result<(), ConnectionError> {
-        let limit = self.timeout * 3;
-        let answered = tokio::time::timeout(limit, answered);
+        let answered = tokio::time::timeout(self.timeout, answered);
         let error = tokio::select! {
             biased;
             error = life.end() => return Err(error),

@@ -38,7 +38,7 @@ impl Places {
         let chosen = known.get(attempt.checked_rem(known.len()).unwrap_or_default());
         chosen
             .cloned()
-            .ok_or_else(|| ConnectionError::Protocol("redis has no address".to_owned()))
+            .ok_or_else(|| ConnectionError::Options("redis has no address".to_owned()))
     }
 
     /// All addresses: those of the options first.
@@ -50,6 +50,12 @@ impl Places {
             }
         }
         known
+    }
+
+    /// The sentinels, for an error.
+    pub(super) fn sentinels(&self) -> String {
+        let shown: Vec<_> = self.servers.iter().map(shown).collect();
+        format!("sentinel {}", shown.join(", "))
     }
 
     /// Asks a node for the others, and remembers them. Masters and replicas that the cluster does not call dead.
@@ -90,7 +96,7 @@ impl Places {
                 }
             }
         }
-        Err(worst.unwrap_or_else(|| ConnectionError::Protocol("redis has no sentinel".to_owned())))
+        Err(worst.unwrap_or_else(|| ConnectionError::Options("redis has no sentinel".to_owned())))
     }
 }
 

@@ -160,7 +160,7 @@ impl Subscription {
     async fn receive(&mut self) -> Result<Received, ConnectionError> {
         loop {
             let decoded = decode_bytes_mut(&mut self.unread);
-            match decoded.map_err(|_| ConnectionError::unexpected("SUBSCRIBE"))? {
+            match decoded.map_err(|_| ConnectionError::foreign())? {
                 Some((frame, ..)) => {
                     return read(frame).ok_or_else(|| ConnectionError::unexpected("SUBSCRIBE"));
                 }
@@ -189,7 +189,7 @@ async fn connect(blueprint: &Blueprint, address: &RedisAddress) -> Result<Box<dy
     let TlsConnector::Rustls(connector) = tls.connector;
     let name = blueprint.servername.clone().unwrap_or_else(|| address.host.clone());
     let name = ServerName::try_from(name)
-        .map_err(|_| ConnectionError::Protocol("the host is no name that a certificate can have".to_owned()))?;
+        .map_err(|_| ConnectionError::Options("the host is no name that a certificate can have".to_owned()))?;
     Ok(Box::new(connector.connect(name, plain).await.map_err(lost)?))
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout_at};
 
 use super::error::ConnectionError;
 use super::link::{Doom, Life, Link, Target};
@@ -79,10 +79,21 @@ enum Wire {
 }
 
 impl Session {
+    /// One limit holds for all of it: the way to the address, TLS, and the first answers.
     async fn open(shared: &Shared, role: Role, attempt: usize) -> Result<Self, ConnectionError> {
-        let address = shared.places.choose(&shared.blueprint, attempt).await?;
-        match Self::open_at(shared, role, &address).await {
+        let Shared { blueprint, places, .. } = shared;
+        let due = tokio::time::Instant::now() + blueprint.timeout;
+        let chosen = timeout_at(due, places.choose(blueprint, attempt)).await;
+        // Only sentinels are waited for.
+        let address = chosen.unwrap_or_else(|_| Err(ConnectionError::unanswered().at(&places.sentinels())))?;
+        let opened = timeout_at(due, Self::open_at(shared, role, &address)).await;
+        match opened.unwrap_or_else(|_| Err(ConnectionError::unanswered())) {
             Ok((doom, wire)) => Ok(Self { address, doom, wire }),
+            // A server without TLS takes a handshake for the beginning of a command, and waits for the rest.
+            Err(error) if blueprint.uses_tls() && error == ConnectionError::unanswered() => {
+                let text = "no answer in time to a TLS handshake; is it a port for TLS?";
+                Err(ConnectionError::Unreachable(text.to_owned()).at(&shown(&address)))
+            }
             Err(error) => Err(error.at(&shown(&address))),
         }
     }
@@ -210,7 +221,15 @@ fn random() -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::super::{Connections, Observer};
     use super::*;
+    use crate::config::{RedisConfig, RedisTlsConfig};
 
     #[test]
     fn pauses_double_up_to_a_second_and_vary_by_half() {
@@ -227,5 +246,87 @@ mod tests {
         let mut pauses = Pauses::new(beat);
         assert!((0..9).all(|_| pauses.next(true) <= beat));
         assert!(pauses.next(false) > beat, "unless somebody has refused");
+    }
+
+    struct Deaf;
+
+    impl Observer for Deaf {
+        fn message(&self, _channel: &str, _payload: Bytes) {}
+        fn up(&self) {}
+        fn down(&self, _error: &ConnectionError) {}
+    }
+
+    /// Opens a connection of a role to a server that is its own sentinel and answers after a pause, if at all, by a clock
+    /// that only jumps.
+    async fn open_to(
+        pause: Option<Duration>,
+        role: Role,
+        change: impl FnOnce(&mut RedisConfig),
+    ) -> (Duration, Option<ConnectionError>) {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = server.local_addr().unwrap().port();
+        let master = format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.to_string().len());
+        let accepting = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = server.accept().await {
+                let master = master.clone();
+                tokio::spawn(async move {
+                    let mut asked = [0; 4096];
+                    while let Ok(length @ 1..) = stream.read(&mut asked).await {
+                        let Some(pause) = pause else { continue };
+                        tokio::time::sleep(pause).await;
+                        let is_sentinel = asked[..length].windows(8).any(|word| word == b"SENTINEL");
+                        let answer = if is_sentinel { &master } else { "+OK\r\n" };
+                        let _written = stream.write_all(answer.as_bytes()).await;
+                    }
+                });
+            }
+        });
+        let mut config = RedisConfig {
+            servers: vec![RedisAddress {
+                host: "127.0.0.1".to_owned(),
+                port,
+            }],
+            password: Some("word".into()),
+            ..RedisConfig::default()
+        };
+        change(&mut config);
+        let connections = Connections::new(&config, vec!["p*".to_owned()], Vec::new(), Arc::new(Deaf));
+        let since = tokio::time::Instant::now();
+        let error = Session::open(&connections.shared, role, 0).await.err();
+        accepting.abort();
+        (since.elapsed(), error)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_never_answers_is_given_up_after_one_response_timeout() {
+        let limit = RedisConfig::default().response_timeout;
+        for role in [Role::Publisher, Role::Subscriber, Role::Keys] {
+            for tls in [false, true] {
+                for mode in [RedisMode::Single, RedisMode::Sentinel("m".to_owned())] {
+                    let (elapsed, error) = open_to(None, role, |config| {
+                        config.mode = mode.clone();
+                        config.tls = tls.then(RedisTlsConfig::default);
+                    })
+                    .await;
+                    assert!(elapsed <= limit, "{role:?} {tls} {mode:?}: {elapsed:?}");
+                    let text = error.map(|error| error.to_string()).unwrap_or_default();
+                    assert!(text.contains("no answer in time"), "{role:?} {tls} {mode:?}: {text}");
+                }
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sentinel_and_a_master_that_are_late_together_are_too_late() {
+        let limit = RedisConfig::default().response_timeout;
+        for role in [Role::Publisher, Role::Subscriber] {
+            let (elapsed, error) = open_to(Some(limit.mul_f64(0.3)), role, |config| {
+                config.mode = RedisMode::Sentinel("m".to_owned());
+            })
+            .await;
+            assert!(elapsed <= limit, "{role:?}: {elapsed:?}");
+            let text = error.map(|error| error.to_string()).unwrap_or_default();
+            assert!(text.contains("no answer in time"), "{role:?}: {text}");
+        }
     }
 }

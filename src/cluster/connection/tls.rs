@@ -10,15 +10,23 @@ use fred::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, Si
 use fred::rustls_native_certs::load_native_certs;
 use fred::types::config::TlsConnector;
 
-use super::error::ConnectionError;
+use super::error::{ConnectionError, of_tls};
 use crate::config::RedisTlsConfig;
+
+/// The name that is expected of the server, if it can be one.
+pub(super) fn check_name(name: &str) -> Result<(), ConnectionError> {
+    match ServerName::try_from(name) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(unusable("tls.servername", "no name that a certificate can have")),
+    }
+}
 
 /// What fred needs for TLS. Errors name the option, never its text.
 pub(super) fn connector(options: &RedisTlsConfig) -> Result<TlsConnector, ConnectionError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| unusable("tls", &error))?;
+        .map_err(|error| unfit("tls", &error))?;
     let builder = if options.insecure {
         builder
             .dangerous()
@@ -29,9 +37,9 @@ pub(super) fn connector(options: &RedisTlsConfig) -> Result<TlsConnector, Connec
     let config = match (&options.cert, &options.key) {
         (Some(cert), Some(key)) => {
             let key = PrivateKeyDer::from_pem_slice(key.reveal().as_bytes());
-            let key = key.map_err(|_| unusable("tls.key", &"no private key in PEM"))?;
+            let key = key.map_err(|_| unusable("tls.key", "no private key in PEM"))?;
             let own = builder.with_client_auth_cert(certificates("tls.cert", cert)?, key);
-            own.map_err(|error| unusable("tls.cert", &error))?
+            own.map_err(|error| unfit("tls.cert", &error))?
         }
         _ => builder.with_no_client_auth(),
     };
@@ -43,7 +51,7 @@ fn trusted(ca: Option<&str>) -> Result<RootCertStore, ConnectionError> {
     match ca {
         Some(pem) => {
             for certificate in certificates("tls.ca", pem)? {
-                roots.add(certificate).map_err(|error| unusable("tls.ca", &error))?;
+                roots.add(certificate).map_err(|error| unfit("tls.ca", &error))?;
             }
         }
         // One unreadable certificate of the system does not make the others useless.
@@ -58,12 +66,16 @@ fn certificates(option: &str, pem: &str) -> Result<Vec<CertificateDer<'static>>,
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
-        _ => Err(unusable(option, &"no certificate in PEM")),
+        _ => Err(unusable(option, "no certificate in PEM")),
     }
 }
 
-fn unusable(option: &str, error: &dyn std::fmt::Display) -> ConnectionError {
-    ConnectionError::Protocol(format!("redis.{option} cannot be used: {error}"))
+fn unfit(option: &str, error: &Error) -> ConnectionError {
+    unusable(option, &of_tls(&format!("{error:?}")))
+}
+
+fn unusable(option: &str, text: &str) -> ConnectionError {
+    ConnectionError::Options(format!("redis.{option}: {text}"))
 }
 
 /// Accepts any certificate; signatures are still checked, so the server holds the key of what it shows.
