@@ -885,6 +885,14 @@ export type WebSocketServiceErrorCode =
   | 'ERR_CLUSTER_VERSION';
 
 /**
+ * Codes of the errors that loading the package throws:
+ *
+ * - `ERR_UNSUPPORTED_PLATFORM`: there is no addon for this platform
+ * - `ERR_ADDON_NOT_LOADED`: there is one, but it was not installed, not built, or does not load
+ */
+export type LoadErrorCode = 'ERR_UNSUPPORTED_PLATFORM' | 'ERR_ADDON_NOT_LOADED';
+
+/**
  * What the methods of {@link WebSocketService} reject with. Match `code`, never the text.
  *
  * A bad argument (an empty event name, a room id that is no string, an unknown message type) is a `TypeError` with

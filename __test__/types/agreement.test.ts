@@ -63,7 +63,8 @@ test('codes of errors', () => {
     const type = checker.getDeclaredTypeOfSymbol(exported.find((each) => each.name === name)!);
     return (type as ts.UnionType).types.map((each) => (each as ts.StringLiteralType).value);
   };
-  const types = new Set(['ERR_INVALID_ARGUMENT', ...codesOf('WebSocketServiceErrorCode'), ...codesOf('ClientErrorCode')]);
+  const unions = ['WebSocketServiceErrorCode', 'ClientErrorCode', 'LoadErrorCode'];
+  const types = new Set(['ERR_INVALID_ARGUMENT', ...unions.flatMap(codesOf)]);
   const found = new Set<string>();
   for (const folder of ['lib', 'src']) {
     for (const file of readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })) {
