@@ -550,7 +550,7 @@ class WebSocketService extends Operators {
   #clientEvent(socketId, text, ackId, attachments) {
     const socket = this.#sockets.get(socketId);
     if (socket instanceof NativeSocket && !socket.dispatch(text, attachments, ackId, report)) {
-      this.#native.disconnect(socketId, 'parse error', true);
+      this.#native.close(socketId, 'parse error');
     }
   }
 

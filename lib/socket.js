@@ -76,7 +76,8 @@ class NativeSocket {
       emit: (event, ...args) => {
         assertEventName(event);
         const { text, attachments } = encodeArgs([event, ...args]);
-        this.#native.emitToRooms(this.id, rooms, text, attachments);
+        // As Socket.IO's adapter does: it leaves out an id, whether that socket is still there or not.
+        this.#native.emitTo(rooms, [this.id], text, attachments, false, false);
         return true;
       },
     };

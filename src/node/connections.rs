@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     clock,
+    event::Ending,
     hub::{Identity, User},
     service::{Admitted, ClientPacket, ConnectionStats, Refusal},
 };
@@ -35,6 +36,11 @@ fn describe(user: &User, profile: Option<String>) {
 
 #[napi]
 impl NativeService {
+    fn end(&self, socket_id: &str, reason: &str, ending: Ending) -> bool {
+        let user = self.socket(socket_id);
+        user.is_some_and(|user| self.server.service().disconnect(&user, reason, ending))
+    }
+
     pub(super) fn socket(&self, socket_id: &str) -> Option<Arc<User>> {
         let admitted = || self.queue.admissions.get(socket_id).map(|entry| entry.value().clone());
         self.server.service().hub.user(socket_id).or_else(admitted)
@@ -221,13 +227,16 @@ impl NativeService {
         }
     }
 
-    /// Disconnects a socket for this reason. False when it is not registered.
+    /// Disconnects a socket for this reason, its transport as well if so asked. False when it is not registered.
     #[napi]
     pub fn disconnect(&self, socket_id: String, reason: String, transport: bool) -> bool {
-        match self.socket(&socket_id) {
-            Some(user) => self.server.service().disconnect(&user, &reason, transport),
-            None => false,
-        }
+        self.end(&socket_id, &reason, Ending::kick(transport))
+    }
+
+    /// Closes the transport of a socket for this reason. False when it is not registered.
+    #[napi]
+    pub fn close(&self, socket_id: String, reason: String) -> bool {
+        self.end(&socket_id, &reason, Ending::Close)
     }
 
     /// Disconnects every socket of a user on this instance. Returns how many.

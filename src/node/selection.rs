@@ -4,7 +4,7 @@ use napi::bindgen_prelude::Buffer;
 use napi_derive::napi;
 
 use super::{binding::NativeService, packets::event};
-use crate::cluster::Selection;
+use crate::{cluster::Selection, event::Ending};
 
 /// Why the sockets are disconnected, as with Socket.IO.
 const REASON: &str = "server namespace disconnect";
@@ -60,7 +60,7 @@ impl NativeService {
     pub fn disconnect_sockets(&self, rooms: Vec<String>, except: Vec<String>, close: bool, local: bool) {
         let service = self.server.service();
         for user in service.selected(&rooms, &except) {
-            service.disconnect(&user, REASON, close);
+            service.disconnect(&user, REASON, Ending::kick(close));
         }
         if let Some(cluster) = self.server.cluster().filter(|_| !local) {
             cluster.disconnect_sockets(&Selection { rooms, except }, close);

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     clock,
     error::{Error, Result},
-    event::{Broadcast, Command, EventKind, Fact, Filter, ServiceEvent},
+    event::{Broadcast, Command, Ending, EventKind, Fact, Filter, ServiceEvent},
     fanout::Except,
     hub::{Room, RoomInfo, User},
     packet::Packet,
@@ -287,7 +287,7 @@ impl Service {
             }
             Command::Disconnect(reason) => {
                 let user = user.ok_or(Error::UserNotFound)?;
-                self.disconnect(&user, reason, true);
+                self.disconnect(&user, reason, Ending::Kick);
                 Ok(())
             }
         }
