@@ -6,6 +6,7 @@
 const corsMiddleware = require('cors');
 const { serialize } = require('cookie');
 const { bundleOf, serveBundle } = require('./client-bundle.js');
+const { setImmediate } = require('./timers.js');
 const { Waiting } = require('./waiting.js');
 
 const FORBIDDEN = 4;

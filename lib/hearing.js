@@ -5,6 +5,7 @@
 const { SIGNS } = require('./events.js');
 const { Fields } = require('./fields.js');
 const { attempt } = require('./socket.js');
+const { elapsed, setImmediate } = require('./timers.js');
 
 /** Events that are taken from the native side at once. */
 const BATCH = 1024;
@@ -45,8 +46,8 @@ class Hearing {
   hear() {
     if (this.#isHearing) return;
     this.#isHearing = true;
-    const end = performance.now() + TURN_MS;
-    while (this.#tellNext() && performance.now() < end);
+    const end = elapsed() + TURN_MS;
+    while (this.#tellNext() && elapsed() < end);
     this.#isHearing = false;
     if (this.#isBehind) this.#hearLater();
   }

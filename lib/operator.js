@@ -6,6 +6,7 @@ const { assertEventName, assertMilliseconds, invalidArgument, WebSocketServiceEr
 const localSocket = require('./local-socket.js');
 const { encodeArgs } = require('./payload.js');
 const { attempt } = require('./socket.js');
+const { nextTick } = require('./timers.js');
 
 /** Everyone, on all servers. */
 const EVERYONE = { rooms: [], except: [], volatile: false, local: false, timeout: undefined, isSingle: false };
@@ -202,8 +203,8 @@ function timedOut() {
 /** Hands the outcome of a question to a callback; what it throws is nobody's rejection. */
 function callBack(asked, answered, nothing) {
   asked.then(
-    (responses) => process.nextTick(answered, null, responses),
-    (error) => process.nextTick(answered, error, error.responses ?? nothing),
+    (responses) => nextTick(answered, null, responses),
+    (error) => nextTick(answered, error, error.responses ?? nothing),
   );
 }
 

@@ -30,11 +30,14 @@ const { encodeArgs, filterOf } = require('./payload.js');
 const { Rooms } = require('./rooms.js');
 const { closeServer, hook } = require('./server-hook.js');
 const { attempt, NativeSocket } = require('./socket.js');
+const { nextTick, setTimeout } = require('./timers.js');
 const { profileText, Users } = require('./users.js');
 
 /** Events that cross from the native side, and their bits there (`EventKind`). */
 const CROSSING = { connection: 1, disconnect: 2, message: 4, 'room:join': 8, 'room:leave': 16, typing: 32, cluster: 64 };
 const MESSAGE_TYPES = ['text', 'image', 'file', 'system'];
+/** How many connections of others `shutdown` names. */
+const OTHERS_NAMED = 10;
 /** How often a process whose HTTP server is closed looks whether its clients are gone. */
 const LINGER_CHECK_MS = 250;
 class WebSocketService extends Operators {
@@ -58,6 +61,8 @@ class WebSocketService extends Operators {
   #cluster;
   #operations = new Operations();
   #shutdown;
+  /** The promise of `shutdown` is about to resolve. Until then every call works, or does nothing. */
+  #isClosed = false;
   /** Sockets that left while `handleDisconnection` is overridden: it still has to be told. */
   #departing = new Map();
   /** Sockets that `handleDisconnection` is just disconnecting: it need not be told of them. */
@@ -99,6 +104,7 @@ class WebSocketService extends Operators {
   initialize(httpServer) {
     if (this.#initialized) throw new WebSocketServiceError('ERR_ALREADY_INITIALIZED', 'The service is initialized already');
     this.#assertOpen();
+    if (this.#shutdown) return;
     if (httpServer === undefined || httpServer === null) {
       this.#initialized = true;
       this.#mock = true;
@@ -129,13 +135,25 @@ class WebSocketService extends Operators {
   }
 
   async #end() {
+    this.#cluster.leave();
     await this.#operations.run((id) => this.#native.shutdown(id));
     this.#hear();
     this.#cluster.close();
     this.#gateway.close();
-    if (this.#httpServer?.listening) await closeServer(this.#httpServer);
+    if (this.#httpServer) this.#warnOfOthers(await closeServer(this.#httpServer, this.#gateway));
     this.#unhook();
-    this.#hear();
+    // Until everything that happened has been told.
+    await this.#operations.run((id) => this.#native.mark(id));
+    this.#isClosed = true;
+  }
+
+  #warnOfOthers(left) {
+    if (left.length === 0) return;
+    const named = left.slice(0, OTHERS_NAMED).map(({ address, path, isUpgraded }) => `${address} ${path}${isUpgraded ? ' (upgraded)' : ''}`);
+    const more = left.length > named.length ? ', …' : '';
+    this.#config.logger.warn(
+      `shutdown has left ${left.length} connections of the HTTP server that are not the service's to their owners: ${named.join(', ')}${more}`,
+    );
   }
 
   /** Resolves when the cluster has been joined; at once without one. */
@@ -156,6 +174,7 @@ class WebSocketService extends Operators {
   async handleConnection(socket) {
     localSocket.assertSocket(socket);
     this.#assertOpen();
+    if (this.#shutdown) return;
     const { id } = socket;
     const username = socket.user?.username ?? socket.handshake?.query?.username;
     const name = typeof username === 'string' ? username : undefined;
@@ -585,13 +604,13 @@ class WebSocketService extends Operators {
   }
 
   #assertOpen() {
-    if (this.#shutdown) throw new WebSocketServiceError('ERR_CLOSED', 'The service has been shut down');
+    if (this.#isClosed) throw new WebSocketServiceError('ERR_CLOSED', 'The service has been shut down');
   }
 }
 
 /** Reports an exception of a listener as Node.js reports one that nobody caught. */
 function report(error) {
-  process.nextTick(() => {
+  nextTick(() => {
     throw error;
   });
 }
