@@ -778,6 +778,10 @@ export class WebSocketServiceError extends Error {
 /**
  * Events of {@link WebSocketService} with the arguments of their listeners. Those of one socket come in order.
  *
+ * What a synchronous read shows (`getConnectedUsers`, `room.members`, `getStats`, ...) has been told by the time the
+ * caller's next `await` continues. Only when listeners have been kept busy for a second, because more happens than they
+ * can hear, timers and sockets come first until they have caught up.
+ *
  * In a cluster each is emitted once, on the instance where it happened; for the sockets of an instance that is lost, on
  * one of the others. Under any other name, what {@link WebSocketService.serverSideEmit} of another server sends.
  */

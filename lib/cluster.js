@@ -97,9 +97,9 @@ class Cluster {
     return { status, uid, instances, queued, dropped, lost, ignored, published, received };
   }
 
-  /** `getClusterStats()`, from the figures of this instance. */
-  stats({ totalRooms, ...own }) {
-    const all = this.#native.otherStats().map(([totalConnections, activeConnections, , ...rates]) => {
+  /** `getClusterStats()`, from the figures of this instance and of the others. */
+  stats({ totalRooms, ...own }, others) {
+    const all = others.map(([totalConnections, activeConnections, , ...rates]) => {
       const [messagesPerMinute, bytesPerMinute, avgLatency] = rates;
       return { totalConnections, activeConnections, messagesPerMinute, bytesPerMinute, avgLatency };
     });

@@ -13,7 +13,7 @@ const EVERYONE = { rooms: [], except: [], volatile: false, local: false, timeout
 
 /**
  * A selection of sockets, and how they are to be reached. Each step gives a new one. `reach` is what the service lends:
- * `native`, `cluster`, `socket(id)`, `localSockets`, `assertOpen()`, `log(event, target)` and `report(error)`.
+ * `native`, `reads`, `cluster`, `socket(id)`, `localSockets`, `assertOpen()`, `log(event, target)` and `report(error)`.
  */
 class BroadcastOperator {
   #reach;
@@ -71,9 +71,9 @@ class BroadcastOperator {
 
   async fetchSockets() {
     const { rooms, except, local } = this.#target;
-    const { native, cluster, socket } = this.#reach;
+    const { native, reads, cluster, socket } = this.#reach;
     this.#reach.assertOpen();
-    const here = native.selected(rooms, except).map(socket).filter(Boolean);
+    const here = reads.selected(rooms, except).map(socket).filter(Boolean);
     if (local || !cluster.isJoined) return here;
     const elsewhere = await cluster.ask((id) => native.askSockets(id, rooms, except));
     return here.concat(elsewhere.map((details) => new RemoteSocket(this.#reach, details)));

@@ -27,6 +27,7 @@ const { Messages } = require('./messages.js');
 const { Operations } = require('./operations.js');
 const { lend, Operators } = require('./operators.js');
 const { encodeArgs, filterOf } = require('./payload.js');
+const { Reads } = require('./reads.js');
 const { Rooms } = require('./rooms.js');
 const { closeServer, hook } = require('./server-hook.js');
 const { attempt, NativeSocket } = require('./socket.js');
@@ -43,6 +44,7 @@ const LINGER_CHECK_MS = 250;
 class WebSocketService extends Operators {
   #config;
   #native;
+  #reads;
   /** What the native side shows without being asked. */
   #signs;
   #gateway;
@@ -73,15 +75,17 @@ class WebSocketService extends Operators {
     this.#config = resolveConfig(config);
     // Weak, so that a service that nobody uses any more can be collected. No function in here may use `this`.
     const self = new WeakRef(this);
-    this.#signs = Buffer.alloc(Object.keys(SIGNS).length);
+    this.#signs = Buffer.alloc(SIGNS.bytes);
     this.#native = new NativeService(nativeConfig(this.#config), () => self.deref()?.#hear(), this.#signs);
-    this.#users = new Users(this.#native, this.#signs);
-    this.#rooms = new Rooms(this.#native);
-    this.#messages = new Messages(this.#native);
+    this.#reads = new Reads(this.#native);
+    this.#users = new Users(this.#native, this.#reads, this.#signs);
+    this.#rooms = new Rooms(this.#native, this.#reads);
+    this.#messages = new Messages(this.#native, this.#reads);
     this.#gateway = new Gateway(this.#native, this.#config, this.#operations);
     this.#cluster = new Cluster(this.#native, this.#operations);
     const readEvent = eventReader(this.#handlers(), this.#users, this.#rooms, this.#messages);
     this.#hearing = new Hearing(this.#native, this.#signs, readEvent, report);
+    this.#reads.heardBy(this.#hearing);
     this.#lend();
   }
 
@@ -90,6 +94,7 @@ class WebSocketService extends Operators {
     watchListeners(this, () => this.#refreshListening());
     lend(this, {
       native: this.#native,
+      reads: this.#reads,
       cluster: this.#cluster,
       localSockets: this.#localSockets,
       socket: (socketId) => this.#socket(socketId),
@@ -234,7 +239,7 @@ class WebSocketService extends Operators {
   }
 
   getConnectedUsers() {
-    return this.#usersOf(this.#native.users());
+    return this.#usersOf(this.#reads.users());
   }
 
   isUserOnline(userId) {
@@ -244,12 +249,12 @@ class WebSocketService extends Operators {
 
   getUserSockets(userId) {
     assertString('userId', userId);
-    return this.#native.socketsOf(userId);
+    return this.#reads.socketsOf(userId);
   }
 
   getSocket(socketId) {
     assertString('socketId', socketId);
-    if (!this.#native.isConnected(socketId)) return undefined;
+    if (!this.#reads.isConnected(socketId)) return undefined;
     return this.#socket(socketId);
   }
 
@@ -258,7 +263,7 @@ class WebSocketService extends Operators {
     if (socket === undefined) {
       const record = this.#users.record(socketId);
       if (record === undefined) return undefined;
-      socket = new NativeSocket(this.#native, socketId, record.handshake);
+      socket = new NativeSocket(this.#native, this.#reads, socketId, record.handshake);
       socket.user = this.#users.of(socketId);
       if (record.userId !== socketId) socket.userId = record.userId;
       this.#sockets.set(socketId, socket);
@@ -322,14 +327,15 @@ class WebSocketService extends Operators {
     const members = room && this.#localSockets.size > 0 ? [...room.members] : [];
     this.#rooms.delete(roomId);
     this.#messages.forget(roomId);
-    for (const id of members) await this.#localSockets.get(id)?.leave?.(roomId);
     this.#hear();
+    // At once, for everybody can see already that the room is gone.
     if (room) this.#announce('room:delete', room);
+    for (const id of members) await this.#localSockets.get(id)?.leave?.(roomId);
   }
 
   getRoomMembers(roomId) {
     assertString('roomId', roomId);
-    return this.#usersOf(this.#native.roomMembers(roomId));
+    return this.#usersOf(this.#reads.roomMembers(roomId));
   }
 
   #usersOf(socketIds) {
@@ -420,18 +426,18 @@ class WebSocketService extends Operators {
   }
 
   getClusterStats() {
-    return this.#cluster.stats(this.#figures());
+    return this.#cluster.stats(this.#figures(), this.#reads.otherStats());
   }
 
   #figures() {
     const [totalConnections, activeConnections, totalRooms, messagesPerMinute, bytesPerMinute, avgLatency] =
-      this.#native.stats();
+      this.#reads.stats();
     return { totalConnections, activeConnections, totalRooms, messagesPerMinute, bytesPerMinute, avgLatency };
   }
 
   getRoomStats(roomId) {
     assertString('roomId', roomId);
-    const [memberCount, messageCount, createdAt, lastActivity] = this.#native.roomStats(roomId);
+    const [memberCount, messageCount, createdAt, lastActivity] = this.#reads.roomStats(roomId);
     if (memberCount === undefined) return null;
     return { roomId, memberCount, messageCount, createdAt: new Date(createdAt), lastActivity: new Date(lastActivity) };
   }
@@ -576,7 +582,7 @@ class WebSocketService extends Operators {
   /** Asks middleware and an overridden `handleConnection` about a connection. */
   async #admit(key, record) {
     const { socketId } = record;
-    const socket = new NativeSocket(this.#native, socketId, record.handshake);
+    const socket = new NativeSocket(this.#native, this.#reads, socketId, record.handshake);
     this.#users.remember(record);
     this.#sockets.set(socketId, socket);
     let profile;

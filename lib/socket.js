@@ -12,6 +12,7 @@ const LIFECYCLE = new Set(['disconnect', 'disconnecting', 'newListener', 'remove
 
 class NativeSocket {
   #native;
+  #reads;
   #listeners = new EventEmitter().setMaxListeners(0);
   #anyListeners = [];
   #acks = new Map();
@@ -21,8 +22,9 @@ class NativeSocket {
   /** The rooms of a socket that is just leaving. */
   #lastRooms = [];
 
-  constructor(native, id, handshakeText) {
+  constructor(native, reads, id, handshakeText) {
     this.#native = native;
+    this.#reads = reads;
     this.#handshakeText = handshakeText;
     Object.defineProperty(this, 'id', { value: id, enumerable: true });
     this.userId = undefined;
@@ -36,11 +38,11 @@ class NativeSocket {
   }
 
   get connected() {
-    return this.#native.isConnected(this.id);
+    return this.#reads.isConnected(this.id);
   }
 
   get rooms() {
-    const rooms = this.#native.socketRooms(this.id);
+    const rooms = this.#reads.socketRooms(this.id);
     return new Set(rooms.length > 0 ? rooms : this.#lastRooms);
   }
 

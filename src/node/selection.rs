@@ -41,6 +41,7 @@ impl NativeService {
     /// Ids of the sockets of this instance that are meant.
     #[napi]
     pub fn selected(&self, rooms: Vec<String>, except: Vec<String>) -> Vec<String> {
+        let _rest = self.server.service().at_rest();
         let users = self.server.service().selected(&rooms, &except);
         users.iter().map(|user| user.id().to_owned()).collect()
     }
@@ -70,6 +71,7 @@ impl NativeService {
     /// Names of the Socket.IO rooms with members on this instance.
     #[napi]
     pub fn room_names(&self) -> Vec<String> {
+        let _rest = self.server.service().at_rest();
         self.server.service().room_names().into_iter().collect()
     }
 }

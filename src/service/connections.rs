@@ -38,6 +38,7 @@ impl Service {
         if self.is_closed() {
             return Err(Error::Closed);
         }
+        let _change = self.change();
         let heard = self.sink.wants(EventKind::Connection);
         if heard {
             user.unsettle();
@@ -96,6 +97,7 @@ impl Service {
 
     /// Takes a connection out of everything and emits `disconnect`, once. False when it was gone already.
     pub fn unregister(&self, user: &Arc<User>, reason: &str) -> bool {
+        let _change = self.change();
         let Some(rooms) = user.take_rooms() else { return false };
         for room in &rooms {
             if room.info.registered {

@@ -153,6 +153,7 @@ impl Service {
 
     /// A room was deleted elsewhere. False when it was not known.
     pub fn forget_room(&self, room_id: &str) -> bool {
+        let _change = self.change();
         let Some(room) = self.remove_room(room_id, false) else {
             return false;
         };
@@ -160,9 +161,11 @@ impl Service {
         true
     }
 
-    /// A socket was registered on another instance. False when its id is known already.
-    pub fn meet(&self, user: &Arc<User>) -> bool {
-        self.hub.user(user.id()).is_none() && self.hub.elsewhere().insert(user)
+    /// A socket was registered on another instance. Nothing happens when its id is known already.
+    pub fn meet(&self, user: &Arc<User>) {
+        if self.hub.user(user.id()).is_none() {
+            self.hub.elsewhere().insert(user);
+        }
     }
 
     /// A socket of another instance joined a room. With a packet, the members here are told.
@@ -207,6 +210,7 @@ impl Service {
 
     /// A socket of another instance is gone.
     pub fn lose(&self, user: &Arc<User>, loss: Loss) {
+        let _change = self.change();
         let Some(rooms) = user.take_rooms() else { return };
         for room in &rooms {
             self.lose_member(user, room, loss);
@@ -228,8 +232,10 @@ impl Service {
         }
     }
 
-    /// A socket of a lost instance is there after all: told where its loss was told.
+    /// As [`Service::meet`], for a socket of a lost instance that is there after all: told where its loss was told.
     pub fn find_again(&self, user: &Arc<User>, leads: bool) {
+        let _change = self.change();
+        self.meet(user);
         if leads {
             self.tell(EventKind::Connection, || ServiceEvent::Connection(user.clone()));
         }
