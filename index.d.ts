@@ -912,6 +912,10 @@ export class WebSocketServiceError extends Error {
 /**
  * Events of {@link WebSocketService} with the arguments of their listeners. Those of one socket come in order.
  *
+ * What a synchronous read shows (`getConnectedUsers`, `room.members`, `getStats`, ...) has been told by the time the
+ * caller's next `await` continues. Only when listeners have been kept busy for a second, because more happens than they
+ * can hear, timers and sockets come first until they have caught up.
+ *
  * In a cluster each is emitted once, on the instance where it happened; for the sockets of an instance that is lost, on
  * one of the others. Under any other name, what {@link WebSocketService.serverSideEmit} of another server sends.
  */
@@ -1007,8 +1011,8 @@ export class WebSocketService extends EventEmitter {
   handleConnection(socket: SocketLike): Promise<void>;
 
   /**
-   * Takes the user out of every room and out of the registry, emits `disconnect` once and closes the transport if it is
-   * still open. An unknown id: nothing happens.
+   * Takes the user out of every room and out of the registry, emits `disconnect` once and disconnects the client, its
+   * transport included, if it is still there. An unknown id: nothing happens.
    */
   handleDisconnection(socketId: string, reason?: string): Promise<void>;
 
@@ -1161,14 +1165,15 @@ export class WebSocketService extends EventEmitter {
   getRoomStats(roomId: string): RoomStats | null;
 
   /**
-   * Closes every socket of a user, transport included, and emits `disconnect` with the reason for each. Packets queued
+   * Disconnects every socket of a user, transport included, and emits `disconnect` with the reason for each. The clients
+   * are told and do not come back by themselves. Packets queued
    * before the call still reach the client.
    */
   disconnectUser(userId: string, reason?: string): Promise<void>;
 
   /**
    * Closes connections of this instance that have sent no event for so long (heartbeats do not count), with the reason
-   * `inactive`.
+   * `inactive`. The clients are not told that they are disconnected: one that only listens comes back by itself.
    *
    * @param inactiveMinutes - minutes, 30 unless given
    * @returns how many were closed
@@ -1177,8 +1182,14 @@ export class WebSocketService extends EventEmitter {
 
   /**
    * Shuts this instance down: stops accepting, emits `disconnect` (`server_shutdown`) for each user, delivers what is
-   * queued and closes the transports and the HTTP server, within 10 s even if a client is stuck. May be called again; afterwards nothing
-   * keeps the process alive.
+   * queued and closes the transports and the HTTP server, within 10 s even if a client is stuck. The clients see
+   * `transport close` or `transport error` and come back by themselves, here or to another instance. Until the promise
+   * resolves, every call works or, where there is nothing left to do it with, does nothing; later ones fail with
+   * `ERR_CLOSED`.
+   *
+   * Requests of others on the HTTP server are waited for up to 2 s. What is still open then, and what was upgraded by
+   * others, is left to them and named in a warning. Afterwards nothing of the service keeps the process alive. May be
+   * called again.
    */
   shutdown(): Promise<void>;
 

@@ -26,13 +26,16 @@ class Cluster {
   #operations;
   /** Numbers of the questions that wait for an answer. */
   #asked = new Set();
-  /** Whether there are other servers. */
+  /** Whether there are other servers. Not any more once the service has left them. */
   isJoined;
+  #isShared;
+  #isLeaving = false;
 
   constructor(native, operations) {
     this.#native = native;
     this.#operations = operations;
     this.isJoined = native.isClustered();
+    this.#isShared = this.isJoined;
   }
 
   /**
@@ -53,21 +56,33 @@ class Cluster {
 
   /** The native side has answered a question; with an error, not everybody did. */
   answered(id, error, values) {
-    this.#operations.finish(id, [error === null ? undefined : new WebSocketServiceError('ERR_TIMEOUT', error), values]);
+    const isMissed = error !== null && !this.#isLeaving;
+    this.#operations.finish(id, [isMissed ? new WebSocketServiceError('ERR_TIMEOUT', error) : undefined, values]);
   }
 
-  /** The native side could not do what it was asked. */
+  /** The native side could not do what it was asked. When the service leaves, it need not. */
   failed(id, code, message) {
-    this.#operations.finish(id, [new WebSocketServiceError(code, message)]);
+    this.#operations.finish(id, this.#isLeaving ? [undefined, []] : [new WebSocketServiceError(code, message)]);
   }
 
-  /** Nobody answers any more. */
+  /** The service is about to leave the others: from now on it is nobody's fault that they do not answer. */
+  leave() {
+    this.#isLeaving = true;
+  }
+
+  /** The service has left the others: it is alone, and who waits for their answers has got what there is. */
   close() {
-    for (const id of [...this.#asked]) this.failed(id, 'ERR_CLOSED', 'The service has been shut down');
+    this.isJoined = false;
+    for (const id of [...this.#asked]) this.answered(id, null, []);
   }
 
   async ready() {
-    if (this.isJoined) await this.ask((id) => this.#native.ready(id));
+    if (!this.isJoined) return;
+    const wasLeaving = this.#isLeaving;
+    await this.ask((id) => this.#native.ready(id));
+    if (!wasLeaving && this.state().status === 'ended') {
+      throw new WebSocketServiceError('ERR_CLOSED', 'The service has been shut down');
+    }
   }
 
   /** Resolves when what the service told the others has left. */
@@ -77,14 +92,14 @@ class Cluster {
 
   /** `getStats().cluster`; undefined without a cluster. */
   state() {
-    if (!this.isJoined) return undefined;
+    if (!this.#isShared) return undefined;
     const [status, uid, instances, queued, dropped, lost, ignored, published, received] = this.#native.clusterState();
     return { status, uid, instances, queued, dropped, lost, ignored, published, received };
   }
 
-  /** `getClusterStats()`, from the figures of this instance. */
-  stats({ totalRooms, ...own }) {
-    const all = this.#native.otherStats().map(([totalConnections, activeConnections, , ...rates]) => {
+  /** `getClusterStats()`, from the figures of this instance and of the others. */
+  stats({ totalRooms, ...own }, others) {
+    const all = others.map(([totalConnections, activeConnections, , ...rates]) => {
       const [messagesPerMinute, bytesPerMinute, avgLatency] = rates;
       return { totalConnections, activeConnections, messagesPerMinute, bytesPerMinute, avgLatency };
     });

@@ -4,8 +4,11 @@
 
 const { decodeArgs } = require('./payload.js');
 
-/** Bytes in memory that the native side writes: not 0 while something, or the end of a connection, waits to be taken. */
-const SIGNS = { event: 0, departure: 1 };
+/**
+ * Memory that the native side writes, `bytes` long. At `event` and `departure`, a byte each: not 0 while something, or
+ * the end of a connection, waits to be taken. At `pushed`, 32 bits: how much there has been to take so far.
+ */
+const SIGNS = { event: 0, departure: 1, pushed: 4, bytes: 8 };
 
 /**
  * A function that takes one event off a `Fields` and returns how to tell it: a call of one of `handlers`. Everything

@@ -7,6 +7,7 @@ const corsMiddleware = require('cors');
 const { bundleOf, serveBundle } = require('./client-bundle.js');
 const { sessionCookie } = require('./config.js');
 const { Origins } = require('./origins.js');
+const { setImmediate } = require('./timers.js');
 const { Waiting } = require('./waiting.js');
 
 const FORBIDDEN = 4;

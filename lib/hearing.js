@@ -5,6 +5,7 @@
 const { SIGNS } = require('./events.js');
 const { Fields } = require('./fields.js');
 const { attempt } = require('./socket.js');
+const { elapsed, setImmediate, soon } = require('./timers.js');
 
 /** Events that are taken from the native side at once. */
 const BATCH = 1024;
@@ -12,23 +13,40 @@ const BATCH = 1024;
 const EVENTS_PER_LOOK = 64;
 /** How long events may be told before timers and sockets have their turn. */
 const TURN_MS = 10;
+/** How long reads may have events told beyond that. */
+const READS_MS = 1000;
 
 class Hearing {
   #native;
   #signs;
+  /** How much there has been to take from the native side. */
+  #pushed;
   #readEvent;
   #report;
   /** Events that were taken from the native side, and how many of them have been told. */
   #heard = [];
   #told = 0;
+  /**
+   * Items that were taken so far, with and without the last batch; and up to which a read wants them told. As `#pushed`,
+   * they go round at 2^32.
+   */
+  #taken = 0;
+  #takenBefore = 0;
+  #wanted = 0;
   #isHearing = false;
   #isBehind = false;
   #isScheduled = false;
+  #isSoon = false;
+  /** When reads began to have events told, since the last turn of the event loop. */
+  #since;
+  /** Reads had events told for so long that others have their turn first. */
+  #isTired = false;
 
   /** `readEvent` takes one event off a `Fields` and returns how to tell it; `report` is told what that throws. */
   constructor(native, signs, readEvent, report) {
     this.#native = native;
     this.#signs = signs;
+    this.#pushed = new Uint32Array(signs.buffer, signs.byteOffset + SIGNS.pushed, 1);
     this.#readEvent = readEvent;
     this.#report = report;
   }
@@ -45,10 +63,41 @@ class Hearing {
   hear() {
     if (this.#isHearing) return;
     this.#isHearing = true;
-    const end = performance.now() + TURN_MS;
-    while (this.#tellNext() && performance.now() < end);
+    const end = elapsed() + TURN_MS;
+    while (this.#tellNext() && (elapsed() < end || this.#isUrgent()));
     this.#isHearing = false;
     if (this.#isBehind) this.#hearLater();
+    else this.#isTired = false;
+  }
+
+  /**
+   * A caller has read how things are: what has happened until now is told before the caller's next `await` continues.
+   * After a second of that without a turn of the event loop it is not, until everything has been told.
+   */
+  noticed() {
+    if (Atomics.load(this.#signs, SIGNS.event) === 0 && this.#told === this.#heard.length) return;
+    this.#wanted = Atomics.load(this.#pushed, 0);
+    if (this.#isHearing || this.#isSoon || !this.#isUrgent()) return;
+    this.#isSoon = true;
+    soon(() => {
+      this.#isSoon = false;
+      this.hear();
+    });
+  }
+
+  /** Whether something has yet to be told that a read has shown, and there is time for it. */
+  #isUrgent() {
+    const done = this.#told === this.#heard.length ? this.#taken : this.#takenBefore;
+    if (!isAfter(this.#wanted, done) || this.#isTired) return false;
+    if (this.#since === undefined) {
+      this.#since = elapsed();
+      setImmediate(() => {
+        this.#since = undefined;
+      });
+    }
+    this.#isTired = elapsed() - this.#since > READS_MS;
+    if (this.#isTired) this.#hearLater();
+    return !this.#isTired;
   }
 
   /** Tells the events of one batch, or a part of it. False when there is nothing more. */
@@ -58,6 +107,9 @@ class Hearing {
       this.#told = 0;
       if (Atomics.load(this.#signs, SIGNS.event) === 0) return (this.#isBehind = false);
       const fields = new Fields(this.#native.take(BATCH));
+      this.#takenBefore = this.#taken;
+      this.#taken = (this.#taken + fields.next()) >>> 0;
+      if (!isAfter(this.#wanted, this.#takenBefore)) this.#wanted = this.#takenBefore;
       while (!fields.done) this.#heard.push(this.#readEvent(fields));
     }
     const turn = Math.min(this.#heard.length, this.#told + EVENTS_PER_LOOK);
@@ -74,6 +126,11 @@ class Hearing {
       this.hear();
     });
   }
+}
+
+/** Compares numbers that go round at 2^32. */
+function isAfter(number, other) {
+  return ((number - other) | 0) > 0;
 }
 
 module.exports = { Hearing };

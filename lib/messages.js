@@ -7,11 +7,13 @@ const { decodeArgs } = require('./payload.js');
 
 class Messages {
   #native;
+  #reads;
   /** Room id → the messages of the room that were touched. */
   #rooms = new Map();
 
-  constructor(native) {
+  constructor(native, reads) {
     this.#native = native;
+    this.#reads = reads;
   }
 
   /** The message at a position; made from what `reader` gives next when it was not touched before. */
@@ -35,7 +37,7 @@ class Messages {
 
   /** Newest first, after the `offset` newest. Only messages that were not touched before cross from the native side. */
   page(roomId, limit, offset) {
-    const [first, next] = this.#native.keptMessages(roomId);
+    const [first, next] = this.#reads.keptMessages(roomId);
     if (first === undefined) return [];
     const newest = next - 1 - offset;
     let oldest = Math.max(first, newest - limit + 1);

@@ -2,6 +2,8 @@
 
 'use strict';
 
+const { clearInterval, setInterval } = require('./timers.js');
+
 /** A timer that never matters by itself, in milliseconds. */
 const FOREVER_MS = 2 ** 31 - 1;
 

@@ -12,13 +12,14 @@ const {
 const localSocket = require('./local-socket.js');
 const { encodeArgs } = require('./payload.js');
 const { attempt, internals } = require('./socket.js');
+const { nextTick } = require('./timers.js');
 
 /** Everyone, on all servers. */
 const EVERYONE = { rooms: [], except: [], volatile: false, local: false, timeout: undefined, isSingle: false };
 
 /**
  * A selection of sockets, and how they are to be reached. Each step gives a new one. `reach` is what the service lends:
- * `native`, `cluster`, `socket(id)`, `localSockets`, `assertOpen()`, `log(event, target)` and `report(error)`.
+ * `native`, `reads`, `cluster`, `socket(id)`, `localSockets`, `assertOpen()`, `log(event, target)` and `report(error)`.
  */
 class BroadcastOperator {
   #reach;
@@ -76,9 +77,9 @@ class BroadcastOperator {
 
   async fetchSockets() {
     const { rooms, except, local } = this.#target;
-    const { native, cluster, socket } = this.#reach;
+    const { native, reads, cluster, socket } = this.#reach;
     this.#reach.assertOpen();
-    const here = native.selected(rooms, except).map(socket).filter(Boolean);
+    const here = reads.selected(rooms, except).map(socket).filter(Boolean);
     if (local || !cluster.isJoined) return here;
     const elsewhere = await cluster.ask((id) => native.askSockets(id, rooms, except));
     return here.concat(elsewhere.map((details) => new RemoteSocket(this.#reach, details)));
@@ -208,8 +209,8 @@ function timedOut() {
 /** Hands the outcome of a question to a callback; what it throws is nobody's rejection. */
 function callBack(asked, answered, nothing) {
   asked.then(
-    (responses) => process.nextTick(answered, null, responses),
-    (error) => process.nextTick(answered, error, error.responses ?? nothing),
+    (responses) => nextTick(answered, null, responses),
+    (error) => nextTick(answered, error, error.responses ?? nothing),
   );
 }
 

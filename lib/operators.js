@@ -63,10 +63,10 @@ class Operators extends Listeners {
 
   /** Names of the rooms of all servers. */
   async allRooms() {
-    const { native, cluster, assertOpen } = this.#reach;
+    const { native, reads, cluster, assertOpen } = this.#reach;
     assertOpen();
     const elsewhere = cluster.isJoined ? await cluster.ask((id) => native.askRooms(id)) : [];
-    return new Set([...native.roomNames(), ...elsewhere]);
+    return new Set([...reads.roomNames(), ...elsewhere]);
   }
 
   serverSideEmit(event, ...args) {

@@ -6,12 +6,14 @@ const { invalidArgument } = require('./errors.js');
 
 class Rooms {
   #native;
+  #reads;
   #rooms = new Map();
   /** Whether other instances make and delete rooms as well: then the native side knows which there are. */
   #isShared;
 
-  constructor(native) {
+  constructor(native, reads) {
     this.#native = native;
+    this.#reads = reads;
     this.#isShared = native.isClustered();
   }
 
@@ -26,7 +28,7 @@ class Rooms {
       id,
       name,
       namespace,
-      members: liveMembers(this.#native, id),
+      members: liveMembers(this.#reads, id),
       ...(metadata !== undefined && { metadata }),
       createdAt: new Date(createdAt),
       ...(createdBy !== undefined && { createdBy }),
@@ -37,7 +39,7 @@ class Rooms {
 
   get(id) {
     if (!this.#isShared) return this.#rooms.get(id);
-    return this.#native.hasRoom(id) ? this.of(id) : undefined;
+    return this.#reads.hasRoom(id) ? this.of(id) : undefined;
   }
 
   /** The room of an event, even if it has been deleted since. */
@@ -55,7 +57,7 @@ class Rooms {
   }
 
   list(namespace) {
-    if (this.#isShared) return this.#native.roomIds(namespace).map((id) => this.of(id)).filter(Boolean);
+    if (this.#isShared) return this.#reads.roomIds(namespace).map((id) => this.of(id)).filter(Boolean);
     const rooms = [...this.#rooms.values()];
     return namespace === undefined ? rooms : rooms.filter((room) => room.namespace === namespace);
   }
@@ -86,8 +88,8 @@ const sources = new WeakMap();
 
 /** Brings a live set up to date; every way of reading it goes through here first. */
 function sync(set) {
-  const { native, roomId } = sources.get(set);
-  for (const change of native.memberChanges(roomId)) {
+  const { reads, roomId } = sources.get(set);
+  for (const change of reads.memberChanges(roomId)) {
     const id = change.slice(1);
     if (change === '*') Set.prototype.clear.call(set);
     else if (change[0] === '+') Set.prototype.add.call(set, id);
@@ -122,9 +124,9 @@ const liveProperties = {
  * A real `Set` of socket ids, kept up to date: its own, hidden methods fetch what changed before they read. What
  * looks past them, at the set's internals, sees the state of the last read.
  */
-function liveMembers(native, roomId) {
+function liveMembers(reads, roomId) {
   const set = new Set();
-  sources.set(set, { native, roomId });
+  sources.set(set, { reads, roomId });
   return Object.defineProperties(set, liveProperties);
 }
 

@@ -28,20 +28,25 @@ const { Messages } = require('./messages.js');
 const { Operations } = require('./operations.js');
 const { lend, Operators } = require('./operators.js');
 const { encodeArgs, filterOf } = require('./payload.js');
+const { Reads } = require('./reads.js');
 const { Rooms } = require('./rooms.js');
 const { closeServer, hook } = require('./server-hook.js');
 const { attempt, internals, NativeSocket } = require('./socket.js');
+const { nextTick, setTimeout } = require('./timers.js');
 const { profileText, Users } = require('./users.js');
 const { serverOf } = require('./wrong-arguments.js');
 
 /** Events that cross from the native side, and their bits there (`EventKind`). */
 const CROSSING = { connection: 1, disconnect: 2, message: 4, 'room:join': 8, 'room:leave': 16, typing: 32, cluster: 64 };
 const MESSAGE_TYPES = ['text', 'image', 'file', 'system'];
+/** How many connections of others `shutdown` names. */
+const OTHERS_NAMED = 10;
 /** How often a process whose HTTP server is closed looks whether its clients are gone. */
 const LINGER_CHECK_MS = 250;
 class WebSocketService extends Operators {
   #config;
   #native;
+  #reads;
   /** What the native side shows without being asked. */
   #signs;
   #gateway;
@@ -60,6 +65,8 @@ class WebSocketService extends Operators {
   #cluster;
   #operations = new Operations();
   #shutdown;
+  /** The promise of `shutdown` is about to resolve. Until then every call works, or does nothing. */
+  #isClosed = false;
   /** Sockets that left while `handleDisconnection` is overridden: it still has to be told. */
   #departing = new Map();
   /** Sockets that `handleDisconnection` is just disconnecting: it need not be told of them. */
@@ -70,15 +77,17 @@ class WebSocketService extends Operators {
     this.#config = resolveConfig(config);
     // Weak, so that a service that nobody uses any more can be collected. No function in here may use `this`.
     const self = new WeakRef(this);
-    this.#signs = Buffer.alloc(Object.keys(SIGNS).length);
+    this.#signs = Buffer.alloc(SIGNS.bytes);
     this.#native = startNative(this.#config, () => self.deref()?.#hear(), this.#signs);
-    this.#users = new Users(this.#native, this.#signs);
-    this.#rooms = new Rooms(this.#native);
-    this.#messages = new Messages(this.#native);
+    this.#reads = new Reads(this.#native);
+    this.#users = new Users(this.#native, this.#reads, this.#signs);
+    this.#rooms = new Rooms(this.#native, this.#reads);
+    this.#messages = new Messages(this.#native, this.#reads);
     this.#gateway = new Gateway(this.#native, this.#config, this.#operations);
     this.#cluster = new Cluster(this.#native, this.#operations);
     const readEvent = eventReader(this.#handlers(), this.#users, this.#rooms, this.#messages);
     this.#hearing = new Hearing(this.#native, this.#signs, readEvent, report);
+    this.#reads.heardBy(this.#hearing);
     this.#lend();
   }
 
@@ -87,6 +96,7 @@ class WebSocketService extends Operators {
     watchListeners(this, () => this.#refreshListening());
     lend(this, {
       native: this.#native,
+      reads: this.#reads,
       cluster: this.#cluster,
       localSockets: this.#localSockets,
       socket: (socketId) => this.#socket(socketId),
@@ -101,6 +111,7 @@ class WebSocketService extends Operators {
   initialize(httpServer) {
     if (this.#initialized) throw new WebSocketServiceError('ERR_ALREADY_INITIALIZED', 'The service is initialized already');
     this.#assertOpen();
+    if (this.#shutdown) return;
     if (httpServer === undefined || httpServer === null) {
       this.#initialized = true;
       this.#mock = true;
@@ -132,13 +143,25 @@ class WebSocketService extends Operators {
   }
 
   async #end() {
+    this.#cluster.leave();
     await this.#operations.run((id) => this.#native.shutdown(id));
     this.#hear();
     this.#cluster.close();
     this.#gateway.close();
-    if (this.#httpServer?.listening) await closeServer(this.#httpServer);
+    if (this.#httpServer) this.#warnOfOthers(await closeServer(this.#httpServer, this.#gateway));
     this.#unhook();
-    this.#hear();
+    // Until everything that happened has been told.
+    await this.#operations.run((id) => this.#native.mark(id));
+    this.#isClosed = true;
+  }
+
+  #warnOfOthers(left) {
+    if (left.length === 0) return;
+    const named = left.slice(0, OTHERS_NAMED).map(({ address, path, isUpgraded }) => `${address} ${path}${isUpgraded ? ' (upgraded)' : ''}`);
+    const more = left.length > named.length ? ', …' : '';
+    this.#config.logger.warn(
+      `shutdown has left ${left.length} connections of the HTTP server that are not the service's to their owners: ${named.join(', ')}${more}`,
+    );
   }
 
   /** Resolves when the cluster has been joined; at once without one. */
@@ -159,6 +182,7 @@ class WebSocketService extends Operators {
   async handleConnection(socket) {
     localSocket.assertSocket(socket);
     this.#assertOpen();
+    if (this.#shutdown) return;
     const { id } = socket;
     const username = socket.user?.username ?? socket.handshake?.query?.username;
     const name = typeof username === 'string' ? username : undefined;
@@ -218,7 +242,7 @@ class WebSocketService extends Operators {
   }
 
   getConnectedUsers() {
-    return this.#usersOf(this.#native.users());
+    return this.#usersOf(this.#reads.users());
   }
 
   isUserOnline(userId) {
@@ -228,12 +252,12 @@ class WebSocketService extends Operators {
 
   getUserSockets(userId) {
     assertString('userId', userId);
-    return this.#native.socketsOf(userId);
+    return this.#reads.socketsOf(userId);
   }
 
   getSocket(socketId) {
     assertString('socketId', socketId);
-    if (!this.#native.isConnected(socketId)) return undefined;
+    if (!this.#reads.isConnected(socketId)) return undefined;
     return this.#socket(socketId);
   }
 
@@ -242,7 +266,7 @@ class WebSocketService extends Operators {
     if (socket === undefined) {
       const record = this.#users.record(socketId);
       if (record === undefined) return undefined;
-      socket = new NativeSocket(this.#native, socketId, record.handshake);
+      socket = new NativeSocket(this.#native, this.#reads, socketId, record.handshake);
       socket.user = this.#users.of(socketId);
       if (record.userId !== socketId) socket.userId = record.userId;
       this.#sockets.set(socketId, socket);
@@ -306,14 +330,15 @@ class WebSocketService extends Operators {
     const members = room && this.#localSockets.size > 0 ? [...room.members] : [];
     this.#rooms.delete(roomId);
     this.#messages.forget(roomId);
-    for (const id of members) await this.#localSockets.get(id)?.leave?.(roomId);
     this.#hear();
+    // At once, for everybody can see already that the room is gone.
     if (room) this.#announce('room:delete', room);
+    for (const id of members) await this.#localSockets.get(id)?.leave?.(roomId);
   }
 
   getRoomMembers(roomId) {
     assertString('roomId', roomId);
-    return this.#usersOf(this.#native.roomMembers(roomId));
+    return this.#usersOf(this.#reads.roomMembers(roomId));
   }
 
   #usersOf(socketIds) {
@@ -406,18 +431,18 @@ class WebSocketService extends Operators {
   }
 
   getClusterStats() {
-    return this.#cluster.stats(this.#figures());
+    return this.#cluster.stats(this.#figures(), this.#reads.otherStats());
   }
 
   #figures() {
     const [totalConnections, activeConnections, totalRooms, messagesPerMinute, bytesPerMinute, avgLatency] =
-      this.#native.stats();
+      this.#reads.stats();
     return { totalConnections, activeConnections, totalRooms, messagesPerMinute, bytesPerMinute, avgLatency };
   }
 
   getRoomStats(roomId) {
     assertString('roomId', roomId);
-    const [memberCount, messageCount, createdAt, lastActivity] = this.#native.roomStats(roomId);
+    const [memberCount, messageCount, createdAt, lastActivity] = this.#reads.roomStats(roomId);
     if (memberCount === undefined) return null;
     return { roomId, memberCount, messageCount, createdAt: new Date(createdAt), lastActivity: new Date(lastActivity) };
   }
@@ -560,7 +585,7 @@ class WebSocketService extends Operators {
   #clientEvent(socketId, text, ackId, attachments) {
     const socket = this.#sockets.get(socketId);
     if (socket instanceof NativeSocket && !internals.dispatch(socket, text, attachments, ackId, report)) {
-      this.#native.disconnect(socketId, 'parse error', true);
+      this.#native.close(socketId, 'parse error');
     }
   }
 
@@ -572,7 +597,7 @@ class WebSocketService extends Operators {
   /** Asks middleware and an overridden `handleConnection` about a connection. */
   async #admit(key, record) {
     const { socketId } = record;
-    const socket = new NativeSocket(this.#native, socketId, record.handshake);
+    const socket = new NativeSocket(this.#native, this.#reads, socketId, record.handshake);
     this.#users.remember(record);
     this.#sockets.set(socketId, socket);
     let profile;
@@ -600,7 +625,7 @@ class WebSocketService extends Operators {
   }
 
   #assertOpen() {
-    if (this.#shutdown) throw new WebSocketServiceError('ERR_CLOSED', 'The service has been shut down');
+    if (this.#isClosed) throw new WebSocketServiceError('ERR_CLOSED', 'The service has been shut down');
   }
 }
 
@@ -616,7 +641,7 @@ function startNative(config, wake, signs) {
 
 /** Reports an exception of a listener as Node.js reports one that nobody caught. */
 function report(error) {
-  process.nextTick(() => {
+  nextTick(() => {
     throw error;
   });
 }

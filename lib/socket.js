@@ -30,6 +30,7 @@ class NativeSocket {
   }
 
   #native;
+  #reads;
   #listeners = new EventEmitter().setMaxListeners(0);
   #anyListeners = [];
   #acks = new Map();
@@ -39,8 +40,9 @@ class NativeSocket {
   /** The rooms of a socket that is just leaving. */
   #lastRooms = [];
 
-  constructor(native, id, handshakeText) {
+  constructor(native, reads, id, handshakeText) {
     this.#native = native;
+    this.#reads = reads;
     this.#handshakeText = handshakeText;
     Object.defineProperty(this, 'id', { value: id, enumerable: true });
     this.userId = undefined;
@@ -54,11 +56,11 @@ class NativeSocket {
   }
 
   get connected() {
-    return this.#native.isConnected(this.id);
+    return this.#reads.isConnected(this.id);
   }
 
   get rooms() {
-    const rooms = this.#native.socketRooms(this.id);
+    const rooms = this.#reads.socketRooms(this.id);
     return new Set(rooms.length > 0 ? rooms : this.#lastRooms);
   }
 
@@ -94,7 +96,8 @@ class NativeSocket {
       emit: (event, ...args) => {
         assertEventName(event);
         const { text, attachments } = encodeArgs([event, ...args]);
-        this.#native.emitToRooms(this.id, rooms, text, attachments);
+        // As Socket.IO's adapter does: it leaves out an id, whether that socket is still there or not.
+        this.#native.emitTo(rooms, [this.id], text, attachments, false, false);
         return true;
       },
     };

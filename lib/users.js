@@ -8,6 +8,7 @@ const { profileOf } = require('./fields.js');
 
 class Users {
   #native;
+  #reads;
   /** Socket id → user object. */
   #users = new Map();
   /** Socket id → what a user is made of, for connections that JavaScript has been told of. */
@@ -19,8 +20,9 @@ class Users {
   /** What the native side shows without being asked. */
   #signs;
 
-  constructor(native, signs) {
+  constructor(native, reads, signs) {
     this.#native = native;
+    this.#reads = reads;
     this.#signs = signs;
   }
 
@@ -31,7 +33,7 @@ class Users {
 
   /** What is known of a connection, if anything. */
   record(socketId) {
-    return this.#records.get(socketId) ?? this.#fetch(socketId);
+    return this.#records.get(socketId) ?? this.#keep(this.#native.user(socketId));
   }
 
   /** The user of a registered socket. The native side is asked only until it has been found there. */
@@ -42,7 +44,7 @@ class Users {
   }
 
   #look(socketId) {
-    const isRegistered = this.#records.has(socketId) ? this.#native.watch(socketId) : this.#fetch(socketId) !== undefined;
+    const isRegistered = this.#records.has(socketId) ? this.#reads.watch(socketId) : this.#keep(this.#reads.user(socketId));
     if (!isRegistered) return undefined;
     const user = this.of(socketId);
     this.#present.set(socketId, user);
@@ -52,7 +54,7 @@ class Users {
   /** Whether a user has a registered socket. The native side is asked only until one is found that JavaScript knows. */
   isOnline(userId) {
     if (this.#online.has(userId) && Atomics.load(this.#signs, SIGNS.departure) === 0) return true;
-    const socketId = this.#native.onlineSocket(userId);
+    const socketId = this.#reads.onlineSocket(userId);
     if (socketId === null) return false;
     if (this.#records.get(socketId)?.userId === userId) this.#online.set(userId, socketId);
     return true;
@@ -82,9 +84,9 @@ class Users {
     this.#records.delete(socketId);
   }
 
-  #fetch(socketId) {
-    const [id, userId, username, handshake, connectedAt, profile] = this.#native.user(socketId);
-    if (id === undefined) return undefined;
+  /** Keeps what the native side knows of a connection; undefined when that is nothing. */
+  #keep([socketId, userId, username, handshake, connectedAt, profile]) {
+    if (socketId === undefined) return undefined;
     const given = { username: username ?? undefined, profile: profileOf(profile) };
     const record = { socketId, userId, handshake, connectedAt, ...given };
     this.#records.set(socketId, record);
@@ -106,13 +108,13 @@ class Users {
 
   /** `lastActivity` is read from the connection each time, until a caller sets it. */
   #withActivity(user) {
-    const native = this.#native;
+    const reads = this.#reads;
     let last = user.connectedAt;
     Object.defineProperty(user, 'lastActivity', {
       enumerable: true,
       configurable: true,
       get() {
-        const time = native.lastActivity(user.socketId);
+        const time = reads.lastActivity(user.socketId);
         if (time >= 0 && time !== last.getTime()) last = new Date(time);
         return last;
       },

@@ -117,6 +117,24 @@ pub trait EventSink: Send + Sync {
     }
 }
 
+/// How the server ends the connection of a socket. What was sent before is delivered first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The client is told that it is disconnected (DISCONNECT), and does not come back by itself. Its transport stays.
+    Leave,
+    /// As `Leave`, and the transport is closed.
+    Kick,
+    /// The transport is closed, and no more: the client comes back by itself.
+    Close,
+}
+
+impl Ending {
+    /// Disconnects the client, its transport as well if so asked.
+    pub fn kick(transport: bool) -> Self {
+        if transport { Self::Kick } else { Self::Leave }
+    }
+}
+
 /// The way to one client. Implemented by network connections and by sockets that live in JavaScript.
 ///
 /// Only the fan-out worker that owns the connection calls these, in the order in which packets were handed in.
@@ -133,8 +151,8 @@ pub trait Link: Send + Sync + std::fmt::Debug {
     fn awaited(&self) -> usize {
         self.waiting()
     }
-    /// Tells the client that the server disconnects it, delivers what is queued, closes the transport if asked.
-    fn close(&self, _transport: bool) {}
+    /// Delivers what is queued, then ends the connection.
+    fn close(&self, _ending: Ending) {}
     /// Round-trip time in microseconds, when known.
     fn round_trip_us(&self) -> Option<u32> {
         None

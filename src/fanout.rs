@@ -22,7 +22,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::{
     backpressure::{self, Charge, RECEIVER_COST, Work},
-    event::Link,
+    event::{Ending, Link},
     hub::{Member, Members, User},
     packet::Packet,
 };
@@ -53,7 +53,7 @@ enum Entry {
     },
     Close {
         user: Arc<User>,
-        transport: bool,
+        ending: Ending,
     },
     Barrier(oneshot::Sender<()>),
 }
@@ -152,11 +152,11 @@ impl Fanout {
         self.push(user.shard(self.parts.len()), entry, bytes, bytes);
     }
 
-    /// Disconnects one socket once everything sent to it before is on its way.
-    pub fn close(&self, user: &Arc<User>, transport: bool) {
+    /// Ends the connection of one socket once everything sent to it before is on its way.
+    pub fn close(&self, user: &Arc<User>, ending: Ending) {
         let entry = Entry::Close {
             user: user.clone(),
-            transport,
+            ending,
         };
         self.push(user.shard(self.parts.len()), entry, 0, 0);
     }
@@ -316,9 +316,9 @@ async fn deliver(entries: VecDeque<Queued>) {
                     staged.send(user.link(), &packet, Delivery::of(1, alone));
                 }
             }
-            Entry::Close { user, transport } => {
+            Entry::Close { user, ending } => {
                 user.link().flush();
-                user.link().close(transport);
+                user.link().close(ending);
             }
             Entry::Barrier(done) => {
                 staged.flush().await;
@@ -383,7 +383,7 @@ mod tests {
             self.waiting.load(Ordering::Relaxed)
         }
 
-        fn close(&self, _: bool) {
+        fn close(&self, _: Ending) {
             assert!(
                 self.staged.lock().is_empty(),
                 "closed before what was sent has been written"
@@ -490,7 +490,7 @@ mod tests {
         let (members, clients) = room(1);
         fanout.send_many(&members, &Except::new(), &packet(0));
         fanout.send_one(&clients[0].0, packet(1), false);
-        fanout.close(&clients[0].0, true);
+        fanout.close(&clients[0].0, Ending::Kick);
         fanout.flushed().await;
         let expected = [args([0, 1]), vec!["closed".to_owned()]].concat();
         assert_eq!(*clients[0].1.written.lock(), expected);

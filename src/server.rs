@@ -12,7 +12,14 @@ use tokio::{
     task::AbortHandle,
 };
 
-use crate::{cluster::Cluster, config::Config, event::EventSink, memory, service::Service, transport::Transport};
+use crate::{
+    cluster::Cluster,
+    config::Config,
+    event::{Ending, EventSink},
+    memory,
+    service::Service,
+    transport::Transport,
+};
 
 /// How long clients may take to read what is queued for them at shutdown.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -91,24 +98,30 @@ impl Server {
             .get_or_init(|| Transport::new(self.service.clone(), self.runtime.clone()))
     }
 
-    /// Refuses new clients, says goodbye to the others, delivers what is queued, and closes everything in bounded
-    /// time. A second call waits for the same end.
+    /// Refuses new clients, delivers to the others what is queued, and closes everything in bounded time. Clients are
+    /// not told that they are disconnected, so that they come back by themselves, here or to another instance. A second
+    /// call waits for the same end.
     pub async fn shutdown(service: Arc<Service>, transport: Option<Arc<Transport>>, cluster: Option<Arc<Cluster>>) {
         service.close();
         for user in service.hub.users() {
-            service.disconnect(&user, "server_shutdown", true);
+            service.disconnect(&user, "server_shutdown", Ending::Close);
         }
         service.fanout().flushed().await;
-        if let Some(cluster) = cluster {
-            cluster.leave().await;
-        }
-        if let Some(transport) = transport {
-            transport.kill(false);
-            if tokio::time::timeout(FAREWELL, transport.quiet()).await.is_err() {
-                transport.kill(true);
-                let _ = tokio::time::timeout(LAST_CALL, transport.quiet()).await;
+        let others = async {
+            if let Some(cluster) = cluster {
+                cluster.leave().await;
             }
-        }
+        };
+        let clients = async {
+            if let Some(transport) = transport {
+                transport.kill(false);
+                if tokio::time::timeout(FAREWELL, transport.quiet()).await.is_err() {
+                    transport.kill(true);
+                    let _ = tokio::time::timeout(LAST_CALL, transport.quiet()).await;
+                }
+            }
+        };
+        tokio::join!(others, clients);
     }
 
     /// Closes everything at once: the JavaScript that it served is ending.

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use native_websocket_service::config::Config;
+use native_websocket_service::{config::Config, event::Ending};
 use support::{Admissions, Client, TestServer, Ws, config, event, number, until, within};
 
 /// Far more events than one client may have waiting.
@@ -164,7 +164,7 @@ async fn a_client_that_pauses_is_seen_to_go() {
     let flooding = flood(*flooder);
     until("a full account", || server.service().budget().paused() == 1).await;
     let user = server.user(&id);
-    server.service().disconnect(&user, "kicked", true);
+    server.service().disconnect(&user, "kicked", Ending::Kick);
     flooding.abort();
     server.recorder.resume();
     server.end().await;

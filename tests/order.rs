@@ -10,7 +10,7 @@ use std::{
 };
 
 use native_websocket_service::{
-    event::{Link, ServiceEvent},
+    event::{Ending, Link, ServiceEvent},
     hub::{Identity, Room, User},
     packet::Packet,
     server::runtime,
@@ -43,7 +43,7 @@ impl Link for Inbox {
         false
     }
 
-    fn close(&self, _: bool) {
+    fn close(&self, _: Ending) {
         *self.closed.lock() = true;
     }
 }
@@ -105,7 +105,7 @@ impl Stage {
     /// Ends every socket and waits until everything has been delivered.
     fn clear(&self) {
         for user in self.service.hub.users() {
-            self.service.disconnect(&user, "end", true);
+            self.service.disconnect(&user, "end", Ending::Kick);
         }
         self.flush();
     }
@@ -197,7 +197,7 @@ fn step(stage: &Stage, random: &mut Random, own: &mut Vec<Arc<User>>, person: &s
         }
         94..=96 if !own.is_empty() => {
             let user = own.swap_remove(random.below(own.len()));
-            service.disconnect(&user, "random", true);
+            service.disconnect(&user, "random", Ending::Kick);
         }
         97 => {
             // Of other threads too, and perhaps in the middle of their coming.

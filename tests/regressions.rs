@@ -3,7 +3,7 @@
 mod support;
 use bytes::Bytes;
 use native_websocket_service::{
-    event::{EventKind, EventSink, ServiceEvent},
+    event::{Ending, EventKind, EventSink, ServiceEvent},
     hub::{Identity, Unreachable, User},
     server::runtime,
     service::Service,
@@ -169,7 +169,7 @@ async fn a_listener_of_connection_may_disconnect_the_client() {
             for number in 0..5 {
                 service.send_to(user, event(&format!("[\"n\",{number}]")), false);
             }
-            service.disconnect(user, "kicked", transport);
+            service.disconnect(user, "kicked", Ending::kick(transport));
         }));
         let clients = [
             Client::Ws(Box::new(Ws::handshake(server.address).await)),

@@ -217,3 +217,16 @@ test.each(origins)('allRooms from instance %i names the rooms that have members 
   expect(rooms).toBeInstanceOf(Set);
   expect([...rooms].sort()).toEqual([id(0), id(1), id(2), roomId, 'plain'].sort());
 });
+
+test.each(origins)('last words of a socket of instance %i reach its room everywhere', async (origin) => {
+  const service = services[origin]!;
+  const socket = service.getSocket(id(origin))!;
+  for (const event of ['disconnecting', 'disconnect'] as const) {
+    socket.on(event, () => void socket.to([roomId, 'plain']).emit('last words', event));
+  }
+  const gone = next(service, 'disconnect');
+  await service.disconnectUser(`user ${origin}`);
+  await gone;
+  const others = origins.filter((index) => index !== origin);
+  await eventually(() => expect(reached('last words')).toEqual(others.flatMap((index) => [index, index])));
+});

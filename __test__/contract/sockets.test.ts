@@ -147,6 +147,24 @@ describe.each(transportSettings)('over %s', (_name, transports) => {
     await never(running.service, 'whisper', client);
   });
 
+  test.each<[how: string, end: () => unknown]>([
+    ['its client leaves', () => client.disconnect()],
+    ['its transport breaks', () => client.io.engine.close()],
+    ['it is kicked', () => socket.disconnect(true)],
+    ['its user is kicked', () => running.service.disconnectUser(socket.id)],
+  ])('last words to its rooms reach the others when %s', async (_how, end) => {
+    running.service.getSocket(other.id!)!.join('lobby');
+    socket.join('lobby');
+    for (const event of ['disconnecting', 'disconnect'] as const) {
+      socket.on(event, () => void socket.to('lobby').emit('last words', event));
+    }
+    const gone = next(running.service, 'disconnect');
+    end();
+    await gone;
+    await drained(running.service, other);
+    expect(received(other, 'last words')).toEqual(['disconnecting', 'disconnect']);
+  });
+
   test.each([
     [true, 'with the transport'],
     [false, 'without the transport'],

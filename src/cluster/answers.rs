@@ -19,7 +19,11 @@ use super::{
     log::Body,
     msgpack::Unfit,
 };
-use crate::{clock, event::ServiceEvent, hub::User};
+use crate::{
+    clock,
+    event::{Ending, ServiceEvent},
+    hub::User,
+};
 
 /// How long JavaScript may take to tell what it keeps in `socket.data`.
 const DATA_PATIENCE: Duration = Duration::from_secs(1);
@@ -72,7 +76,8 @@ impl Cluster {
             }
             Call::Disconnect { target, close } => {
                 for user in self.targets(&asker, &target) {
-                    self.service.disconnect(&user, "server namespace disconnect", close);
+                    self.service
+                        .disconnect(&user, "server namespace disconnect", Ending::kick(close));
                 }
             }
             Call::Fetch(selection) => {

@@ -211,9 +211,7 @@ impl Replica {
 
     fn apply(&mut self, service: &Service, news: News) {
         match news {
-            News::Connected(facts) => {
-                self.connect(service, facts);
-            }
+            News::Connected(facts) => self.connect(service, facts, Service::meet),
             News::Disconnected(id) => self.disconnect(service, &id, Loss::Silent),
             News::Joined(id, room, packet) => self.join(service, &id, &room, packet.as_ref()),
             News::Left(id, room, packet) => self.leave(service, &id, &room, packet.as_ref()),
@@ -230,10 +228,10 @@ impl Replica {
         }
     }
 
-    /// Learns of a socket; `None` when it is known.
-    fn connect(&mut self, service: &Service, facts: SocketFacts) -> Option<Arc<User>> {
+    /// Learns of a socket unless it is known, by `meet`.
+    fn connect(&mut self, service: &Service, facts: SocketFacts, meet: impl FnOnce(&Service, &Arc<User>)) {
         if self.sockets.contains_key(&*facts.id) {
-            return None;
+            return;
         }
         let user = User::elsewhere(service.next_key(), &facts.id, &self.instance, facts.connected_at);
         user.identify(Identity::new(&facts.user_id, facts.username.as_deref()));
@@ -241,14 +239,13 @@ impl Replica {
             user.describe(profile);
         }
         let user = Arc::new(user);
-        service.meet(&user);
+        meet(service, &user);
         self.digest ^= digest(&facts.id, None);
         let known = Known {
-            user: user.clone(),
+            user,
             rooms: Vec::new(),
         };
         self.sockets.insert(facts.id.into(), known);
-        Some(user)
     }
 
     fn disconnect(&mut self, service: &Service, id: &str, loss: Loss) {
@@ -301,12 +298,12 @@ impl Replica {
         }
         for (facts, rooms) in parts {
             let id = facts.id.clone();
-            let met = self.connect(service, facts);
             // One that came while the instance was away was told by the instance itself.
             let was_gone = returning.as_ref().is_some_and(|gone| gone.contains(&*id));
-            if let Some(user) = met.filter(|_| was_gone) {
-                service.find_again(&user, leads);
-            }
+            self.connect(service, facts, |service, user| match was_gone {
+                true => service.find_again(user, leads),
+                false => service.meet(user),
+            });
             self.replace_rooms(service, &id, &rooms, tells);
         }
     }

@@ -4,6 +4,8 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use smallvec::SmallVec;
+
 use super::User;
 use crate::event::Link;
 
@@ -84,11 +86,12 @@ impl Members {
 
     /// How many members are connected to this instance, these sockets left out.
     pub fn local_len(&self, except: &[u64]) -> usize {
-        let left_out = except.iter().filter(|key| {
-            let slot = self.slots.get(key);
-            slot.is_some_and(|slot| slot.shard < self.parts.len())
-        });
-        self.slots.len() - self.elsewhere.len() - left_out.count()
+        let is_local = |key: &u64| self.slots.get(key).is_some_and(|slot| slot.shard < self.parts.len());
+        let mut left_out: SmallVec<[u64; 2]> = except.iter().copied().filter(is_local).collect();
+        // Whoever is left out by its id and by a room counts once.
+        left_out.sort_unstable();
+        left_out.dedup();
+        self.slots.len() - self.elsewhere.len() - left_out.len()
     }
 
     /// Whether nobody is in the room.
@@ -244,6 +247,12 @@ mod tests {
             assert!(members.insert(&user(key)));
         }
         members
+    }
+
+    #[test]
+    fn whoever_is_left_out_twice_counts_once() {
+        let members = members(0..3);
+        assert_eq!(members.local_len(&[1, 7, 1]), 2);
     }
 
     #[test]

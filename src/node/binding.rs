@@ -47,8 +47,8 @@ pub(super) fn index(number: f64) -> u64 {
 
 #[napi]
 impl NativeService {
-    /// `config`: the checked options as JSON; `wake` is called when there is something to take; the bytes of
-    /// `signs` are not 0 while something waits to be taken, and while the end of a connection does.
+    /// `config`: the checked options as JSON; `wake` is called when there is something to take; `signs` is the memory
+    /// that shows whether there is, see `lib/events.js`.
     #[napi(constructor)]
     pub fn new(env: Env, config: String, wake: Function<'_, (), ()>, signs: Buffer) -> Result<Self> {
         let config: Config = serde_json::from_str(&config).map_err(invalid)?;
@@ -87,7 +87,7 @@ impl NativeService {
         self.server.service().set_admits(admits);
     }
 
-    /// Takes up to `most` of what waits for JavaScript.
+    /// Takes up to `most` of what waits for JavaScript, behind how many they are.
     #[napi]
     pub fn take(&self, most: f64) -> Vec<Field> {
         self.queue.take(usize::try_from(index(most)).unwrap_or(0)).into_vec()

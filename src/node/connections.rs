@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     clock,
+    event::Ending,
     hub::{Identity, User},
     service::{Admitted, ClientPacket, ConnectionStats, Refusal},
 };
@@ -35,6 +36,11 @@ fn describe(user: &User, profile: Option<String>) {
 
 #[napi]
 impl NativeService {
+    fn end(&self, socket_id: &str, reason: &str, ending: Ending) -> bool {
+        let user = self.socket(socket_id);
+        user.is_some_and(|user| self.server.service().disconnect(&user, reason, ending))
+    }
+
     pub(super) fn socket(&self, socket_id: &str) -> Option<Arc<User>> {
         let admitted = || self.queue.admissions.get(socket_id).map(|entry| entry.value().clone());
         self.server.service().hub.user(socket_id).or_else(admitted)
@@ -43,6 +49,7 @@ impl NativeService {
     /// The record of a user connected to any instance; empty when there is none. JavaScript will hear of its end.
     #[napi]
     pub fn user(&self, socket_id: String) -> Vec<Field> {
+        let _rest = self.server.service().at_rest();
         let mut fields = Fields::default();
         if let Some(user) = self.server.service().hub.anyone(&socket_id) {
             // One that is just leaving might not be told of any more.
@@ -57,6 +64,7 @@ impl NativeService {
     /// of its end.
     #[napi]
     pub fn watch(&self, socket_id: String) -> bool {
+        let _rest = self.server.service().at_rest();
         let user = self.server.service().hub.anyone(&socket_id);
         user.is_some_and(|user| user.with_rooms(|_| user.touch()).is_some())
     }
@@ -64,12 +72,14 @@ impl NativeService {
     /// Whether a socket is registered on this instance.
     #[napi]
     pub fn is_connected(&self, socket_id: String) -> bool {
+        let _rest = self.server.service().at_rest();
         self.server.service().hub.user(&socket_id).is_some()
     }
 
     /// When a socket last sent an event, in milliseconds since the epoch; -1 when it is not registered.
     #[napi]
     pub fn last_activity(&self, socket_id: String) -> f64 {
+        let _rest = self.server.service().at_rest();
         let user = self.server.service().hub.anyone(&socket_id);
         user.map_or(-1.0, |user| user.last_activity() as f64)
     }
@@ -83,13 +93,17 @@ impl NativeService {
     /// Ids of all sockets of all instances, in the order in which they came here.
     #[napi]
     pub fn users(&self) -> Vec<String> {
-        let users = self.server.service().hub.everyone_anywhere();
+        let users = {
+            let _rest = self.server.service().at_rest();
+            self.server.service().hub.everyone_anywhere()
+        };
         users.iter().map(|user| user.id().to_owned()).collect()
     }
 
     /// A socket of a user: one of whose end JavaScript will hear, or an empty id. Null when the user has no socket.
     #[napi]
     pub fn online_socket(&self, user_id: String) -> Option<String> {
+        let _rest = self.server.service().at_rest();
         let sockets = self.server.service().hub.sockets_anywhere(&user_id);
         let told = sockets.iter().find(|user| user.is_touched() && user.is_connected());
         let id = told.map_or("", |user| user.id());
@@ -99,6 +113,7 @@ impl NativeService {
     /// Ids of a user's sockets on all instances, those on this one first.
     #[napi]
     pub fn sockets_of(&self, user_id: String) -> Vec<String> {
+        let _rest = self.server.service().at_rest();
         let sockets = self.server.service().hub.sockets_anywhere(&user_id);
         sockets.iter().map(|user| user.id().to_owned()).collect()
     }
@@ -221,13 +236,16 @@ impl NativeService {
         }
     }
 
-    /// Disconnects a socket for this reason. False when it is not registered.
+    /// Disconnects a socket for this reason, its transport as well if so asked. False when it is not registered.
     #[napi]
     pub fn disconnect(&self, socket_id: String, reason: String, transport: bool) -> bool {
-        match self.socket(&socket_id) {
-            Some(user) => self.server.service().disconnect(&user, &reason, transport),
-            None => false,
-        }
+        self.end(&socket_id, &reason, Ending::kick(transport))
+    }
+
+    /// Closes the transport of a socket for this reason. False when it is not registered.
+    #[napi]
+    pub fn close(&self, socket_id: String, reason: String) -> bool {
+        self.end(&socket_id, &reason, Ending::Close)
     }
 
     /// Disconnects every socket of a user on this instance. Returns how many.
@@ -245,6 +263,7 @@ impl NativeService {
     /// Total and active connections, rooms, messages and bytes of the last minute, mean latency in milliseconds.
     #[napi]
     pub fn stats(&self) -> Vec<f64> {
+        let _rest = self.server.service().at_rest();
         figures(&self.server.service().stats())
     }
 }

@@ -44,6 +44,8 @@ impl NativeService {
     /// Positions of the oldest kept message and of the next one to come; empty for an unknown room.
     #[napi]
     pub fn kept_messages(&self, room_id: String) -> Vec<f64> {
+        self.server.service().restore(&room_id);
+        let _rest = self.server.service().at_rest();
         let kept = self.server.service().kept_messages(&room_id);
         kept.map_or_else(Vec::new, |kept| vec![kept.start as f64, kept.end as f64])
     }

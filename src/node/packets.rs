@@ -134,16 +134,6 @@ impl NativeService {
         }
     }
 
-    /// Sends an event of one socket to the others of some rooms, once to each.
-    #[napi]
-    pub fn emit_to_rooms(&self, socket_id: String, rooms: Vec<String>, args: String, attachments: Vec<Buffer>) {
-        if let Some(user) = self.socket(&socket_id) {
-            self.server
-                .service()
-                .emit_to_rooms(&user, &rooms, &event(&args, attachments));
-        }
-    }
-
     /// Whether callers should wait for [`NativeService::flush`] or [`NativeService::ease`] before they send more.
     #[napi]
     pub fn is_congested(&self) -> bool {

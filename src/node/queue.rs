@@ -82,16 +82,21 @@ struct Items {
     list: VecDeque<(Item, Option<Charge>)>,
     /// How many of the items tell of a connection's end.
     departures: usize,
-    /// Memory of JavaScript's that says whether there are items, and whether there are such.
+    /// How many items there have been, round at 2^32.
+    pushed: u32,
+    /// Memory of JavaScript's that says whether there are items, whether there are such, and how many there have been.
     signs: Option<Buffer>,
 }
 
 impl Items {
     /// Shows JavaScript whether something waits to be taken.
     fn show(&mut self) {
-        if let Some([item, departure, ..]) = self.signs.as_deref_mut() {
+        if let Some([item, departure, _, _, pushed @ ..]) = self.signs.as_deref_mut() {
             *item = u8::from(!self.list.is_empty());
             *departure = u8::from(self.departures > 0);
+            if let Some(place) = pushed.first_chunk_mut() {
+                *place = self.pushed.to_ne_bytes();
+            }
         }
     }
 
@@ -124,7 +129,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// `signs`: the first byte is not 0 while something waits to be taken, the second while the end of a connection does.
+    /// `signs`: as `SIGNS` of `lib/events.js` has it.
     pub(super) fn new(wake: Wake, signs: Buffer) -> Self {
         Self {
             items: Mutex::new(Items {
@@ -161,6 +166,7 @@ impl Queue {
         let mut items = self.items.lock();
         items.departures += usize::from(item.is_departure());
         items.list.push_back((item, charge));
+        items.pushed = items.pushed.wrapping_add(1);
         items.show();
         let first = items.list.len() == 1;
         drop(items);
@@ -169,11 +175,12 @@ impl Queue {
         }
     }
 
-    /// Takes up to `most` of what waits, as a flat array that `lib/events.js` reads.
+    /// Takes up to `most` of what waits, as a flat array that `lib/events.js` reads, behind how many they are.
     pub(super) fn take(&self, most: usize) -> Fields {
         let taken = self.items.lock().take(most);
         self.is_probed.store(false, Ordering::Release);
         let mut fields = Fields::default();
+        fields.integer(taken.len() as u64);
         for (item, _charge) in taken {
             match item {
                 Item::Event(event) => fields.event(&event),

@@ -49,6 +49,7 @@ impl NativeService {
     /// Whether there is such a room.
     #[napi]
     pub fn has_room(&self, room_id: String) -> bool {
+        let _rest = self.server.service().at_rest();
         self.server.service().hub.room(&room_id).is_some()
     }
 
@@ -65,12 +66,14 @@ impl NativeService {
     /// Ids of the rooms with this label, of all without one, in the order of their creation.
     #[napi]
     pub fn room_ids(&self, label: Option<String>) -> Vec<String> {
+        let _rest = self.server.service().at_rest();
         self.server.service().room_ids(label.as_deref())
     }
 
     /// Ids of a room's members, in the order in which they joined.
     #[napi]
     pub fn room_members(&self, room_id: String) -> Vec<String> {
+        let _rest = self.server.service().at_rest();
         let room = self.server.service().hub.room(&room_id);
         let members = room.map_or_else(Vec::new, |room| room.state().members.in_order());
         members.iter().map(|user| user.id().to_owned()).collect()
@@ -79,6 +82,7 @@ impl NativeService {
     /// Changes of a room's members since the last call: `+id` joined, `-id` left; after `*`, all members anew.
     #[napi]
     pub fn member_changes(&self, room_id: String) -> Vec<String> {
+        let _rest = self.server.service().at_rest();
         let Some(room) = self.server.service().hub.room(&room_id) else {
             return vec!["*".to_owned()];
         };
@@ -93,6 +97,8 @@ impl NativeService {
     /// Members, messages, creation and last activity; empty for an unknown room.
     #[napi]
     pub fn room_stats(&self, room_id: String) -> Vec<f64> {
+        self.server.service().restore(&room_id);
+        let _rest = self.server.service().at_rest();
         let stats = self.server.service().room_stats(&room_id);
         stats.map_or_else(Vec::new, |stats| {
             vec![
@@ -123,6 +129,7 @@ impl NativeService {
     /// The rooms of a socket, its own id among them.
     #[napi]
     pub fn socket_rooms(&self, socket_id: String) -> Vec<String> {
+        let _rest = self.server.service().at_rest();
         let user = self.socket(&socket_id);
         user.map_or_else(Vec::new, |user| self.server.service().socket_rooms(&user))
     }

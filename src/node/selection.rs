@@ -4,7 +4,7 @@ use napi::bindgen_prelude::Buffer;
 use napi_derive::napi;
 
 use super::{binding::NativeService, packets::event};
-use crate::cluster::Selection;
+use crate::{cluster::Selection, event::Ending};
 
 /// Why the sockets are disconnected, as with Socket.IO.
 const REASON: &str = "server namespace disconnect";
@@ -41,6 +41,7 @@ impl NativeService {
     /// Ids of the sockets of this instance that are meant.
     #[napi]
     pub fn selected(&self, rooms: Vec<String>, except: Vec<String>) -> Vec<String> {
+        let _rest = self.server.service().at_rest();
         let users = self.server.service().selected(&rooms, &except);
         users.iter().map(|user| user.id().to_owned()).collect()
     }
@@ -60,7 +61,7 @@ impl NativeService {
     pub fn disconnect_sockets(&self, rooms: Vec<String>, except: Vec<String>, close: bool, local: bool) {
         let service = self.server.service();
         for user in service.selected(&rooms, &except) {
-            service.disconnect(&user, REASON, close);
+            service.disconnect(&user, REASON, Ending::kick(close));
         }
         if let Some(cluster) = self.server.cluster().filter(|_| !local) {
             cluster.disconnect_sockets(&Selection { rooms, except }, close);
@@ -70,6 +71,7 @@ impl NativeService {
     /// Names of the Socket.IO rooms with members on this instance.
     #[napi]
     pub fn room_names(&self) -> Vec<String> {
+        let _rest = self.server.service().at_rest();
         self.server.service().room_names().into_iter().collect()
     }
 }

@@ -74,16 +74,9 @@ impl Service {
         }
     }
 
-    /// `socket.to(rooms)`: registered rooms, plain rooms and the rooms of sockets' own ids, each member once, without
-    /// the sender. Without rooms everyone, as with Socket.IO.
-    pub fn emit_to_rooms(&self, sender: &Arc<User>, names: &[String], packet: &Packet) {
-        let except = [sender.id().to_owned()];
-        self.deliver(names, &except, packet, false);
-        let rooms: Vec<&str> = names.iter().map(String::as_str).collect();
-        self.publish(&rooms, &except, packet, false);
-    }
-
-    /// `in(rooms).except(rooms).emit`: the members of any of the rooms on all servers, each once; everyone without rooms.
+    /// `in(rooms).except(rooms).emit`: the members of any of the rooms on all servers, each once; everyone without
+    /// rooms. Rooms are registered ones, plain ones and those of sockets' own ids. `socket.to(rooms)` is the same with
+    /// the socket's own id left out, whether it is still there or not.
     pub fn emit_to(&self, rooms: &[String], except: &[String], packet: &Packet, volatile: bool) {
         self.deliver(rooms, except, packet, volatile);
         let rooms: Vec<&str> = rooms.iter().map(String::as_str).collect();

@@ -50,6 +50,7 @@ impl Service {
         {
             return Err(Malformed);
         }
+        let _change = self.change();
         if !user.is_connected() {
             return Ok(());
         }

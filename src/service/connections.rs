@@ -8,7 +8,7 @@ use super::Service;
 use crate::{
     clock,
     error::{Error, Result},
-    event::{Answer, Broadcast, Command, EventKind, Fact, ServiceEvent},
+    event::{Answer, Broadcast, Command, Ending, EventKind, Fact, ServiceEvent},
     fanout::Except,
     hub::{Rates, User},
     packet::Packet,
@@ -38,6 +38,7 @@ impl Service {
         if self.is_closed() {
             return Err(Error::Closed);
         }
+        let _change = self.change();
         let heard = self.sink.wants(EventKind::Connection);
         if heard {
             user.unsettle();
@@ -96,6 +97,7 @@ impl Service {
 
     /// Takes a connection out of everything and emits `disconnect`, once. False when it was gone already.
     pub fn unregister(&self, user: &Arc<User>, reason: &str) -> bool {
+        let _change = self.change();
         let Some(rooms) = user.take_rooms() else { return false };
         for room in &rooms {
             if room.info.registered {
@@ -125,10 +127,10 @@ impl Service {
         true
     }
 
-    /// Disconnects a socket for a reason of the server; what was sent to it before still arrives.
-    pub fn disconnect(&self, user: &Arc<User>, reason: &str, transport: bool) -> bool {
+    /// Ends a connection for a reason of the server; what was sent to it before still arrives.
+    pub fn disconnect(&self, user: &Arc<User>, reason: &str, ending: Ending) -> bool {
         let was_connected = self.unregister(user, reason);
-        self.fanout.close(user, transport);
+        self.fanout.close(user, ending);
         was_connected
     }
 
@@ -137,7 +139,7 @@ impl Service {
         let sockets = self.hub.sockets_of(user_id);
         sockets
             .iter()
-            .filter(|user| self.disconnect(user, reason, true))
+            .filter(|user| self.disconnect(user, reason, Ending::Kick))
             .count()
     }
 
@@ -152,7 +154,7 @@ impl Service {
         sockets.len()
     }
 
-    /// `cleanup`: sockets that sent no event for `idle_ms`. Returns how many.
+    /// `cleanup`: closes the connections of sockets that sent no event for `idle_ms`. Returns how many.
     pub fn cleanup(&self, idle_ms: u64) -> usize {
         let now = clock::now_ms();
         let idle = |user: &&Arc<User>| now.saturating_sub(user.last_activity()) >= idle_ms;
@@ -160,7 +162,7 @@ impl Service {
             .users()
             .iter()
             .filter(idle)
-            .filter(|user| self.disconnect(user, "inactive", true))
+            .filter(|user| self.disconnect(user, "inactive", Ending::Close))
             .count()
     }
 

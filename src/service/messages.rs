@@ -140,19 +140,19 @@ impl Service {
     /// Positions of the messages that a room keeps.
     pub fn kept_messages(&self, room_id: &str) -> Option<Range<u64>> {
         self.hub.room(room_id).map(|room| {
-            self.restored(&room);
             let mut state = room.state();
             state.history.prune(clock::now_ms(), &self.config.history);
             state.history.positions()
         })
     }
 
-    /// Has the room's messages read back if they are kept elsewhere, too.
-    pub(super) fn restored(&self, room: &Arc<Room>) {
+    /// Has a room's messages read back if they are kept elsewhere, too. Comes before a look at them.
+    pub fn restore(&self, room_id: &str) {
         if let Some(peers) = self.peers()
+            && let Some(room) = self.hub.room(room_id)
             && !room.state().history.is_restored
         {
-            peers.restore(room);
+            peers.restore(&room);
         }
     }
 

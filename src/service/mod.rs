@@ -17,6 +17,7 @@ use std::sync::{
 };
 
 use dashmap::DashMap;
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -52,6 +53,7 @@ pub struct Service {
     introductions: DashMap<u64, oneshot::Sender<()>>,
     admits: AtomicBool,
     closed: AtomicBool,
+    gate: RwLock<()>,
     /// Events whose acknowledgements another server waits for.
     collected: DashMap<u64, acks::Collected>,
     next_ack: AtomicU64,
@@ -83,6 +85,7 @@ impl Service {
             introductions: DashMap::new(),
             admits: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            gate: RwLock::new(()),
             collected: DashMap::new(),
             next_ack: AtomicU64::new(0),
             peers: OnceLock::new(),
@@ -126,6 +129,18 @@ impl Service {
     /// Refuses connections from now on. False when it did before.
     pub fn close(&self) -> bool {
         !self.closed.swap(true, Ordering::AcqRel)
+    }
+
+    /// A change that is told of: whoever reads [at rest](Self::at_rest) sees all of it, its events on their way, or
+    /// nothing. Comes before every lock of the service; never held twice by a thread, nor across an `.await`.
+    fn change(&self) -> RwLockReadGuard<'_, ()> {
+        self.gate.read()
+    }
+
+    /// Waits until no change is half done, and keeps others from beginning. For JavaScript's reads, which may only show
+    /// what is on its way to be told; nothing may be changed meanwhile, and no lock of the cluster be taken.
+    pub fn at_rest(&self) -> RwLockWriteGuard<'_, ()> {
+        self.gate.write()
     }
 
     fn tell(&self, kind: EventKind, event: impl FnOnce() -> ServiceEvent) {

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     clock,
     error::{Error, Result},
-    event::{Broadcast, Command, EventKind, Fact, Filter, ServiceEvent},
+    event::{Broadcast, Command, Ending, EventKind, Fact, Filter, ServiceEvent},
     fanout::Except,
     hub::{Room, RoomInfo, User},
     packet::Packet,
@@ -163,6 +163,7 @@ impl Service {
 
     /// A room was deleted elsewhere. False when it was not known.
     pub fn forget_room(&self, room_id: &str) -> bool {
+        let _change = self.change();
         let Some(room) = self.remove_room(room_id, false) else {
             return false;
         };
@@ -170,9 +171,11 @@ impl Service {
         true
     }
 
-    /// A socket was registered on another instance. False when its id is known already.
-    pub fn meet(&self, user: &Arc<User>) -> bool {
-        self.hub.user(user.id()).is_none() && self.hub.elsewhere().insert(user)
+    /// A socket was registered on another instance. Nothing happens when its id is known already.
+    pub fn meet(&self, user: &Arc<User>) {
+        if self.hub.user(user.id()).is_none() {
+            self.hub.elsewhere().insert(user);
+        }
     }
 
     /// A socket of another instance joined a room. With a packet, the members here are told.
@@ -217,6 +220,7 @@ impl Service {
 
     /// A socket of another instance is gone.
     pub fn lose(&self, user: &Arc<User>, loss: Loss) {
+        let _change = self.change();
         let Some(rooms) = user.take_rooms() else { return };
         for room in &rooms {
             self.lose_member(user, room, loss);
@@ -238,8 +242,10 @@ impl Service {
         }
     }
 
-    /// A socket of a lost instance is there after all: told where its loss was told.
+    /// As [`Service::meet`], for a socket of a lost instance that is there after all: told where its loss was told.
     pub fn find_again(&self, user: &Arc<User>, leads: bool) {
+        let _change = self.change();
+        self.meet(user);
         if leads {
             self.tell(EventKind::Connection, || ServiceEvent::Connection(user.clone()));
         }
@@ -297,7 +303,7 @@ impl Service {
             }
             Command::Disconnect(reason) => {
                 let user = user.ok_or(Error::UserNotFound)?;
-                self.disconnect(&user, reason, true);
+                self.disconnect(&user, reason, Ending::Kick);
                 Ok(())
             }
         }

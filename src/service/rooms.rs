@@ -61,6 +61,7 @@ impl Service {
 
     /// `joinRoom` for a socket of this instance. Joining twice is once.
     pub fn join_room(&self, socket_id: &str, room_id: &str) -> Result<()> {
+        let _change = self.change();
         match (self.hub.user(socket_id), self.hub.room(room_id)) {
             (Some(user), Some(room)) => self.join(&user, &room),
             _ => Err(Error::UserOrRoomNotFound),
@@ -116,6 +117,7 @@ impl Service {
 
     /// `leaveRoom`. An unknown socket or room changes nothing.
     pub fn leave_room(&self, socket_id: &str, room_id: &str) {
+        let _change = self.change();
         if let (Some(user), Some(room)) = (self.hub.user(socket_id), self.hub.room(room_id)) {
             self.leave(&user, &room);
         }
@@ -150,6 +152,7 @@ impl Service {
 
     /// `deleteRoom`. Returns the room, or `None` when there was none.
     pub fn delete_room(&self, room_id: &str) -> Option<Arc<Room>> {
+        let _change = self.change();
         self.remove_room(room_id, true)
     }
 
@@ -182,7 +185,6 @@ impl Service {
     /// `getRoomStats`.
     pub fn room_stats(&self, room_id: &str) -> Option<RoomStats> {
         let room = self.hub.room(room_id)?;
-        self.restored(&room);
         let mut state = room.state();
         state.history.prune(clock::now_ms(), &self.config.history);
         Some(RoomStats {
@@ -195,6 +197,7 @@ impl Service {
 
     /// `socket.join(name)`: a registered room, or else a plain one.
     pub fn socket_join(&self, user: &Arc<User>, name: &str) -> Result<()> {
+        let _change = self.change();
         match self.hub.room(name) {
             Some(room) => self.join(user, &room),
             None if self.hub.join_plain(user, name) => Ok(()),
@@ -204,6 +207,7 @@ impl Service {
 
     /// `socket.leave(name)`.
     pub fn socket_leave(&self, user: &Arc<User>, name: &str) {
+        let _change = self.change();
         match self.hub.room(name) {
             Some(room) => {
                 self.leave(user, &room);

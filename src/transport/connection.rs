@@ -20,12 +20,13 @@ use socketioxide::socket::Sid;
 #[cfg(unix)]
 use super::handover::Descriptor;
 use super::{
-    engine::PollQueue,
+    engine::{DRAINED, LAST, PollQueue},
     outbox::{Carrier, Outbox, Route},
+    session::FAREWELL,
 };
 use crate::{
     backpressure::Account,
-    event::Link,
+    event::{Ending, Link},
     packet::{Packet, text_frame},
     service::Congestion,
 };
@@ -130,7 +131,7 @@ impl Connection {
         outbox.on_websocket = true;
         if outbox.route == Route::Queue {
             outbox.route = Route::Draining;
-            self.queue.push_marker();
+            self.queue.push_marker(DRAINED);
         }
     }
 
@@ -146,9 +147,9 @@ impl Connection {
             for packet in std::mem::take(&mut outbox.held) {
                 self.enqueue(&mut outbox, &packet);
             }
-            if let Some(transport) = outbox.farewell.take() {
+            if let Some(ending) = outbox.farewell.take() {
                 drop(outbox);
-                self.say_goodbye(transport);
+                self.say_goodbye(ending);
             }
         } else if outbox.connect_passed {
             self.go_direct(outbox);
@@ -180,26 +181,33 @@ impl Connection {
             outbox.stage(frames);
         }
         self.write(&mut outbox);
-        if let Some(transport) = outbox.farewell.take() {
+        if let Some(ending) = outbox.farewell.take() {
             drop(outbox);
-            self.say_goodbye(transport);
+            self.say_goodbye(ending);
         }
     }
 
-    fn say_goodbye(&self, transport: bool) {
+    fn say_goodbye(&self, ending: Ending) {
         let mut outbox = self.outbox.lock();
-        match outbox.route {
-            Route::Held | Route::Draining => outbox.farewell = Some(transport),
-            Route::Direct if transport => {
-                outbox.stage(text_frame("41"));
+        match (outbox.route, ending) {
+            (Route::Held | Route::Draining, _) => outbox.farewell = Some(ending),
+            (Route::Direct, Ending::Kick | Ending::Close) => {
+                if ending == Ending::Kick {
+                    outbox.stage(text_frame(FAREWELL));
+                }
                 drop(outbox);
                 self.end();
             }
-            Route::Direct | Route::Queue => {
+            (Route::Direct, Ending::Leave) | (Route::Queue, _) => {
                 drop(outbox);
-                self.queue.disconnect(transport);
+                self.queue.end(ending);
             }
         }
+    }
+
+    /// A polling client is to get its close with the next response: it would drop what comes with it in one.
+    pub(super) fn close_later(&self) {
+        self.queue.push_marker(LAST);
     }
 
     /// Writes bytes of socketioxide's, or of ours, that are not packets: handshake, heartbeat, close.
@@ -234,6 +242,12 @@ impl Connection {
     /// Whether the client was dropped because it read too slowly.
     pub(super) fn has_overflowed(&self) -> bool {
         self.overflowed.load(Ordering::Acquire)
+    }
+
+    /// Whether the server ends the connection, now or once what is held has left.
+    pub(super) fn is_ending(&self) -> bool {
+        let outbox = self.outbox.lock();
+        outbox.closing || outbox.farewell.is_some()
     }
 
     /// Whether the server is closing the connection: what still comes from the client is ignored.
@@ -482,9 +496,9 @@ impl Connection {
         }
     }
 
-    fn close_socket(&self, generation: u64, transport: bool) {
+    fn close_socket(&self, generation: u64, ending: Ending) {
         if self.outbox.lock().generation == generation {
-            self.say_goodbye(transport);
+            self.say_goodbye(ending);
         }
     }
 }
@@ -510,8 +524,8 @@ impl Link for Connection {
         self.outbox.lock().awaited()
     }
 
-    fn close(&self, transport: bool) {
-        self.close_socket(FIRST, transport);
+    fn close(&self, ending: Ending) {
+        self.close_socket(FIRST, ending);
     }
 
     fn round_trip_us(&self) -> Option<u32> {
@@ -547,8 +561,8 @@ impl Link for LaterSocket {
         self.connection.awaited()
     }
 
-    fn close(&self, transport: bool) {
-        self.connection.close_socket(self.generation, transport);
+    fn close(&self, ending: Ending) {
+        self.connection.close_socket(self.generation, ending);
     }
 
     fn round_trip_us(&self) -> Option<u32> {

@@ -37,7 +37,7 @@ use super::{
     session::{CLIENT_LEFT, Session},
 };
 use crate::{
-    event::ServiceEvent,
+    event::{Ending, ServiceEvent},
     packet::{MAX_ATTACHMENTS, Packet, PacketKind},
     service::Service,
 };
@@ -49,7 +49,9 @@ const CONNECT_GRACE: Duration = Duration::from_millis(100);
 /// Bytes that the WebSocket layer behind our stream reads at once; it sees only what we pass on.
 const READ_BUFFER: usize = 128;
 /// Event name of the marker that shows a queue has drained. Not a name that leaves the process.
-pub(super) const MARKER: &str = "\u{0}drained";
+pub(super) const DRAINED: &str = "\u{0}drained";
+/// As [`DRAINED`], of the marker behind which the session ends.
+pub(super) const LAST: &str = "\u{0}last";
 
 type Io = SocketIoService<NotFoundService, LocalRooms>;
 
@@ -309,25 +311,27 @@ impl PollQueue {
         self.queue(SocketPacket { inner, ns: "/".into() })
     }
 
-    /// Queues the marker that [`super::stream`] recognises.
-    pub(super) fn push_marker(&self) {
-        let args = Value::Str(format!("[\"{MARKER}\"]").into(), None);
+    /// Queues a marker, which [`Session::outgoing`] recognises.
+    pub(super) fn push_marker(&self, name: &str) {
+        let args = Value::Str(format!("[\"{name}\"]").into(), None);
         self.queue(SocketPacket {
             inner: PacketData::Event(args, None),
             ns: "/".into(),
         });
     }
 
-    /// Says goodbye to the client, through the queue, and closes the session after that if asked.
-    pub(super) fn disconnect(&self, transport: bool) {
+    /// Ends the socket, or the session, once what is queued has left.
+    pub(super) fn end(&self, ending: Ending) {
         let (Some(owner), Some(session)) = (self.transport.upgrade(), self.session.upgrade()) else {
             return;
         };
-        if let (Some(local), Some(sid)) = (owner.local.get(), session.sid()) {
-            let _ = local.disconnect_socket(BroadcastOptions::new(sid));
-        }
-        if transport {
+        if ending != Ending::Leave {
             session.close_after_farewell();
+        }
+        if ending == Ending::Close {
+            self.push_marker(LAST);
+        } else if let (Some(local), Some(sid)) = (owner.local.get(), session.sid()) {
+            let _ = local.disconnect_socket(BroadcastOptions::new(sid));
         }
     }
 

@@ -26,6 +26,8 @@ use super::{
 const SEPARATOR: char = '\u{1e}';
 /// How long a poll may wait while its client moves to WebSocket.
 const PROBED_POLL: Duration = Duration::from_millis(100);
+/// Engine.IO's packet that ends a session.
+const CLOSE: &str = "1";
 const TEXT: &str = "text/plain; charset=UTF-8";
 const BINARY: &str = "application/octet-stream";
 
@@ -256,6 +258,14 @@ impl Transport {
                     session.connection().drained();
                     continue;
                 }
+                Outgoing::Last if packets.is_empty() => {
+                    farewell = true;
+                    Cow::Borrowed(CLOSE)
+                }
+                Outgoing::Last => {
+                    session.connection().close_later();
+                    continue;
+                }
                 Outgoing::Nothing => continue,
             };
             if !packets.is_empty() {
@@ -436,7 +446,7 @@ fn noop(session: &Session) -> &'static str {
 }
 
 fn close_packet(session: &Session) -> &'static str {
-    if session.is_eio3() { "1:1" } else { "1" }
+    if session.is_eio3() { "1:1" } else { CLOSE }
 }
 
 /// What socketioxide tells an Engine.IO 3 client, put right.
@@ -465,6 +475,14 @@ fn eio3_reply(session: &Arc<Session>, body: &[u8]) -> Reply {
             },
             Outgoing::Drained => {
                 session.connection().drained();
+                continue;
+            }
+            Outgoing::Last if packets.is_empty() => {
+                session.farewell_passed();
+                CLOSE.to_owned()
+            }
+            Outgoing::Last => {
+                session.connection().close_later();
                 continue;
             }
             Outgoing::Answer(_) | Outgoing::Nothing => continue,

@@ -6,7 +6,7 @@ use bytes::{Buf as _, Bytes};
 
 #[cfg(unix)]
 use super::handover::Descriptor;
-use crate::packet::Packet;
+use crate::{event::Ending, packet::Packet};
 
 /// Buffers handed to the kernel in one call.
 const BUFFERS_PER_WRITE: usize = 64;
@@ -91,8 +91,8 @@ pub(super) struct Outbox {
     /// Which socket on this transport packets are for; those for an earlier one are dropped.
     pub(super) generation: u64,
     pub(super) connect_passed: bool,
-    /// Disconnected by the server while packets were held; whether with the transport.
-    pub(super) farewell: Option<bool>,
+    /// Ended by the server while packets were held.
+    pub(super) farewell: Option<Ending>,
     pub(super) closing: bool,
     pub(super) closed: bool,
 }

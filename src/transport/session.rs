@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use super::{
     connection::{Connection, Limits, SessionId},
-    engine::{PollQueue, Transport},
+    engine::{LAST, PollQueue, Transport},
     head::Head,
 };
 use crate::{
@@ -32,7 +32,7 @@ use crate::{
 
 /// Reason of a client that leaves its namespace.
 pub(super) const CLIENT_LEFT: &str = "client namespace disconnect";
-/// Socket.IO's DISCONNECT in an Engine.IO message.
+/// Socket.IO's DISCONNECT in an Engine.IO message: a client that gets it does not come back by itself.
 pub(super) const FAREWELL: &str = "41";
 /// How long a polling client may take to fetch a part of what is queued and its farewell.
 const FAREWELL_STEP: Duration = Duration::from_secs(3);
@@ -289,6 +289,9 @@ impl Session {
                 Ok(())
             }
             Err(refusal) => {
+                if service.is_closed() {
+                    self.close("server shutting down");
+                }
                 service.unregister(&user, "server namespace disconnect");
                 let mut inner = self.inner.lock();
                 inner.state = SessionState::Left;
@@ -517,7 +520,10 @@ impl Session {
             }
             [b'4', b'0', b'/', ..] => Outgoing::Pass(text),
             [b'4', b'0', ..] => Outgoing::Connected(self.connect_answer(text)),
+            // A client that is told of a refusal does not try again, but with the server's end it shall.
+            [b'4', b'4', ..] if self.reason.get().is_some() => Outgoing::Nothing,
             [b'4', b'4', b'{' | b'"', ..] => Outgoing::Replace(self.connect_error(text)),
+            [b'4', b'2', b'[', b'"', 0, ..] if text.contains(LAST) => Outgoing::Last,
             [b'4', b'2', b'[', b'"', 0, ..] => Outgoing::Drained,
             _ => Outgoing::Pass(text),
         }
@@ -548,7 +554,12 @@ impl Session {
     /// Ends the session for a reason of ours.
     pub(super) fn close(self: &Arc<Self>, reason: &'static str) {
         let _ = self.reason.set(reason);
-        self.connection.kill();
+        // engine.io-client waits for ever when its probe was answered and is then cut off. It completes its upgrade, and
+        // finds that there is no session any more.
+        let is_moving = self.probed.load(Ordering::Acquire) && !self.on_websocket.load(Ordering::Acquire);
+        if !is_moving {
+            self.connection.kill();
+        }
         self.close_engine();
     }
 
@@ -582,7 +593,7 @@ impl Session {
         }
     }
 
-    /// Ends the session once its client has fetched what is queued, or after a while.
+    /// Ends the session once its client has fetched what is queued, its farewell included, or after a while.
     pub(super) fn close_after_farewell(self: &Arc<Self>) {
         self.farewell.store(true, Ordering::Release);
         let session = Arc::downgrade(self);
@@ -603,10 +614,10 @@ impl Session {
 
     /// Whether the server is saying goodbye.
     pub(super) fn is_leaving(&self) -> bool {
-        self.farewell.load(Ordering::Acquire) || self.connection.is_closing()
+        self.farewell.load(Ordering::Acquire) || self.connection.is_ending()
     }
 
-    /// The client has been handed its farewell: the session ends.
+    /// The client has been handed the last of what was queued: the session ends if it is to.
     pub(super) fn farewell_passed(self: &Arc<Self>) {
         if !self.farewell.load(Ordering::Acquire) {
             return;
@@ -667,6 +678,8 @@ pub(super) enum Outgoing<'a> {
     Nothing,
     /// It is withheld: the queue has drained.
     Drained,
+    /// It is withheld: the queue has drained for the last time, and the session ends.
+    Last,
 }
 
 /// Splits a complete packet of type 2, 3, 5 or 6 (attachments cut out) and has it handled.

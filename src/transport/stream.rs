@@ -234,6 +234,7 @@ impl Bytestream {
                     self.session.reader.wake();
                 }
                 Some(Outgoing::Drained) => connection.drained(),
+                Some(Outgoing::Last) => self.session.farewell_passed(),
                 Some(Outgoing::Nothing) => {}
             }
         }
@@ -244,8 +245,9 @@ impl Bytestream {
 fn advance(probe: Probe, message: &Message<'_>, session: &Session) -> Probe {
     match (probe, message) {
         (Probe::Waiting, Message::Text("2probe")) => {
-            session.connection().write_raw(text_frame("3probe"));
+            // First: a session that closes meanwhile then knows that its client waits.
             session.probed.store(true, Ordering::Release);
+            session.connection().write_raw(text_frame("3probe"));
             session.release_poll.notify_waiters();
             Probe::Probed
         }
