@@ -9,6 +9,7 @@ const mayUse = {
   config: [],
   error: [],
   clock: [],
+  json: [],
   packet: [],
   event: ['hub'], // the shapes it carries
   hub: ['event'],
@@ -19,7 +20,7 @@ const mayUse = {
   server: ['transport', 'cluster', 'service', 'event'],
   node: ['server', 'cluster', 'transport', 'service', 'hub', 'event'],
 };
-const everyone = ['config', 'error', 'clock', 'packet'];
+const everyone = ['config', 'error', 'clock', 'json', 'packet'];
 
 const source = join(root, 'src');
 const findings = [];

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`config`] | options, units and defaults |
 //! | [`error`] | the one error type, with stable codes |
+//! | [`json`] | JSON text as it travels, read in place |
 //! | [`packet`] | the wire form of a packet, encoded once |
 //! | [`event`] | what the service tells the outside, and the ports it speaks through |
 //! | [`hub`] | state in memory: users, rooms, history, counters |
@@ -21,6 +22,7 @@ pub mod error;
 pub mod event;
 pub mod fanout;
 pub mod hub;
+pub mod json;
 pub mod packet;
 pub mod server;
 pub mod service;
