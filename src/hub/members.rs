@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::User;
+use super::{Except, User};
 use crate::event::Link;
 
 /// A change of membership, in order.
@@ -83,12 +83,18 @@ impl Members {
     }
 
     /// How many members are connected to this instance, these sockets left out.
-    pub fn local_len(&self, except: &[u64]) -> usize {
-        let left_out = except.iter().filter(|key| {
-            let slot = self.slots.get(key);
+    pub fn local_len(&self, except: &Except) -> usize {
+        let left_out = except.count(|key| {
+            let slot = self.slots.get(&key);
             slot.is_some_and(|slot| slot.shard < self.parts.len())
         });
-        self.slots.len() - self.elsewhere.len() - left_out.count()
+        self.slots.len() - self.elsewhere.len() - left_out
+    }
+
+    /// Keys of the members that are connected to this instance, in no order.
+    pub fn local_keys(&self) -> impl Iterator<Item = u64> {
+        let members = self.parts.iter().flat_map(|part| part.iter());
+        members.map(|member| member.user.key())
     }
 
     /// Whether nobody is in the room.
