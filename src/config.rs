@@ -40,7 +40,8 @@ pub struct Config {
     pub history: HistoryConfig,
     /// Whether a client may send only to rooms it is in. Default true.
     pub require_membership: bool,
-    /// Client events that are passed on to the other members of `data.roomId`.
+    /// Client events that are passed on to the other members of `data.roomId`, each as `JSON.stringify` writes it
+    /// between the quotes.
     pub relay_events: Vec<String>,
     /// Presence announcements.
     pub presence: PresenceConfig,
@@ -203,12 +204,18 @@ pub struct PresenceConfig {
 pub struct LimitsConfig {
     /// Bytes that may wait for one slow reader before it is closed. Default 16 MiB.
     pub max_queued_bytes: usize,
+    /// Arrays and objects within each other in one argument of a packet. Default and most: [`MOST_DEPTH`].
+    pub max_depth: usize,
 }
+
+/// Levels that the recursive parsers of Node.js servers and of JavaScript clients stand, whatever is on their stack.
+pub const MOST_DEPTH: usize = 1_000;
 
 impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             max_queued_bytes: 16 << 20,
+            max_depth: MOST_DEPTH,
         }
     }
 }

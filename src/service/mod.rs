@@ -30,7 +30,6 @@ pub use admission::{Admitted, Refusal};
 pub use client::ClientPacket;
 pub use connections::ConnectionStats;
 pub use messages::{MessageType, NewMessage};
-pub use payload::placeholders_fit;
 pub use peers::Loss;
 pub use rooms::RoomStats;
 

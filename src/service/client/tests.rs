@@ -1,5 +1,7 @@
 //! Each event of a client: what it is answered, who receives what, and what is refused.
 
+mod payloads;
+
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
