@@ -13,6 +13,7 @@ mod gateway;
 pub mod handover;
 mod head;
 mod outbox;
+mod payload;
 mod session;
 mod stream;
 
