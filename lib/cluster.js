@@ -24,13 +24,15 @@ const isOwn = (event) => OWN_EVENTS.has(event) || event.startsWith('room:');
 class Cluster {
   #native;
   #operations;
+  #encoding;
   /** Numbers of the questions that wait for an answer. */
   #asked = new Set();
   /** Whether there are other servers. */
   isJoined;
 
-  constructor(native, operations) {
+  constructor(native, operations, encoding) {
     this.#native = native;
+    this.#encoding = encoding;
     this.#operations = operations;
     this.isJoined = native.isClustered();
   }
@@ -105,13 +107,13 @@ class Cluster {
 
   /** Sends an event to the applications of the other servers. */
   emit(event, args) {
-    const text = serverPacket(event, args);
+    const text = this.#packet(event, args);
     if (this.isJoined) this.#native.emitToServers(text, undefined);
   }
 
   /** As `emit`; resolves with the first argument of each server's acknowledgement. */
   emitWithAck(event, args) {
-    const text = serverPacket(event, args);
+    const text = this.#packet(event, args);
     return this.isJoined ? this.ask((id) => this.#native.emitToServers(text, id)) : Promise.resolve([]);
   }
 
@@ -126,11 +128,21 @@ class Cluster {
     return [event, args];
   }
 
+  #packet(event, args) {
+    if (typeof event !== 'string' || event === '') throw invalidArgument('event', event, 'a non-empty string');
+    if (isOwn(event)) throw invalidArgument('event', event, "none of the names of the service's own events");
+    try {
+      return this.#encoding.json([event, ...args], 'args');
+    } catch (error) {
+      throw error.code === undefined ? invalidArgument('args', args, 'values that JSON can hold') : error;
+    }
+  }
+
   #acknowledge(number) {
     let answered = false;
     return (...args) => {
       if (answered) return;
-      const text = JSON.stringify(args);
+      const text = this.#encoding.json(args, 'args');
       answered = true;
       this.#native.acknowledgeServer(number, text);
     };
@@ -147,16 +159,6 @@ function dataText(data) {
     return JSON.stringify(data) ?? '{}';
   } catch {
     return '{}';
-  }
-}
-
-function serverPacket(event, args) {
-  if (typeof event !== 'string' || event === '') throw invalidArgument('event', event, 'a non-empty string');
-  if (isOwn(event)) throw invalidArgument('event', event, "none of the names of the service's own events");
-  try {
-    return JSON.stringify([event, ...args]);
-  } catch {
-    throw invalidArgument('args', args, 'values that JSON can hold');
   }
 }
 

@@ -5,6 +5,7 @@
 const { availableParallelism } = require('node:os');
 const { invalidArgument } = require('./errors.js');
 const { boolean, isInteger, isObject, milliseconds } = require('./option-rules.js');
+const { canonicalName, MAX_DEPTH } = require('./payload.js');
 const { checkRedis, nativeRedis } = require('./redis-options.js');
 
 const isLimit = (min) => (value) => value === Infinity || isInteger(min)(value);
@@ -87,7 +88,10 @@ const OPTIONS = {
   relayEvents: strings('event names'),
   presence: { members: { broadcast: boolean } },
   limits: {
-    members: { maxQueuedBytes: { test: isInteger(1), allowed: 'an integer number of bytes, at least 1' } },
+    members: {
+      maxQueuedBytes: { test: isInteger(1), allowed: 'an integer number of bytes, at least 1' },
+      maxDepth: { test: isInteger(1, MAX_DEPTH), allowed: `an integer number of levels, 1 to ${MAX_DEPTH}` },
+    },
   },
   workerThreads: { test: isInteger(1, 1024), allowed: 'an integer from 1 to 1024' },
   logger: {
@@ -169,7 +173,7 @@ function nativeConfig(options) {
       persist: options.history.persist,
     },
     requireMembership: options.requireMembership,
-    relayEvents: options.relayEvents,
+    relayEvents: options.relayEvents.map(canonicalName),
     presence: options.presence,
     limits: options.limits,
     workerThreads: options.workerThreads,

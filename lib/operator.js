@@ -4,7 +4,6 @@
 
 const { assertEventName, assertMilliseconds, invalidArgument, WebSocketServiceError } = require('./errors.js');
 const localSocket = require('./local-socket.js');
-const { encodeArgs } = require('./payload.js');
 const { attempt } = require('./socket.js');
 
 /** Everyone, on all servers. */
@@ -12,7 +11,7 @@ const EVERYONE = { rooms: [], except: [], volatile: false, local: false, timeout
 
 /**
  * A selection of sockets, and how they are to be reached. Each step gives a new one. `reach` is what the service lends:
- * `native`, `cluster`, `socket(id)`, `localSockets`, `assertOpen()`, `log(event, target)` and `report(error)`.
+ * `native`, `encoding`, `cluster`, `socket(id)`, `localSockets`, `assertOpen()`, `log(event, target)` and `report(error)`.
  */
 class BroadcastOperator {
   #reach;
@@ -106,7 +105,7 @@ class BroadcastOperator {
   #encode(event, args) {
     assertEventName(event);
     this.#reach.assertOpen();
-    const packet = encodeArgs([event, ...args]);
+    const packet = this.#reach.encoding.args([event, ...args]);
     this.#reach.log(event, this.#target.rooms.length > 0 ? this.#target.rooms : 'all');
     return packet;
   }

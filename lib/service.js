@@ -26,7 +26,7 @@ const localSocket = require('./local-socket.js');
 const { Messages } = require('./messages.js');
 const { Operations } = require('./operations.js');
 const { lend, Operators } = require('./operators.js');
-const { encodeArgs, filterOf } = require('./payload.js');
+const { Encoding, filterOf, MAX_DEPTH } = require('./payload.js');
 const { Rooms } = require('./rooms.js');
 const { closeServer, hook } = require('./server-hook.js');
 const { attempt, NativeSocket } = require('./socket.js');
@@ -48,6 +48,12 @@ class WebSocketService extends Operators {
   #messages;
   /** Socket id → `AuthenticatedSocket`, for those that JavaScript has asked for. */
   #sockets = new Map();
+  /** How values are encoded. */
+  #encoding;
+  /** Acknowledgements that expired because too many were awaited. */
+  #expiredAcks = 0;
+  /** Sockets of which some did; each is told of once. */
+  #overAsked = new WeakSet();
   #localSockets = new Map();
   #middleware = [];
   #initialized = false;
@@ -71,10 +77,11 @@ class WebSocketService extends Operators {
     this.#signs = Buffer.alloc(Object.keys(SIGNS).length);
     this.#native = new NativeService(nativeConfig(this.#config), () => self.deref()?.#hear(), this.#signs);
     this.#users = new Users(this.#native, this.#signs);
-    this.#rooms = new Rooms(this.#native);
+    this.#encoding = new Encoding(this.#config.limits.maxDepth ?? MAX_DEPTH, this.#config.redis !== undefined);
+    this.#rooms = new Rooms(this.#native, this.#encoding);
     this.#messages = new Messages(this.#native);
     this.#gateway = new Gateway(this.#native, this.#config, this.#operations);
-    this.#cluster = new Cluster(this.#native, this.#operations);
+    this.#cluster = new Cluster(this.#native, this.#operations, this.#encoding);
     const readEvent = eventReader(this.#handlers(), this.#users, this.#rooms, this.#messages);
     this.#hearing = new Hearing(this.#native, this.#signs, readEvent, report);
     this.#lend();
@@ -85,6 +92,7 @@ class WebSocketService extends Operators {
     watchListeners(this, () => this.#refreshListening());
     lend(this, {
       native: this.#native,
+      encoding: this.#encoding,
       cluster: this.#cluster,
       localSockets: this.#localSockets,
       socket: (socketId) => this.#socket(socketId),
@@ -188,7 +196,7 @@ class WebSocketService extends Operators {
     this.#sockets.set(socket.id, socket);
     this.#native.hear(socket.id, undefined, false);
     const events = ['room:join', 'room:leave', 'message', 'typing', ...this.#config.relayEvents];
-    localSocket.listen(socket, events, this.#native, (answer) => this.#operations.expect(answer));
+    localSocket.listen(socket, events, this.#native, this.#encoding, (answer) => this.#operations.expect(answer));
     socket.on?.('disconnect', (reason) => void this.handleDisconnection(socket.id, reason));
   }
 
@@ -239,12 +247,27 @@ class WebSocketService extends Operators {
     if (socket === undefined) {
       const record = this.#users.record(socketId);
       if (record === undefined) return undefined;
-      socket = new NativeSocket(this.#native, socketId, record.handshake);
+      socket = this.#nativeSocket(socketId, record.handshake);
       socket.user = this.#users.of(socketId);
       if (record.userId !== socketId) socket.userId = record.userId;
       this.#sockets.set(socketId, socket);
     }
     return socket;
+  }
+
+  #nativeSocket(socketId, handshake) {
+    const socket = new NativeSocket(this.#native, socketId, handshake, {
+      encoding: this.#encoding,
+      expired: () => this.#ackExpired(socket),
+    });
+    return socket;
+  }
+
+  #ackExpired(socket) {
+    this.#expiredAcks += 1;
+    if (this.#overAsked.has(socket)) return;
+    this.#overAsked.add(socket);
+    this.#config.logger.warn(`Socket ${socket.id} leaves too many events unacknowledged: the oldest are awaited no longer`);
   }
 
   // --- rooms ---------------------------------------------------------------------------------------------------------
@@ -326,7 +349,7 @@ class WebSocketService extends Operators {
     if (!MESSAGE_TYPES.includes(type)) throw invalidArgument('type', type, `one of ${MESSAGE_TYPES.join(', ')}`);
     assertMetadata(metadata);
     this.#assertOpen();
-    const { text, attachments } = metadata ? encodeArgs([metadata]) : { attachments: [] };
+    const { text, attachments } = metadata ? this.#encoding.args([metadata], 'metadata') : { attachments: [] };
     const stored = new Fields(
       this.#native.sendMessage(roomId, userId, JSON.stringify(content), type, text?.slice(1, -1), attachments),
     );
@@ -386,7 +409,7 @@ class WebSocketService extends Operators {
   #encode(event, data) {
     assertEventName(event);
     this.#assertOpen();
-    return encodeArgs([event, data]);
+    return this.#encoding.args([event, data]);
   }
 
   #log(event, target) {
@@ -397,7 +420,8 @@ class WebSocketService extends Operators {
 
   getStats() {
     const cluster = this.#cluster.state();
-    return { ...this.#figures(), ...(cluster && { cluster }) };
+    const expired = this.#expiredAcks;
+    return { ...this.#figures(), ...(expired > 0 && { expiredAcks: expired }), ...(cluster && { cluster }) };
   }
 
   getClusterStats() {
@@ -491,6 +515,7 @@ class WebSocketService extends Operators {
       typing: (user, room, isTyping) => this.#announce('typing', { user, room, isTyping }),
       client: (...event) => this.#clientEvent(...event),
       ack: (socketId, ...answer) => this.#sockets.get(socketId)?.acknowledged?.(...answer, report),
+      ackRefused: (socketId, ...refusal) => this.#sockets.get(socketId)?.ackRefused?.(...refusal),
       deliver: (socketId, args) => localSocket.deliver(this.#localSockets.get(socketId), args),
       room: () => {},
       roomForgotten: (roomId) => this.#roomForgotten(roomId),
@@ -557,7 +582,7 @@ class WebSocketService extends Operators {
   /** Asks middleware and an overridden `handleConnection` about a connection. */
   async #admit(key, record) {
     const { socketId } = record;
-    const socket = new NativeSocket(this.#native, socketId, record.handshake);
+    const socket = this.#nativeSocket(socketId, record.handshake);
     this.#users.remember(record);
     this.#sockets.set(socketId, socket);
     let profile;
