@@ -185,11 +185,13 @@ impl<'a> Events<'a> {
         self.at += 1;
         let start = self.at;
         loop {
-            let special = self
-                .rest()
-                .iter()
-                .position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
-            self.at += special.ok_or(NotJson)?;
+            let special = memchr::memchr2(b'"', b'\\', self.rest()).ok_or(NotJson)?;
+            let (plain, _) = self.rest().split_at_checked(special).ok_or(NotJson)?;
+            // Without a branch for each byte, so that many are compared at once.
+            if plain.iter().fold(false, |found, byte| found | (*byte < b' ')) {
+                return Err(NotJson);
+            }
+            self.at += special;
             match self.rest() {
                 [b'"', ..] => break,
                 [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => self.at += 2,
