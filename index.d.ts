@@ -112,6 +112,10 @@ export interface ConnectionStats {
   bytesPerMinute: number;
   /** Mean round-trip time of the live connections in milliseconds; 0 with no connection. */
   avgLatency: number;
+  /**
+   * Acknowledgements that were waited for no longer because their client owed more than 10,000; only once there is one.
+   */
+  expiredAcks?: number;
   /** How it stands with the cluster; only with `redis`. */
   cluster?: ClusterState;
 }
@@ -256,7 +260,11 @@ export interface AuthenticatedSocket {
    *
    * @param event - not empty and not reserved by Socket.IO
    * @param args - anything that Socket.IO sends; a function in the last place is called with the client's answer,
-   * and with an error first after {@link AuthenticatedSocket.timeout}
+   * and with an error first after {@link AuthenticatedSocket.timeout}. Of more than 10,000 answers that the client owes,
+   * the oldest are waited for no longer: with a timeout the error has `code: 'ERR_TIMEOUT'`, without one the function is
+   * never called. An answer that is nested too deep counts as an error with `code: 'ERR_INVALID_ARGUMENT'`.
+   * @throws TypeError `ERR_INVALID_ARGUMENT`, also for a value that is nested deeper than {@link LimitsConfig.maxDepth};
+   * then nothing was sent and no answer is waited for
    */
   emit(event: string, ...args: any[]): boolean;
 
@@ -666,6 +674,14 @@ export interface LimitsConfig {
    * @defaultValue `5000`
    */
   stallMs?: number | undefined;
+  /**
+   * Arrays and objects within each other in one value, 1 to 1,000. A client's event or acknowledgement with more is
+   * refused: the client gets `error` and a failed acknowledgement. A call with more throws or rejects with
+   * `ERR_INVALID_ARGUMENT` and changes nothing. No bound at all would let one client's payload overflow the stack of
+   * whoever sends it on.
+   * @defaultValue `1000`
+   */
+  maxDepth?: number | undefined;
 }
 
 /** The cookie with the Engine.IO session id, for sticky load balancers. */

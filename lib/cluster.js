@@ -24,6 +24,7 @@ const isOwn = (event) => OWN_EVENTS.has(event) || event.startsWith('room:');
 class Cluster {
   #native;
   #operations;
+  #encoding;
   /** Numbers of the questions that wait for an answer. */
   #asked = new Set();
   /** Whether there are other servers. Not any more once the service has left them. */
@@ -31,8 +32,9 @@ class Cluster {
   #isShared;
   #isLeaving = false;
 
-  constructor(native, operations) {
+  constructor(native, operations, encoding) {
     this.#native = native;
+    this.#encoding = encoding;
     this.#operations = operations;
     this.isJoined = native.isClustered();
     this.#isShared = this.isJoined;
@@ -120,13 +122,13 @@ class Cluster {
 
   /** Sends an event to the applications of the other servers. */
   emit(event, args) {
-    const text = serverPacket(event, args);
+    const text = this.#packet(event, args);
     if (this.isJoined) this.#native.emitToServers(text, undefined);
   }
 
   /** As `emit`; resolves with the first argument of each server's acknowledgement. */
   emitWithAck(event, args) {
-    const text = serverPacket(event, args);
+    const text = this.#packet(event, args);
     return this.isJoined ? this.ask((id) => this.#native.emitToServers(text, id)) : Promise.resolve([]);
   }
 
@@ -141,11 +143,21 @@ class Cluster {
     return [event, args];
   }
 
+  #packet(event, args) {
+    if (typeof event !== 'string' || event === '') throw invalidArgument('event', event, 'a non-empty string');
+    if (isOwn(event)) throw invalidArgument('event', event, "none of the names of the service's own events");
+    try {
+      return this.#encoding.json([event, ...args], 'args');
+    } catch (error) {
+      throw error.code === undefined ? invalidArgument('args', args, 'values that JSON can hold') : error;
+    }
+  }
+
   #acknowledge(number) {
     let answered = false;
     return (...args) => {
       if (answered) return;
-      const text = JSON.stringify(args);
+      const text = this.#encoding.json(args, 'args');
       answered = true;
       this.#native.acknowledgeServer(number, text);
     };
@@ -162,16 +174,6 @@ function dataText(data) {
     return JSON.stringify(data) ?? '{}';
   } catch {
     return '{}';
-  }
-}
-
-function serverPacket(event, args) {
-  if (typeof event !== 'string' || event === '') throw invalidArgument('event', event, 'a non-empty string');
-  if (isOwn(event)) throw invalidArgument('event', event, "none of the names of the service's own events");
-  try {
-    return JSON.stringify([event, ...args]);
-  } catch {
-    throw invalidArgument('args', args, 'values that JSON can hold');
   }
 }
 

@@ -8,6 +8,7 @@ const { serialize } = require('cookie');
 const { invalidArgument, refused } = require('./errors.js');
 const { boolean, check, isInteger, isObject, milliseconds } = require('./option-rules.js');
 const { correctOrigin } = require('./origins.js');
+const { canonicalName, MAX_DEPTH } = require('./payload.js');
 const { REDIS, checkRedis, nativeRedis } = require('./redis-options.js');
 const { callOf } = require('./wrong-arguments.js');
 
@@ -107,6 +108,7 @@ const OPTIONS = {
     members: {
       maxQueuedBytes: { test: isInteger(1), allowed: 'an integer number of bytes, at least 1' },
       stallMs: milliseconds(1),
+      maxDepth: { test: isInteger(1, MAX_DEPTH), allowed: `an integer number of levels, 1 to ${MAX_DEPTH}` },
     },
   },
   workerThreads: { test: isInteger(1, 1024), allowed: 'an integer from 1 to 1024' },
@@ -200,7 +202,7 @@ function nativeConfig(options) {
     },
     requireMembership: options.requireMembership,
     deliverMessages: options.deliverMessages,
-    relayEvents: options.relayEvents,
+    relayEvents: options.relayEvents.map(canonicalName),
     presence: options.presence,
     limits: options.limits,
     workerThreads: options.workerThreads,

@@ -73,6 +73,7 @@ function eventReader(handlers, users, rooms, messages) {
       },
     ],
     24: ['failed', (fields) => take(fields, 3)],
+    25: ['ackRefused', (fields) => take(fields, 3)],
   };
 
   /** A packet for a socket object in JavaScript: an event, or the acknowledgement of one of its own. */

@@ -3,7 +3,6 @@
 'use strict';
 
 const { converted, invalidArgument } = require('./errors.js');
-const { encodeArgs } = require('./payload.js');
 
 /** Refuses what has not the shape of an `AuthenticatedSocket`. */
 function assertSocket(socket) {
@@ -44,13 +43,14 @@ function deliver(socket, [event, ...args]) {
 }
 
 /** Passes the client events that the socket emits on to the native side. */
-function listen(socket, events, native, awaitAck) {
+function listen(socket, events, native, encoding, awaitAck) {
   if (socket.on === undefined) return;
   for (const event of events) {
     socket.on(event, (...args) => {
       if (delivering.has(socket)) return;
-      const id = typeof args.at(-1) === 'function' ? awaitAck(args.pop()) : undefined;
-      const { text, attachments } = encodeArgs([event, ...args]);
+      const answered = typeof args.at(-1) === 'function' ? args.pop() : undefined;
+      const { text, attachments } = encoding.args([event, ...args]);
+      const id = answered && awaitAck(answered);
       native.localEvent(socket.id, text, attachments, id);
     });
   }

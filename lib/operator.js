@@ -10,7 +10,6 @@ const {
   WebSocketServiceError,
 } = require('./errors.js');
 const localSocket = require('./local-socket.js');
-const { encodeArgs } = require('./payload.js');
 const { attempt, internals } = require('./socket.js');
 const { nextTick } = require('./timers.js');
 
@@ -19,7 +18,8 @@ const EVERYONE = { rooms: [], except: [], volatile: false, local: false, timeout
 
 /**
  * A selection of sockets, and how they are to be reached. Each step gives a new one. `reach` is what the service lends:
- * `native`, `reads`, `cluster`, `socket(id)`, `localSockets`, `assertOpen()`, `log(event, target)` and `report(error)`.
+ * `native`, `reads`, `encoding`, `cluster`, `socket(id)`, `localSockets`, `assertOpen()`, `log(event, target)` and
+ * `report(error)`.
  */
 class BroadcastOperator {
   #reach;
@@ -113,7 +113,7 @@ class BroadcastOperator {
   #encode(event, args) {
     assertEventName(event);
     this.#reach.assertOpen();
-    const packet = encodeArgs([event, ...args]);
+    const packet = this.#reach.encoding.args([event, ...args]);
     this.#reach.log(event, this.#target.rooms.length > 0 ? this.#target.rooms : 'all');
     return packet;
   }

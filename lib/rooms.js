@@ -7,17 +7,21 @@ const { invalidArgument } = require('./errors.js');
 class Rooms {
   #native;
   #reads;
+  #encoding;
   #rooms = new Map();
   /** Whether other instances make and delete rooms as well: then the native side knows which there are. */
   #isShared;
 
-  constructor(native, reads) {
+  constructor(native, reads, encoding) {
     this.#native = native;
     this.#reads = reads;
+    this.#encoding = encoding;
     this.#isShared = native.isClustered();
   }
 
   create(name, namespace, createdBy, metadata) {
+    // It may be sent, even where no other instance is told of it.
+    this.#encoding.assertDepth('metadata', metadata);
     const told = this.#isShared && metadata !== undefined ? metadataText(metadata) : undefined;
     const [id, createdAt] = this.#native.createRoom(name, namespace, this.#isShared ? createdBy : undefined, told);
     return this.#make(id, name, namespace, createdAt, createdBy, metadata);

@@ -27,7 +27,7 @@ const localSocket = require('./local-socket.js');
 const { Messages } = require('./messages.js');
 const { Operations } = require('./operations.js');
 const { lend, Operators } = require('./operators.js');
-const { encodeArgs, filterOf } = require('./payload.js');
+const { Encoding, filterOf, MAX_DEPTH } = require('./payload.js');
 const { Reads } = require('./reads.js');
 const { Rooms } = require('./rooms.js');
 const { closeServer, hook } = require('./server-hook.js');
@@ -55,6 +55,12 @@ class WebSocketService extends Operators {
   #messages;
   /** Socket id → `AuthenticatedSocket`, for those that JavaScript has asked for. */
   #sockets = new Map();
+  /** How values are encoded. */
+  #encoding;
+  /** Acknowledgements that expired because too many were awaited. */
+  #expiredAcks = 0;
+  /** Sockets of which some did; each is told of once. */
+  #overAsked = new WeakSet();
   #localSockets = new Map();
   #middleware = [];
   #initialized = false;
@@ -80,11 +86,12 @@ class WebSocketService extends Operators {
     this.#signs = Buffer.alloc(SIGNS.bytes);
     this.#native = startNative(this.#config, () => self.deref()?.#hear(), this.#signs);
     this.#reads = new Reads(this.#native);
+    this.#encoding = new Encoding(this.#config.limits.maxDepth ?? MAX_DEPTH, this.#config.redis !== undefined);
     this.#users = new Users(this.#native, this.#reads, this.#signs);
-    this.#rooms = new Rooms(this.#native, this.#reads);
+    this.#rooms = new Rooms(this.#native, this.#reads, this.#encoding);
     this.#messages = new Messages(this.#native, this.#reads);
     this.#gateway = new Gateway(this.#native, this.#config, this.#operations);
-    this.#cluster = new Cluster(this.#native, this.#operations);
+    this.#cluster = new Cluster(this.#native, this.#operations, this.#encoding);
     const readEvent = eventReader(this.#handlers(), this.#users, this.#rooms, this.#messages);
     this.#hearing = new Hearing(this.#native, this.#signs, readEvent, report);
     this.#reads.heardBy(this.#hearing);
@@ -97,6 +104,7 @@ class WebSocketService extends Operators {
     lend(this, {
       native: this.#native,
       reads: this.#reads,
+      encoding: this.#encoding,
       cluster: this.#cluster,
       localSockets: this.#localSockets,
       socket: (socketId) => this.#socket(socketId),
@@ -215,7 +223,7 @@ class WebSocketService extends Operators {
     this.#sockets.set(socket.id, socket);
     this.#native.hear(socket.id, undefined, false);
     const events = ['room:join', 'room:leave', 'message', 'typing', ...this.#config.relayEvents];
-    localSocket.listen(socket, events, this.#native, (answer) => this.#operations.expect(answer));
+    localSocket.listen(socket, events, this.#native, this.#encoding, (answer) => this.#operations.expect(answer));
     socket.on?.('disconnect', (reason) => void this.handleDisconnection(socket.id, reason));
   }
 
@@ -266,12 +274,27 @@ class WebSocketService extends Operators {
     if (socket === undefined) {
       const record = this.#users.record(socketId);
       if (record === undefined) return undefined;
-      socket = new NativeSocket(this.#native, this.#reads, socketId, record.handshake);
+      socket = this.#nativeSocket(socketId, record.handshake);
       socket.user = this.#users.of(socketId);
       if (record.userId !== socketId) socket.userId = record.userId;
       this.#sockets.set(socketId, socket);
     }
     return socket;
+  }
+
+  #nativeSocket(socketId, handshake) {
+    const socket = new NativeSocket(this.#native, this.#reads, socketId, handshake, {
+      encoding: this.#encoding,
+      expired: () => this.#ackExpired(socket),
+    });
+    return socket;
+  }
+
+  #ackExpired(socket) {
+    this.#expiredAcks += 1;
+    if (this.#overAsked.has(socket)) return;
+    this.#overAsked.add(socket);
+    this.#config.logger.warn(`Socket ${socket.id} leaves too many events unacknowledged: the oldest are awaited no longer`);
   }
 
   // --- rooms ---------------------------------------------------------------------------------------------------------
@@ -354,7 +377,7 @@ class WebSocketService extends Operators {
     if (!MESSAGE_TYPES.includes(type)) throw invalidArgument('type', type, `one of ${MESSAGE_TYPES.join(', ')}`);
     assertMetadata(metadata);
     this.#assertOpen();
-    const { text, attachments } = metadata ? encodeArgs([metadata]) : { attachments: [] };
+    const { text, attachments } = metadata ? this.#encoding.args([metadata], 'metadata') : { attachments: [] };
     const stored = new Fields(
       this.#native.sendMessage(roomId, userId, JSON.stringify(content), type, text?.slice(1, -1), attachments),
     );
@@ -416,7 +439,7 @@ class WebSocketService extends Operators {
   #encode(event, data) {
     assertEventName(event);
     this.#assertOpen();
-    return encodeArgs([event, data]);
+    return this.#encoding.args([event, data]);
   }
 
   #log(event, target) {
@@ -427,7 +450,8 @@ class WebSocketService extends Operators {
 
   getStats() {
     const cluster = this.#cluster.state();
-    return { ...this.#figures(), ...(cluster && { cluster }) };
+    const expired = this.#expiredAcks;
+    return { ...this.#figures(), ...(expired > 0 && { expiredAcks: expired }), ...(cluster && { cluster }) };
   }
 
   getClusterStats() {
@@ -526,6 +550,7 @@ class WebSocketService extends Operators {
       typing: (user, room, isTyping) => this.#announce('typing', { user, room, isTyping }),
       client: (...event) => this.#clientEvent(...event),
       ack: (socketId, ...answer) => this.#acknowledged(socketId, ...answer),
+      ackRefused: (socketId, ...refusal) => this.#ackRefused(socketId, ...refusal),
       deliver: (socketId, args) => localSocket.deliver(this.#localSockets.get(socketId), args),
       room: () => {},
       roomForgotten: (roomId) => this.#roomForgotten(roomId),
@@ -594,10 +619,15 @@ class WebSocketService extends Operators {
     if (socket instanceof NativeSocket) internals.acknowledged(socket, ...answer, report);
   }
 
+  #ackRefused(socketId, ...refusal) {
+    const socket = this.#sockets.get(socketId);
+    if (socket instanceof NativeSocket) internals.ackRefused(socket, ...refusal);
+  }
+
   /** Asks middleware and an overridden `handleConnection` about a connection. */
   async #admit(key, record) {
     const { socketId } = record;
-    const socket = new NativeSocket(this.#native, this.#reads, socketId, record.handshake);
+    const socket = this.#nativeSocket(socketId, record.handshake);
     this.#users.remember(record);
     this.#sockets.set(socketId, socket);
     let profile;

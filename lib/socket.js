@@ -10,7 +10,8 @@ const {
   roomNames,
   WebSocketServiceError,
 } = require('./errors.js');
-const { encodeArgs, decodeArgs } = require('./payload.js');
+const { canonicalName, decodeArgs } = require('./payload.js');
+const { nextTick } = require('./timers.js');
 const { handshakeOf } = require('./users.js');
 
 /** Events of the socket itself, which no client sends. */
@@ -18,6 +19,8 @@ const LIFECYCLE = new Set(['disconnect', 'disconnecting', 'newListener', 'remove
 
 /** What the service and its operators do with sockets, and applications do not: `ask`, `dispatch`, … */
 let internals;
+/** Acknowledgements that are awaited from one client; beyond it the oldest ones expire. */
+const MOST_AWAITED = 10_000;
 
 class NativeSocket {
   static {
@@ -25,24 +28,32 @@ class NativeSocket {
       ask: (socket, ...args) => socket.#ask(...args),
       dispatch: (socket, ...args) => socket.#dispatch(...args),
       acknowledged: (socket, ...args) => socket.#acknowledged(...args),
+      ackRefused: (socket, ...args) => socket.#ackRefused(...args),
       disconnected: (socket, ...args) => socket.#disconnected(...args),
     };
   }
 
   #native;
   #reads;
+  #encoding;
+  #expired;
   #listeners = new EventEmitter().setMaxListeners(0);
   #anyListeners = [];
   #acks = new Map();
   #nextAck = 0;
+  /** None before this one is awaited. */
+  #oldestAck = 0;
   #handshakeText;
   #handshake;
   /** The rooms of a socket that is just leaving. */
   #lastRooms = [];
 
-  constructor(native, reads, id, handshakeText) {
+  /** `encoding`: how events are encoded; `expired` is called when an acknowledgement is awaited no longer. */
+  constructor(native, reads, id, handshakeText, { encoding, expired }) {
     this.#native = native;
     this.#reads = reads;
+    this.#encoding = encoding;
+    this.#expired = expired;
     this.#handshakeText = handshakeText;
     Object.defineProperty(this, 'id', { value: id, enumerable: true });
     this.userId = undefined;
@@ -73,8 +84,8 @@ class NativeSocket {
   }
 
   emitWithAck(event, ...args) {
-    return new Promise((resolve) => {
-      this.emit(event, ...args, resolve);
+    return new Promise((resolve, reject) => {
+      this.#emit(event, [...args, resolve], { failed: reject });
     });
   }
 
@@ -95,7 +106,7 @@ class NativeSocket {
     return {
       emit: (event, ...args) => {
         assertEventName(event);
-        const { text, attachments } = encodeArgs([event, ...args]);
+        const { text, attachments } = this.#encoding.args([event, ...args]);
         // As Socket.IO's adapter does: it leaves out an id, whether that socket is still there or not.
         this.#native.emitTo(rooms, [this.id], text, attachments, false, false);
         return true;
@@ -142,43 +153,62 @@ class NativeSocket {
   }
 
   #hear(event, wanted) {
-    if (!LIFECYCLE.has(event)) this.#native.hear(this.id, String(event), wanted);
+    if (!LIFECYCLE.has(event)) this.#native.hear(this.id, canonicalName(event), wanted);
   }
 
-  #emit(event, args, { timeout, volatile = false }) {
+  #emit(event, args, { timeout, failed, volatile = false }) {
     assertEventName(event);
-    const last = args.at(-1);
-    const id = typeof last === 'function' ? this.#awaitAck(args.pop(), timeout) : undefined;
-    const { text, attachments } = encodeArgs([event, ...args]);
-    const sent = this.#native.emit(this.id, text, attachments, id, volatile);
-    if (!sent && id !== undefined && this.connected) this.#acks.get(id)?.fail(new Error('too many acknowledgements are awaited'));
+    const answered = typeof args.at(-1) === 'function' ? args.pop() : undefined;
+    const { text, attachments } = this.#encoding.args([event, ...args]);
+    // Awaited only now that nothing can be wrong with the event any more.
+    const id = answered && this.#awaitAck(answered, timeout, failed);
+    this.#native.emit(this.id, text, attachments, id, volatile);
     return true;
   }
 
   /** Sends an encoded event that the client is to acknowledge. Returns how to wait no longer. Called by operators. */
   #ask({ text, attachments }, answered, volatile) {
-    const id = this.#awaitAck(answered, undefined);
+    const id = this.#awaitAck(answered);
     this.#native.emit(this.id, text, attachments, id, volatile);
     return () => this.#acks.get(id)?.fail();
   }
 
-  #awaitAck(listener, timeout) {
+  /**
+   * Calls `answered` with the client's answer; with a timeout, with an error before it. When there will be no answer,
+   * `answered` gets the error if there is a timeout, or else `failed` does.
+   */
+  #awaitAck(answered, timeout, failed = () => {}) {
+    this.#expireAcks();
     const id = this.#nextAck++;
+    const withError = timeout !== undefined;
     let timer;
-    const settle = (...args) => {
+    const settle = () => {
       clearTimeout(timer);
       this.#acks.delete(id);
-      listener(...args);
     };
-    const withError = timeout !== undefined;
+    const answer = (args) => {
+      settle();
+      if (withError) answered(null, ...args);
+      else answered(...args);
+    };
     const fail = (error) => {
+      settle();
       this.#native.forgetAck(this.id, id);
-      if (withError) settle(error);
-      else this.#acks.delete(id);
+      nextTick(withError ? answered : failed, error);
     };
-    this.#acks.set(id, { answer: (args) => (withError ? settle(null, ...args) : settle(...args)), fail, withError });
+    this.#acks.set(id, { answer, fail, withError });
     if (withError) timer = setTimeout(() => fail(new WebSocketServiceError('ERR_TIMEOUT', 'operation has timed out')), timeout);
     return id;
+  }
+
+  /** Makes room for one more acknowledgement that is awaited. */
+  #expireAcks() {
+    while (this.#acks.size >= MOST_AWAITED) {
+      const oldest = this.#acks.get(this.#oldestAck++);
+      if (oldest === undefined) continue;
+      oldest.fail(new WebSocketServiceError('ERR_TIMEOUT', `the acknowledgement has expired, ${MOST_AWAITED} others are awaited`));
+      this.#expired();
+    }
   }
 
   /** Hands a client's event to the listeners. Called by the service. */
@@ -201,6 +231,11 @@ class NativeSocket {
     if (args !== undefined && waiting) attempt(report, () => waiting.answer(args));
   }
 
+  /** A client's acknowledgement was refused. */
+  #ackRefused(id, reason) {
+    this.#acks.get(id)?.fail(new WebSocketServiceError('ERR_INVALID_ARGUMENT', `the acknowledgement is ${reason}`));
+  }
+
   /** The client is gone. Called once by the service. */
   #disconnected(reason, rooms, report) {
     this.#lastRooms = [this.id, ...rooms];
@@ -218,8 +253,8 @@ class NativeSocket {
     let answered = false;
     return (...args) => {
       if (answered) return;
+      const { text, attachments } = this.#encoding.args(args);
       answered = true;
-      const { text, attachments } = encodeArgs(args);
       this.#native.acknowledge(this.id, ackId, text, attachments);
     };
   }

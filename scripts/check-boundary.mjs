@@ -10,6 +10,7 @@ const mayUse = {
   error: [],
   clock: [],
   backpressure: [],
+  json: [],
   packet: [],
   event: ['hub'], // the shapes it carries
   hub: ['event'],
@@ -21,7 +22,7 @@ const mayUse = {
   server: ['transport', 'cluster', 'service', 'event', 'memory'],
   node: ['server', 'cluster', 'transport', 'service', 'hub', 'event'],
 };
-const everyone = ['config', 'error', 'clock', 'packet', 'backpressure'];
+const everyone = ['config', 'error', 'clock', 'json', 'packet', 'backpressure'];
 
 const source = join(root, 'src');
 const findings = [];

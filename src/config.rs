@@ -42,7 +42,8 @@ pub struct Config {
     pub require_membership: bool,
     /// Whether `sendMessage` delivers what it stores. Default true. What clients send is delivered in any case.
     pub deliver_messages: bool,
-    /// Client events that are passed on to the other members of `data.roomId`.
+    /// Client events that are passed on to the other members of `data.roomId`, each as `JSON.stringify` writes it
+    /// between the quotes.
     pub relay_events: Vec<String>,
     /// Presence announcements.
     pub presence: PresenceConfig,
@@ -210,13 +211,19 @@ pub struct LimitsConfig {
     /// clients at the most. Milliseconds at the JavaScript edge, default 5,000.
     #[serde(rename = "stallMs", deserialize_with = "millis")]
     pub stall: Duration,
+    /// Arrays and objects within each other in one argument of a packet. Default and most: [`MOST_DEPTH`].
+    pub max_depth: usize,
 }
+
+/// Levels that the recursive parsers of Node.js servers and of JavaScript clients stand, whatever is on their stack.
+pub const MOST_DEPTH: usize = 1_000;
 
 impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             max_queued_bytes: 16 << 20,
             stall: Duration::from_secs(5),
+            max_depth: MOST_DEPTH,
         }
     }
 }

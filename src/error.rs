@@ -19,6 +19,12 @@ pub enum Error {
     /// A client's payload, or an argument, has the wrong shape; the text names the field.
     #[error("{0}")]
     InvalidArgument(String),
+    /// Arguments with more containers within each other than `limits.maxDepth`.
+    #[error("nested deeper than {0} levels (limits.maxDepth)")]
+    TooDeep(usize),
+    /// A packet for other servers that Redis would not take.
+    #[error("larger than {0} bytes, the most that reaches other servers")]
+    TooLarge(usize),
     /// Another instance, which a socket is connected to, has not answered.
     #[error("The instance of the socket did not answer in time")]
     Unanswered,
@@ -33,7 +39,7 @@ impl Error {
         match self {
             Self::UserOrRoomNotFound | Self::RoomNotFound | Self::UserNotFound => "ERR_NOT_FOUND",
             Self::NotAMember => "ERR_NOT_A_MEMBER",
-            Self::InvalidArgument(_) => "ERR_INVALID_ARGUMENT",
+            Self::InvalidArgument(_) | Self::TooDeep(_) | Self::TooLarge(_) => "ERR_INVALID_ARGUMENT",
             Self::Unanswered => "ERR_TIMEOUT",
             Self::Closed => "ERR_CLOSED",
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     hub::{Room, StoredMessage, User},
     packet::Packet,
 };
@@ -69,6 +69,8 @@ pub enum ServiceEvent {
         /// Attachments of the array's placeholders.
         attachments: Vec<Bytes>,
     },
+    /// A client's acknowledgement was refused: who sent it, the id of the event, and why.
+    AckRefused(Arc<User>, u64, Error),
     /// A connection waits for middleware, or for an overridden `handleConnection`.
     Admission(Arc<User>),
     /// A connection that JavaScript was asked about has ended without being registered.

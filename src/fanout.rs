@@ -17,13 +17,12 @@ use std::{
 
 use futures_util::FutureExt as _;
 use parking_lot::Mutex;
-use smallvec::SmallVec;
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
     backpressure::{self, Charge, RECEIVER_COST, Work},
     event::{Ending, Link},
-    hub::{Member, Members, User},
+    hub::{Except, Member, Members, User},
     packet::Packet,
 };
 
@@ -35,9 +34,6 @@ const HIGH_WATER: usize = 512;
 const FEW: usize = 64;
 /// Deliveries after which a worker lets other tasks of its thread run.
 const DELIVERIES_PER_TURN: usize = 256;
-
-/// Sockets left out of a delivery, by key.
-pub type Except = SmallVec<[u64; 2]>;
 
 #[derive(Debug)]
 enum Entry {
@@ -305,7 +301,7 @@ async fn deliver(entries: VecDeque<Queued>) {
             } => {
                 let delivery = Delivery::of(members.len(), alone);
                 for member in members.iter() {
-                    if except.is_empty() || !except.contains(&member.user().key()) {
+                    if except.is_empty() || !except.contains(member.user().key()) {
                         staged.send(member.link(), &packet, delivery);
                         staged.count().await;
                     }
@@ -451,7 +447,7 @@ mod tests {
         let fanout = fanout();
         let (members, clients) = room(4);
         // The last one is no member.
-        let except = Except::from_slice(&[1, 3, 77]);
+        let except = Except::from_iter([1, 3, 77]);
         assert_eq!(fanout.send_many(&members, &except, &packet(0)), 2);
         fanout.flushed().await;
         let received: Vec<_> = clients.iter().map(|(_, inbox)| inbox.written.lock().len()).collect();

@@ -5,6 +5,7 @@
 //! | [`config`] | options, units and defaults |
 //! | [`error`] | the one error type, with stable codes |
 //! | [`backpressure`] | what waits because of a client, and when its reader pauses |
+//! | [`json`] | JSON text as it travels, read in place |
 //! | [`packet`] | the wire form of a packet, encoded once |
 //! | [`event`] | what the service tells the outside, and the ports it speaks through |
 //! | [`hub`] | state in memory: users, rooms, history, counters |
@@ -24,6 +25,7 @@ pub mod error;
 pub mod event;
 pub mod fanout;
 pub mod hub;
+pub mod json;
 pub mod memory;
 pub mod packet;
 pub mod server;

@@ -184,6 +184,10 @@ pub const RESERVED_EVENTS: [&str; 6] = [
     "removeListener",
 ];
 
+/// Bytes of a packet, attachments included, that is to reach other servers: somewhat less than the 512 MiB that Redis
+/// takes in one value (`proto-max-bulk-len`), over which it would close the connection.
+pub const MOST_PUBLISHED: usize = 500_000_000;
+
 /// Number of binary attachments a packet may announce.
 pub const MAX_ATTACHMENTS: usize = 10;
 

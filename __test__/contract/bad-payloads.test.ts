@@ -110,7 +110,7 @@ test('a client cannot join rooms that are not in the registry', async () => {
   await never(running.service, 'secret', client);
 });
 
-test.each(['', '0', 'constructor', '__proto__', 'hasOwnProperty', 'a"b\\c\u0000', 'é日😀', 'x'.repeat(10_000)])(
+test.each(['', '0', 'constructor', '__proto__', 'hasOwnProperty', 'a"b\\c\u0000', 'é日😀', 'x'.repeat(10_000), '\ud800', 'a\udfff\ud83d\ude00', '\udc00\ud800'])(
   'an event named %j goes to its listeners and does no harm',
   async (event) => {
     const heard: unknown[] = [];
@@ -126,8 +126,35 @@ test.each(['', '0', 'constructor', '__proto__', 'hasOwnProperty', 'a"b\\c\u0000'
   },
 );
 
-test('an event with a numeric name goes to its listeners', async () => {
-  const heard = new Promise((done) => running.service.getSocket(client.id!)!.on('7', done));
-  client.emit(7 as any, 'data');
+test.each([7, -0.5, 1e21, 1e-7, 2 ** 53])('an event with the numeric name %p goes to its listeners', async (name) => {
+  const heard = new Promise((done) => running.service.getSocket(client.id!)!.on(`${name}`, done));
+  client.emit(name as any, 'data');
   expect(await heard).toBe('data');
+});
+
+test('events whose names differ in a lone surrogate are told apart, and relayed if they are to be', async () => {
+  const [relayed, other] = ['\ud800', '\udc00'];
+  const another = await start({ relayEvents: [relayed] });
+  const room = await another.service.createRoom('r');
+  const [sender, receiver] = (await members(another, room, 2)) as [Client, Client];
+  expect(await sender.emitWithAck(relayed, { roomId: room.id, [other]: relayed })).toMatchObject({ ok: true });
+  sender.emit(other, { roomId: room.id });
+  await drained(another.service, sender, receiver);
+  expect(receiver.received.filter(({ event }) => event.length === 1)).toEqual([
+    { event: relayed, args: [expect.objectContaining({ roomId: room.id, [other]: relayed })] },
+  ]);
+});
+
+test('members of built-in events may have lone surrogates in their keys and values', async () => {
+  const odd = { roomId, '\ud800': 1, more: '\udc00' };
+  expect(await client.emitWithAck('message', { ...odd, content: '\ud800', metadata: { '\udfff': '\ud800' } })).toMatchObject({
+    ok: true,
+    message: { content: '\ud800', metadata: { '\udfff': '\ud800' } },
+  });
+  expect(await client.emitWithAck('typing', { ...odd, isTyping: true })).toMatchObject({ ok: true });
+  expect(await client.emitWithAck('document:edit', odd)).toMatchObject({ ok: true });
+  expect(await client.emitWithAck('room:join', { roomId: '\ud800' })).toMatchObject({ error: { code: 'ERR_NOT_FOUND' } });
+  await drained(running.service, peer);
+  expect(received(peer, 'document:edit')).toEqual([expect.objectContaining(odd)]);
+  expect(running.service.getRoomMessages(roomId)[0]).toMatchObject({ content: '\ud800', metadata: { '\udfff': '\ud800' } });
 });

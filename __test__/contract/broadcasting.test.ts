@@ -48,6 +48,7 @@ describe.each(transportSettings)('over %s', (_name, transports) => {
     ['except', () => ({ except: [id('alice'), id('bob')] }), ['alice2', 'carol']],
     ['except nobody', () => ({ except: [] }), ['alice', 'alice2', 'bob', 'carol']],
     ['except an unknown socket', () => ({ except: ['unknown'] }), ['alice', 'alice2', 'bob', 'carol']],
+    ['except half a character', () => ({ except: ['\ud800'] }), ['alice', 'alice2', 'bob', 'carol']],
     ['users', () => ({ users: ['alice', 'carol', 'nobody'] }), ['alice', 'alice2', 'carol']],
     ['no users', () => ({ users: [] }), []],
     ['room', () => ({ room: rooms.chat }), ['alice', 'bob']],

@@ -92,7 +92,12 @@ const values: Array<[string, unknown]> = [
   ['binary beside toJSON', { price: new Money(5, 'EUR'), bin: Buffer.from([1]) }],
   ['text that looks like a placeholder', { _placeholder: true, num: 0 }],
   ['a key named toJSON inside binary', { bin: Buffer.from([1]), toJSON: 1 }],
-  ['depth', nested(100, 'leaf')],
+  ['depth', nested(500, 'leaf')],
+  ['depth with binary', nested(500, Buffer.from('deep'))],
+  ['lone surrogates', ['\ud800', 'a\udfffz', '\udc00\ud800', '\ud83d\ude00\ud83d']],
+  ['lone surrogates in keys', { '\ud800': { '\udc00': 1 }, '\udfff': '\ud800' }],
+  ['lone surrogates beside binary', { '\ud800': '\udc00', bin: Buffer.from([1]) }],
+  ['repeated placeholders of one Buffer', ((shared) => ({ a: shared, b: { c: shared } }))(Buffer.from('y'))],
 ];
 
 const refusedValues: Array<[string, () => unknown]> = [

@@ -23,6 +23,7 @@ use crate::{
     clock,
     event::{Ending, ServiceEvent},
     hub::User,
+    json,
 };
 
 /// How long JavaScript may take to tell what it keeps in `socket.data`.
@@ -31,7 +32,7 @@ const DATA_PATIENCE: Duration = Duration::from_secs(1);
 const ACK_PATIENCE: Duration = Duration::from_secs(5);
 /// Longest time that acknowledgements are awaited, whatever another server asks for.
 const MOST_PATIENCE: Duration = Duration::from_secs(600);
-/// Acknowledgements of `serverSideEmit` that JavaScript may owe.
+/// Acknowledgements of `serverSideEmit` that JavaScript may owe; beyond it the oldest ones are not waited for.
 const MOST_OWED: usize = 10_000;
 
 impl Cluster {
@@ -165,13 +166,16 @@ impl Cluster {
     /// `serverSideEmit` of another server, for the application.
     fn server_side_event(&self, asker: Asker, args: String) {
         let ack = match &asker.id {
-            Some(_) if self.owed.len() < MOST_OWED => {
+            Some(_) => {
                 let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-                self.owed
-                    .insert(number, (Instant::now() + self.requests_timeout, asker));
+                let mut owed = self.owed.lock();
+                owed.insert(number, (Instant::now() + self.requests_timeout, asker));
+                if owed.len() > MOST_OWED {
+                    owed.pop_first();
+                }
                 Some(number)
             }
-            _ => None,
+            None => None,
         };
         self.service
             .sink()
@@ -180,7 +184,8 @@ impl Cluster {
 
     /// The application acknowledges `ServiceEvent::ServerSide` of this number with a JSON array of arguments.
     pub fn acknowledge_server(&self, number: u64, args: &str) {
-        if let Some((_, (_, asker))) = self.owed.remove(&number) {
+        let owed = self.owed.lock().remove(&number);
+        if let Some((_, asker)) = owed {
             let args: Vec<&RawValue> = serde_json::from_str(args).unwrap_or_default();
             let first = args.first().map(|value| value.get());
             // As the adapter: on the common channel.
@@ -237,7 +242,7 @@ impl Cluster {
     /// Forgets what is no longer waited for.
     pub(super) fn expire_answers(&self) {
         let now = Instant::now();
-        self.owed.retain(|_, (until, _)| *until > now);
+        self.owed.lock().retain(|_, (until, _)| *until > now);
         self.service.expire_acks();
     }
 }
@@ -250,31 +255,37 @@ pub(super) struct Asker {
 }
 
 /// The handshake as Socket.IO's servers tell it: with the query, the time as text, and whether it came across domains.
+/// What clients said stays text: it may be nested deep, or hold what Rust has no strings for.
 fn whole_handshake(user: &User) -> String {
-    let mut handshake: serde_json::Value = serde_json::from_str(&user.handshake()).unwrap_or_default();
-    let url = handshake
-        .get("url")
-        .and_then(serde_json::Value::as_str)
-        .unwrap_or_default();
+    let handshake = user.handshake();
+    let member = |object: &str, name: &str| {
+        let mut members = json::members(object)?;
+        let (_, value) = members.find(|(key, _)| *key == name)?;
+        Some(value.to_owned())
+    };
+    let url = member(&handshake, "url");
+    let url = url.as_deref().and_then(json::string).unwrap_or_default();
     let query = url.split_once('?').map_or("", |(_, query)| query);
-    let mut members = serde_json::Map::new();
+    let mut parameters = serde_json::Map::new();
     for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-        match members.get_mut(&*key) {
+        match parameters.get_mut(&*key) {
             // As Node.js reads a repeated parameter.
             Some(serde_json::Value::Array(values)) => values.push(value.into()),
             Some(first) => *first = serde_json::Value::Array(vec![first.take(), value.into()]),
             None => {
-                members.insert(key.into_owned(), value.into());
+                parameters.insert(key.into_owned(), value.into());
             }
         }
     }
-    let is_cross_domain = handshake.pointer("/headers/origin").is_some_and(|origin| *origin != "");
-    if let Some(handshake) = handshake.as_object_mut() {
-        handshake.insert("query".to_owned(), members.into());
-        handshake.insert("time".to_owned(), clock::date_text(user.connected_at).into());
-        handshake.insert("xdomain".to_owned(), is_cross_domain.into());
-    }
-    handshake.to_string()
+    let origin = member(&handshake, "headers").and_then(|headers| member(&headers, "origin"));
+    let is_cross_domain = origin.is_some_and(|origin| origin != "\"\"");
+    let told = handshake.trim_end().strip_suffix('}').unwrap_or("{");
+    let comma = if told.len() > 1 { "," } else { "" };
+    format!(
+        "{told}{comma}\"query\":{},\"time\":{},\"xdomain\":{is_cross_domain}}}",
+        serde_json::Value::from(parameters),
+        json::quoted(&clock::date_text(user.connected_at)),
+    )
 }
 
 fn texts(names: &[Box<str>]) -> Vec<String> {

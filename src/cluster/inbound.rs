@@ -22,8 +22,8 @@ use super::{
 use crate::{
     error::Error,
     hub::User,
+    json::placeholders_fit,
     packet::{Packet, PacketKind},
-    service::placeholders_fit,
 };
 
 /// Bytes of publications that are sent again in one message.

@@ -37,7 +37,7 @@ mod stream;
 mod tests;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -84,7 +84,7 @@ pub struct Cluster {
     /// Questions of ours that wait for answers, by their request ids.
     pending: Mutex<HashMap<Box<str>, Pending>>,
     /// Acknowledgements that JavaScript owes other servers, and until when they wait.
-    owed: DashMap<u64, (Instant, Asker)>,
+    owed: Mutex<BTreeMap<u64, (Instant, Asker)>>,
     data_wanted: DashMap<u64, oneshot::Sender<String>>,
     next_number: AtomicU64,
     status: watch::Sender<Status>,
@@ -252,7 +252,7 @@ impl Cluster {
             outbox: Arc::new(Outbox::new(log, directory, storage, config.requests_timeout)),
             instances: Mutex::new(Instances::new(uid.clone())),
             pending: Mutex::default(),
-            owed: DashMap::new(),
+            owed: Mutex::default(),
             data_wanted: DashMap::new(),
             next_number: AtomicU64::new(0),
             status: watch::Sender::new(Status::Connecting),

@@ -19,8 +19,11 @@ pub(in crate::cluster) use reader::{Reader, Token};
 pub(in crate::cluster) use text::from_json;
 pub(in crate::cluster) use writer::Writer;
 
-/// Containers within containers in one value. A Node.js peer decodes by recursion, so deeper values could end it.
-pub(in crate::cluster) const MAX_DEPTH: usize = 512;
+use crate::config::MOST_DEPTH;
+
+/// Containers within containers in one value: the deepest argument in its array, with a chat message around it and a
+/// placeholder in it. A Node.js peer decodes by recursion, so much deeper values could end it.
+pub(in crate::cluster) const MAX_DEPTH: usize = MOST_DEPTH + 4;
 
 /// What a reader follows: as deep a value with the message around it.
 const MAX_READ_DEPTH: usize = MAX_DEPTH + 8;
@@ -34,9 +37,6 @@ pub(in crate::cluster) enum Unfit {
     /// Not the JSON text that belongs there.
     #[error("not the expected JSON text")]
     NotJson,
-    /// A placeholder names no attachment.
-    #[error("a placeholder without its attachment")]
-    NoAttachment,
     /// A length does not fit in 32 bits.
     #[error("longer than MessagePack can tell")]
     TooLong,

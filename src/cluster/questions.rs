@@ -71,9 +71,7 @@ impl Pending {
                 self.clients = self.clients.saturating_add(count);
             }
             Response::Ack { value, attachments } => {
-                let value = value.unwrap_or_else(null);
-                let value = renumbered(value, self.attachments.len(), attachments.is_empty());
-                self.answers.push(value);
+                self.answers.push(value.unwrap_or_else(null));
                 self.attachments.extend(attachments);
             }
         }
@@ -93,38 +91,6 @@ fn socket_json(socket: &response::RemoteSocket) -> Option<String> {
         rooms.ok()?,
         socket.data
     ))
-}
-
-/// A value whose placeholders count on from the attachments that there are.
-fn renumbered(value: String, from: usize, is_plain: bool) -> String {
-    fn renumber(value: &mut serde_json::Value, from: usize) {
-        match value {
-            serde_json::Value::Array(items) => items.iter_mut().for_each(|item| renumber(item, from)),
-            serde_json::Value::Object(members) => {
-                let is_placeholder = members.get("_placeholder") == Some(&serde_json::Value::Bool(true));
-                match members.get_mut("num") {
-                    Some(num) if is_placeholder => {
-                        *num = num
-                            .as_u64()
-                            .map_or(serde_json::Value::Null, |num| (num + from as u64).into());
-                    }
-                    _ => members.values_mut().for_each(|item| renumber(item, from)),
-                }
-            }
-            _ => {}
-        }
-    }
-    if is_plain || from == 0 {
-        return value;
-    }
-    // The parser bounds the depth that `renumber` follows.
-    match serde_json::from_str(&value) {
-        Ok(mut parsed) => {
-            renumber(&mut parsed, from);
-            parsed.to_string()
-        }
-        Err(_) => null(),
-    }
 }
 
 impl Cluster {
@@ -280,7 +246,7 @@ impl Cluster {
             return;
         };
         self.received.fetch_add(1, Ordering::Relaxed);
-        match response::decode(&payload, question.asked) {
+        match response::decode(&payload, question.asked, question.attachments.len()) {
             Ok(response) => {
                 question.take(response);
                 question.changed.notify_one();

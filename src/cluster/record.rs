@@ -5,11 +5,11 @@ use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use crate::{
     event::{Command, Filter},
     hub::{RoomInfo, User},
+    json::{Args, is_json, quoted},
     packet::{Packet, PacketKind},
     service::ConnectionStats,
 };
@@ -109,7 +109,7 @@ impl SocketFacts {
 /// What is known of a user whom the application has not described.
 fn email_profile(user: &User) -> Option<String> {
     let email = user.email()?;
-    Some(format!("{{\"email\":{}}}", serde_json::Value::from(email)))
+    Some(format!("{{\"email\":{}}}", quoted(&email)))
 }
 
 /// A room of the directory.
@@ -178,15 +178,10 @@ impl PacketParts {
 
     /// The packet as an event; `None` when it is none, and so must not reach clients.
     pub(super) fn event(self) -> Option<Packet> {
-        let args: Vec<&RawValue> = serde_json::from_str(&self.args).ok()?;
-        let has_name = args.first()?.get().starts_with('"');
+        let args = Args::read(&self.args, self.attachments.len()).ok()?;
+        let has_name = args.first?.starts_with('"') && args.is_complete;
         has_name.then(|| Packet::new(PacketKind::Event(None), &self.args, self.attachments))
     }
-}
-
-/// Whether JavaScript can read a text as JSON.
-pub(super) fn is_json(text: &str) -> bool {
-    serde_json::from_str::<&RawValue>(text).is_ok()
 }
 
 /// A packet for those whom a filter means.

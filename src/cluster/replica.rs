@@ -5,9 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use super::record::{Snapshot, SocketFacts, digest, is_json};
+use super::record::{Snapshot, SocketFacts, digest};
 use crate::{
     hub::{Identity, User},
+    json::is_json,
     packet::Packet,
     service::{Loss, Service},
 };
@@ -36,7 +37,7 @@ pub(super) enum News {
 #[derive(Debug)]
 struct Known {
     user: Arc<User>,
-    rooms: Vec<Box<str>>,
+    rooms: HashSet<Box<str>>,
 }
 
 /// How much is known.
@@ -191,7 +192,7 @@ impl Replica {
     /// The room has become known: sockets that are in it are its members.
     pub(super) fn attach(&self, service: &Service, room_id: &str) {
         for known in self.sockets.values() {
-            if known.rooms.iter().any(|room| **room == *room_id) {
+            if known.rooms.contains(room_id) {
                 service.joined_elsewhere(&known.user, room_id, None);
             }
         }
@@ -217,9 +218,7 @@ impl Replica {
             News::Left(id, room, packet) => self.leave(service, &id, &room, packet.as_ref()),
             News::Cleared(room) => {
                 for (id, known) in &mut self.sockets {
-                    let before = known.rooms.len();
-                    known.rooms.retain(|other| **other != *room);
-                    if known.rooms.len() < before {
+                    if known.rooms.remove(&*room) {
                         self.digest ^= digest(id, Some(&room));
                         service.left_elsewhere(&known.user, &room, None);
                     }
@@ -243,7 +242,7 @@ impl Replica {
         self.digest ^= digest(&facts.id, None);
         let known = Known {
             user,
-            rooms: Vec::new(),
+            rooms: HashSet::new(),
         };
         self.sockets.insert(facts.id.into(), known);
     }
@@ -262,8 +261,7 @@ impl Replica {
         let Some(known) = self.sockets.get_mut(id) else {
             return deliver(service, News::Joined(id.to_owned(), room.to_owned(), packet.cloned()));
         };
-        if !known.rooms.iter().any(|other| **other == *room) {
-            known.rooms.push(room.into());
+        if known.rooms.insert(room.into()) {
             self.digest ^= digest(id, Some(room));
         }
         service.joined_elsewhere(&known.user, room, packet);
@@ -273,9 +271,7 @@ impl Replica {
         let Some(known) = self.sockets.get_mut(id) else {
             return deliver(service, News::Left(id.to_owned(), room.to_owned(), packet.cloned()));
         };
-        let before = known.rooms.len();
-        known.rooms.retain(|other| **other != *room);
-        if known.rooms.len() < before {
+        if known.rooms.remove(room) {
             self.digest ^= digest(id, Some(room));
         }
         service.left_elsewhere(&known.user, room, packet);
@@ -311,20 +307,15 @@ impl Replica {
     fn replace_rooms(&mut self, service: &Service, id: &str, rooms: &[String], tells: bool) {
         let Some(known) = self.sockets.get(id) else { return };
         let user = known.user.clone();
-        let before: Vec<_> = known.rooms.clone();
-        for room in before
-            .iter()
-            .filter(|room| !rooms.iter().any(|other| **other == ***room))
-        {
+        let before = known.rooms.clone();
+        let now: HashSet<&str> = rooms.iter().map(String::as_str).collect();
+        for room in before.iter().filter(|room| !now.contains(&***room)) {
             if tells {
                 service.missed_leaving(&user, room);
             }
             self.leave(service, id, room, None);
         }
-        for room in rooms
-            .iter()
-            .filter(|room| !before.iter().any(|other| **other == ***room))
-        {
+        for room in rooms.iter().filter(|room| !before.contains(room.as_str())) {
             if tells {
                 service.rejoined_elsewhere(&user, room);
             }

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     config::HistoryConfig,
     hub::Room,
+    json::placeholders_fit,
     packet::{Packet, PacketKind},
 };
 
@@ -243,7 +244,7 @@ fn read_entry(fields: Vec<(String, Bytes)>) -> Option<(Packet, u64)> {
     }
     let args = args?;
     let args = std::str::from_utf8(&args).ok()?;
-    // What others may have written there must not reach clients unless it is JSON.
-    serde_json::from_str::<Vec<&serde_json::value::RawValue>>(args).ok()?;
+    // What others may have written there must not reach clients unless it is whole.
+    placeholders_fit(args, attachments.len()).then_some(())?;
     Some((Packet::new(PacketKind::Event(None), args, attachments), time?))
 }

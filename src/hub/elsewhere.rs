@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 
-use super::User;
+use super::{Ordered, User};
 
 /// The sockets of other instances, by socket id and by user.
 #[derive(Debug, Default)]
 pub struct Elsewhere {
     sockets: DashMap<Box<str>, Arc<User>>,
-    by_user: DashMap<Box<str>, Vec<Arc<User>>>,
+    by_user: DashMap<Box<str>, Ordered<User>>,
 }
 
 impl Elsewhere {
@@ -34,7 +34,7 @@ impl Elsewhere {
             .remove_if(user.id(), |_, known| Arc::ptr_eq(known, user))
             .is_some();
         if let dashmap::Entry::Occupied(mut entry) = self.by_user.entry(user.user_id().into()) {
-            entry.get_mut().retain(|other| !Arc::ptr_eq(other, user));
+            entry.get_mut().remove(user);
             if entry.get().is_empty() {
                 entry.remove();
             }
@@ -51,7 +51,7 @@ impl Elsewhere {
     pub fn sockets_of(&self, user_id: &str) -> Vec<Arc<User>> {
         self.by_user
             .get(user_id)
-            .map(|entry| entry.value().clone())
+            .map(|entry| entry.value().iter().cloned().collect())
             .unwrap_or_default()
     }
 

@@ -4,9 +4,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use smallvec::SmallVec;
-
-use super::User;
+use super::{Except, User};
 use crate::event::Link;
 
 /// A change of membership, in order.
@@ -85,13 +83,18 @@ impl Members {
     }
 
     /// How many members are connected to this instance, these sockets left out.
-    pub fn local_len(&self, except: &[u64]) -> usize {
-        let is_local = |key: &u64| self.slots.get(key).is_some_and(|slot| slot.shard < self.parts.len());
-        let mut left_out: SmallVec<[u64; 2]> = except.iter().copied().filter(is_local).collect();
-        // Whoever is left out by its id and by a room counts once.
-        left_out.sort_unstable();
-        left_out.dedup();
-        self.slots.len() - self.elsewhere.len() - left_out.len()
+    pub fn local_len(&self, except: &Except) -> usize {
+        let left_out = except.count(|key| {
+            let slot = self.slots.get(&key);
+            slot.is_some_and(|slot| slot.shard < self.parts.len())
+        });
+        self.slots.len() - self.elsewhere.len() - left_out
+    }
+
+    /// Keys of the members that are connected to this instance, in no order.
+    pub fn local_keys(&self) -> impl Iterator<Item = u64> {
+        let members = self.parts.iter().flat_map(|part| part.iter());
+        members.map(|member| member.user.key())
     }
 
     /// Whether nobody is in the room.
@@ -252,7 +255,7 @@ mod tests {
     #[test]
     fn whoever_is_left_out_twice_counts_once() {
         let members = members(0..3);
-        assert_eq!(members.local_len(&[1, 7, 1]), 2);
+        assert_eq!(members.local_len(&[1, 7, 1].into_iter().collect()), 2);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! State in memory: users, rooms, history, presence and counters. Synchronous and without I/O; callers pass the time.
 
 mod elsewhere;
+mod except;
 mod history;
 mod members;
+mod ordered;
 mod room;
 mod stats;
 mod user;
@@ -12,8 +14,10 @@ use std::sync::Arc;
 use dashmap::DashMap;
 
 pub use elsewhere::Elsewhere;
+pub use except::Except;
 pub use history::{History, StoredMessage};
 pub use members::{Change, Member, Members};
+pub use ordered::Ordered;
 pub use room::{Room, RoomInfo, RoomState};
 pub use stats::{Rates, Stats};
 pub use user::{Handshake, Identity, Interest, SocketId, Unreachable, User};
@@ -22,7 +26,7 @@ pub use user::{Handshake, Identity, Interest, SocketId, Unreachable, User};
 #[derive(Debug)]
 pub struct Hub {
     sockets: DashMap<Box<str>, Arc<User>>,
-    by_user: DashMap<Box<str>, Vec<Arc<User>>>,
+    by_user: DashMap<Box<str>, Ordered<User>>,
     /// Sockets on the other instances of the cluster.
     elsewhere: Elsewhere,
     rooms: DashMap<Box<str>, Arc<Room>>,
@@ -79,7 +83,7 @@ impl Hub {
         self.everyone.state().members.remove(user.key());
         let last = match self.by_user.entry(user.user_id().into()) {
             dashmap::Entry::Occupied(mut entry) => {
-                entry.get_mut().retain(|other| !Arc::ptr_eq(other, user));
+                entry.get_mut().remove(user);
                 let last = entry.get().is_empty();
                 if last {
                     entry.remove();
@@ -153,7 +157,7 @@ impl Hub {
     pub fn sockets_of(&self, user_id: &str) -> Vec<Arc<User>> {
         self.by_user
             .get(user_id)
-            .map(|entry| entry.value().clone())
+            .map(|entry| entry.value().iter().cloned().collect())
             .unwrap_or_default()
     }
 
@@ -228,7 +232,7 @@ impl Hub {
     pub fn leave_plain(&self, user: &Arc<User>, name: &str) {
         if let dashmap::Entry::Occupied(entry) = self.plain_rooms.entry(name.into()) {
             let room = entry.get().clone();
-            user.with_rooms(|rooms| rooms.retain(|other| !Arc::ptr_eq(other, &room)));
+            user.with_rooms(|rooms| rooms.remove(&room));
             let mut state = room.state();
             state.members.remove(user.key());
             let empty = state.members.is_empty();
@@ -360,7 +364,7 @@ mod tests {
     #[test]
     fn an_acknowledgement_is_taken_once() {
         let one = user(1, "ann");
-        assert!(one.await_ack(4));
+        one.await_ack(4);
         assert!(one.take_ack(4));
         assert!(!one.take_ack(4));
     }

@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::Room;
+use super::{Ordered, Room};
 use crate::{event::Link, packet::Packet};
 
 /// A Socket.IO id: 20 characters from a cryptographic source, unrelated to the transport's session id.
@@ -99,7 +99,7 @@ impl From<&str> for Handshake {
 /// Which of a client's own events have listeners in JavaScript.
 #[derive(Debug, Default)]
 pub struct Interest {
-    /// Event names.
+    /// Event names in canonical form.
     pub names: HashSet<Box<str>>,
     /// Every event, the built-in ones included.
     pub any: bool,
@@ -115,7 +115,7 @@ struct Target<'a> {
 #[derive(Debug, Default)]
 struct Rooms {
     gone: bool,
-    list: Vec<Arc<Room>>,
+    list: Ordered<Room>,
 }
 
 /// A connected socket.
@@ -135,8 +135,7 @@ pub struct User {
     last_activity: AtomicU64,
     rooms: Mutex<Rooms>,
     interest: Mutex<Option<Box<Interest>>>,
-    /// Ids of events whose acknowledgement JavaScript waits for.
-    pending_acks: Mutex<HashSet<u64>>,
+    pending_acks: Mutex<PendingAcks>,
     /// JavaScript has heard of the connection, so that its listeners are in place.
     settled: AtomicBool,
     /// JavaScript holds objects that belong to the connection.
@@ -153,8 +152,18 @@ impl Link for Unreachable {
     }
 }
 
-/// Acknowledgements that may be awaited from one client.
-const MAX_PENDING_ACKS: usize = 10_000;
+/// Acknowledgements that other servers may await from one client; beyond it the oldest ones expire. JavaScript bounds
+/// its own.
+const MOST_ASKED_ELSEWHERE: usize = 10_000;
+
+/// Ids of events whose acknowledgement is awaited.
+#[derive(Debug, Default)]
+struct PendingAcks {
+    /// By JavaScript.
+    here: HashSet<u64>,
+    /// By other servers, the oldest first.
+    elsewhere: BTreeSet<u64>,
+}
 
 impl User {
     /// A socket that is not registered yet. `key` is unique in the process.
@@ -268,7 +277,7 @@ impl User {
     }
 
     /// Runs `change` on the socket's rooms; `None` when the socket is gone.
-    pub fn with_rooms<R>(&self, change: impl FnOnce(&mut Vec<Arc<Room>>) -> R) -> Option<R> {
+    pub fn with_rooms<R>(&self, change: impl FnOnce(&mut Ordered<Room>) -> R) -> Option<R> {
         let mut rooms = self.rooms.lock();
         (!rooms.gone).then(|| change(&mut rooms.list))
     }
@@ -279,7 +288,7 @@ impl User {
         if std::mem::replace(&mut rooms.gone, true) {
             return None;
         }
-        Some(std::mem::take(&mut rooms.list))
+        Some(std::mem::take(&mut rooms.list).into_vec())
     }
 
     /// Whether the socket is still connected.
@@ -325,15 +334,22 @@ impl User {
         self.touched.load(Ordering::Acquire)
     }
 
-    /// Waits for the acknowledgement of an event. False when too many are awaited already.
-    pub fn await_ack(&self, id: u64) -> bool {
+    /// Waits for the acknowledgement of an event of JavaScript's.
+    pub fn await_ack(&self, id: u64) {
+        self.pending_acks.lock().here.insert(id);
+    }
+
+    /// Waits for the acknowledgement of an event of another server. False when an older one expired for it.
+    pub fn await_ack_elsewhere(&self, id: u64) -> bool {
         let mut pending = self.pending_acks.lock();
-        pending.len() < MAX_PENDING_ACKS && pending.insert(id)
+        pending.elsewhere.insert(id);
+        pending.elsewhere.len() <= MOST_ASKED_ELSEWHERE || pending.elsewhere.pop_first().is_none()
     }
 
     /// Takes an awaited acknowledgement; false for one nobody waits for.
     pub fn take_ack(&self, id: u64) -> bool {
-        self.pending_acks.lock().remove(&id)
+        let mut pending = self.pending_acks.lock();
+        pending.here.remove(&id) || pending.elsewhere.remove(&id)
     }
 }
 
@@ -343,6 +359,18 @@ mod tests {
 
     fn email(handshake: &str) -> Option<String> {
         User::new(1, "a", Arc::new(Unreachable), handshake.into(), 0).email()
+    }
+
+    #[test]
+    fn of_what_other_servers_await_the_oldest_expires() {
+        let user = User::new(1, "a", Arc::new(Unreachable), "{}".into(), 0);
+        user.await_ack(1);
+        let kept = (10..10 + MOST_ASKED_ELSEWHERE as u64).all(|id| user.await_ack_elsewhere(id));
+        assert!(
+            kept && !user.await_ack_elsewhere(u64::MAX),
+            "one expired too early, or none did"
+        );
+        assert!(!user.take_ack(10) && user.take_ack(11) && user.take_ack(u64::MAX) && user.take_ack(1));
     }
 
     #[test]

@@ -152,6 +152,9 @@ impl Fields {
                 .integer(*id)
                 .text(String::from_utf8_lossy(args))
                 .attachments(attachments),
+            ServiceEvent::AckRefused(user, id, error) => {
+                self.number(25).text(user.id()).integer(*id).text(error.to_string())
+            }
             ServiceEvent::Abandoned(user) => self.number(16).text(user.id()),
             ServiceEvent::Admission(user) => {
                 user.touch();

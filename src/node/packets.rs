@@ -95,7 +95,7 @@ impl NativeService {
         Ok(())
     }
 
-    /// Sends an event to one socket; with an id, its acknowledgement is awaited. False when it cannot be sent.
+    /// Sends an event to one socket; with an id, its acknowledgement is awaited. False when it is not here.
     #[napi]
     pub fn emit(
         &self,
@@ -109,8 +109,8 @@ impl NativeService {
             return false;
         };
         let ack = ack.map(index);
-        if ack.is_some_and(|id| !user.await_ack(id)) {
-            return false;
+        if let Some(id) = ack {
+            user.await_ack(id);
         }
         let packet = Packet::new(PacketKind::Event(ack), &args, bytes_of(attachments));
         self.server.service().send_to(&user, packet, volatile);

@@ -45,7 +45,17 @@ impl Service {
         on_ack: OnAck,
     ) {
         let id = FIRST_ID + self.next_ack.fetch_add(1, Ordering::Relaxed);
-        let users: Vec<_> = users.into_iter().filter(|user| user.await_ack(id)).collect();
+        let users: Vec<_> = users
+            .into_iter()
+            .inspect(|user| {
+                if !user.await_ack_elsewhere(id) {
+                    tracing::debug!(
+                        socket = user.id(),
+                        "an acknowledgement that another server awaits has expired"
+                    );
+                }
+            })
+            .collect();
         counted(users.len());
         let packet = Packet::new(PacketKind::Event(Some(id)), args, attachments);
         let collected = Collected {

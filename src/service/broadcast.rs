@@ -6,8 +6,7 @@ use super::Service;
 use crate::{
     error::{Error, Result},
     event::{Broadcast, Fact, Filter},
-    fanout::Except,
-    hub::{Room, User},
+    hub::{Except, Room, User},
     packet::Packet,
 };
 
@@ -116,7 +115,7 @@ impl Service {
         let state = room.state();
         let recipients = state.members.local_in_order();
         for user in recipients {
-            if allowed.contains(&user.key()) && !except.contains(&user.key()) {
+            if allowed.contains(&user.key()) && !except.contains(user.key()) {
                 self.send_to(&user, packet.clone(), false);
             }
         }
@@ -124,13 +123,13 @@ impl Service {
 
     /// Keys of the sockets that these names leave out: socket ids, and rooms.
     pub(super) fn excluded(&self, names: &[String]) -> Except {
-        let mut except = Except::new();
-        for name in names {
+        let (mut except, mut named) = (Except::new(), HashSet::new());
+        for name in names.iter().filter(|name| named.insert(name.as_str())) {
             match self.hub.user(name) {
-                Some(user) => except.push(user.key()),
+                Some(user) => except.insert(user.key()),
                 None => {
                     if let Some(room) = self.hub.room(name).or_else(|| self.hub.plain_room(name)) {
-                        except.extend(room.state().members.local_in_order().iter().map(|user| user.key()));
+                        except.extend(room.state().members.local_keys());
                     }
                 }
             }

@@ -1,21 +1,17 @@
 //! What clients send: the five built-in events, relays, and events of the application's own (contract, section 5).
 
-use std::{borrow::Cow, fmt::Write as _, sync::Arc};
+use std::{fmt::Write as _, sync::Arc};
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 
-use super::{
-    MessageType, NewMessage, Service, acks,
-    payload::{self, Object},
-    rooms::json_string,
-};
+use super::{MessageType, NewMessage, Service, acks, payload::Payload, rooms::json_string};
 use crate::{
     clock,
     error::{Error, Result},
     event::{Fact, ServiceEvent},
-    hub::User,
-    packet::{Packet, PacketKind, RESERVED_EVENTS},
+    hub::{Room, User},
+    json::{self, Args},
+    packet::{MOST_PUBLISHED, Packet, PacketKind, RESERVED_EVENTS},
 };
 
 /// An EVENT or ACK of a client, its text still as it came.
@@ -37,17 +33,14 @@ impl Service {
     /// Handles a client's event. Called in the order in which the client sent them.
     pub fn client_event(&self, user: &Arc<User>, packet: ClientPacket<'_>) -> std::result::Result<(), Malformed> {
         let now = clock::now_ms();
-        let size = packet.args.len() + packet.attachments.iter().map(Bytes::len).sum::<usize>();
+        let size = size_of(&packet);
         self.hub.stats.record(now, 0, size as u64);
         if packet.args.is_empty() {
             return Ok(());
         }
-        let args: Vec<&RawValue> = serde_json::from_str(packet.args).map_err(|_| Malformed)?;
-        let first = *args.first().ok_or(Malformed)?;
-        let name = event_name(first).ok_or(Malformed)?;
-        if RESERVED_EVENTS.contains(&name.as_ref())
-            || (!packet.attachments.is_empty() && !payload::placeholders_fit(packet.args, packet.attachments.len()))
-        {
+        let args = read(&packet)?;
+        let name = json::event_name(packet.args).ok_or(Malformed)?;
+        if RESERVED_EVENTS.contains(&name.as_ref()) {
             return Err(Malformed);
         }
         let _change = self.change();
@@ -55,9 +48,16 @@ impl Service {
             return Ok(());
         }
         user.touch_activity(now);
-        let built_in = self.built_in(user, &name, &args, &packet);
+        let built_in = match self.check_bounds(&args, size) {
+            Ok(()) => self.built_in(user, &name, &args, &packet),
+            Err(error) => Some((None, Err(error))),
+        };
         if let Some((room_id, outcome)) = &built_in {
-            self.answer(user, &name, packet.id, room_id.as_deref(), outcome);
+            self.answer(user, &name, packet.id, *room_id, outcome);
+        }
+        if let Some((_, Err(Error::TooDeep(_) | Error::TooLarge(_)))) = built_in {
+            // Nor could JavaScript send it on.
+            return Ok(());
         }
         if user.is_heard(&name) || (built_in.is_none() && !user.is_settled()) {
             let event = ServiceEvent::Client {
@@ -75,15 +75,16 @@ impl Service {
     /// Handles a client's acknowledgement.
     pub fn client_ack(&self, user: &Arc<User>, packet: ClientPacket<'_>) -> std::result::Result<(), Malformed> {
         let Some(id) = packet.id else { return Ok(()) };
-        if serde_json::from_str::<Vec<&RawValue>>(packet.args).is_err()
-            || (!packet.attachments.is_empty() && !payload::placeholders_fit(packet.args, packet.attachments.len()))
-        {
-            return Err(Malformed);
-        }
+        let args = read(&packet)?;
         if !user.take_ack(id) {
             return Ok(());
         }
-        if id >= acks::FIRST_ID {
+        if let Err(error) = self.check_bounds(&args, size_of(&packet)) {
+            self.send_to(user, failure(None, None, &error), false);
+            if id < acks::FIRST_ID {
+                self.sink().emit(ServiceEvent::AckRefused(user.clone(), id, error));
+            }
+        } else if id >= acks::FIRST_ID {
             self.collect_ack(id, &packet);
         } else {
             self.sink().emit(ServiceEvent::Ack {
@@ -96,14 +97,27 @@ impl Service {
         Ok(())
     }
 
-    /// Runs a built-in event. Returns the room id it named and its outcome: JSON members for the acknowledgement.
-    fn built_in(
+    /// Whether a packet may go wherever a packet can go.
+    fn check_bounds(&self, args: &Args<'_>, size: usize) -> Result<()> {
+        let most = self.config.limits.max_depth;
+        if args.depth > most {
+            return Err(Error::TooDeep(most));
+        }
+        if size > MOST_PUBLISHED && self.peers().is_some() {
+            return Err(Error::TooLarge(MOST_PUBLISHED));
+        }
+        Ok(())
+    }
+
+    /// Runs a built-in event. Returns the room id it named, a JSON string, and its outcome: JSON members for the
+    /// acknowledgement.
+    fn built_in<'a>(
         &self,
         user: &Arc<User>,
         name: &str,
-        args: &[&RawValue],
+        args: &Args<'a>,
         packet: &ClientPacket<'_>,
-    ) -> Option<(Option<String>, Result<String>)> {
+    ) -> Option<(Option<&'a str>, Result<String>)> {
         let handle: fn(&Self, &Arc<User>, &Call<'_>) -> Result<String> = match name {
             "room:join" => Self::client_join,
             "room:leave" => Self::client_leave,
@@ -112,57 +126,50 @@ impl Service {
             relayed if self.config.relay_events.iter().any(|event| event == relayed) => Self::client_relay,
             _ => return None,
         };
+        let data = args.second.and_then(Payload::read);
+        let room_id = data.and_then(|data| data.room_id);
         let call = Call {
             name,
-            data: args.get(1).and_then(|raw| Object::parse(raw)),
-            rest: args.get(2..).unwrap_or(&[]),
+            data,
+            rest: args.rest,
             attachments: &packet.attachments,
         };
-        let room_id = call
-            .data
-            .as_ref()
-            .and_then(|data| data.string("roomId"))
-            .map(Cow::into_owned);
         let outcome = handle(self, user, &call);
-        Some((room_id, outcome))
+        Some((room_id.filter(|id| json::is_string(id)), outcome))
     }
 
     fn client_join(&self, user: &Arc<User>, call: &Call<'_>) -> Result<String> {
-        let room_id = call.room_id()?;
-        let room = self.hub.room(&room_id).ok_or(Error::UserOrRoomNotFound)?;
+        let room = self.named(call)?.ok_or(Error::UserOrRoomNotFound)?;
         self.join(user, &room)?;
-        Ok(format!("\"roomId\":{}", json_string(&room_id)))
+        call.done()
     }
 
     fn client_leave(&self, user: &Arc<User>, call: &Call<'_>) -> Result<String> {
-        let room_id = call.room_id()?;
-        if let Some(room) = self.hub.room(&room_id) {
+        if let Some(room) = self.named(call)? {
             self.leave(user, &room);
         }
-        Ok(format!("\"roomId\":{}", json_string(&room_id)))
+        call.done()
     }
 
     fn client_message(&self, user: &Arc<User>, call: &Call<'_>) -> Result<String> {
-        let room_id = call.room_id()?;
+        let room = self.room_to_write(user, call)?;
         let data = call.data()?;
-        let content = data.get("content").filter(|raw| payload::is_string(raw));
+        let content = data.content.filter(|content| json::is_string(content));
         let content = content.ok_or_else(|| invalid("content must be a string"))?;
-        let kind = match data.get("type") {
+        let kind = match data.kind {
             None => MessageType::default(),
-            Some(raw) => payload::string(raw)
+            Some(kind) => json::string(kind)
                 .and_then(|name| MessageType::parse(&name))
                 .ok_or_else(|| invalid("type must be one of text, image, file, system"))?,
         };
-        let metadata = data.get("metadata");
-        if metadata.is_some_and(|raw| !payload::is_object(raw)) {
+        if data.metadata.is_some_and(|metadata| !metadata.starts_with('{')) {
             return Err(invalid("metadata must be an object"));
         }
-        let room = self.hub.room(&room_id).ok_or(Error::RoomNotFound)?;
         let message = NewMessage {
             author: &user.identity().fragment,
-            content: content.get(),
+            content,
             kind,
-            metadata: metadata.map(RawValue::get),
+            metadata: data.metadata,
             attachments: call.attachments.to_vec(),
         };
         let member = self.config.require_membership.then(|| user.key());
@@ -171,10 +178,12 @@ impl Service {
     }
 
     fn client_typing(&self, user: &Arc<User>, call: &Call<'_>) -> Result<String> {
-        let room_id = call.room_id()?;
-        let is_typing = call.data()?.get("isTyping").and_then(payload::boolean);
-        let is_typing = is_typing.ok_or_else(|| invalid("isTyping must be a boolean"))?;
-        let room = self.hub.room(&room_id).ok_or(Error::RoomNotFound)?;
+        let room = self.room_to_write(user, call)?;
+        let is_typing = match call.data()?.is_typing {
+            Some("true") => true,
+            Some("false") => false,
+            _ => return Err(invalid("isTyping must be a boolean")),
+        };
         while_connected(user, || {
             let mut state = room.state();
             if state.members.set_typing(user.key(), is_typing).is_none() && self.config.require_membership {
@@ -183,12 +192,11 @@ impl Service {
             self.send_typing(&state, user, &room, is_typing);
             Ok(())
         })?;
-        Ok(format!("\"roomId\":{}", json_string(&room_id)))
+        call.done()
     }
 
     fn client_relay(&self, user: &Arc<User>, call: &Call<'_>) -> Result<String> {
-        let room_id = call.room_id()?;
-        let room = self.hub.room(&room_id).ok_or(Error::RoomNotFound)?;
+        let room = self.room_to_write(user, call)?;
         let packet = call.relayed(user)?;
         while_connected(user, || {
             let state = room.state();
@@ -198,7 +206,24 @@ impl Service {
             self.send_to_others(&state, user, &room, &packet, Fact::None);
             Ok(())
         })?;
-        Ok(format!("\"roomId\":{}", json_string(&room_id)))
+        call.done()
+    }
+
+    /// The room that a call names, if there is one.
+    fn named(&self, call: &Call<'_>) -> Result<Option<Arc<Room>>> {
+        let room_id = call.room_id()?;
+        // No room has an id that Rust cannot hold.
+        Ok(json::string(room_id).and_then(|id| self.hub.room(&id)))
+    }
+
+    /// The room that a call writes to. Who may not is turned away before more of the payload is read, or anything is
+    /// made of it; when the packet is handed in, membership is looked at again.
+    fn room_to_write(&self, user: &User, call: &Call<'_>) -> Result<Arc<Room>> {
+        let room = self.named(call)?.ok_or(Error::RoomNotFound)?;
+        if self.config.require_membership && !room.state().members.contains(user.key()) {
+            return Err(Error::NotAMember);
+        }
+        Ok(room)
     }
 
     /// Tells the client how its event went: the acknowledgement if it asked for one, and `error` if it failed.
@@ -206,7 +231,7 @@ impl Service {
         let body = match outcome {
             Ok(members) => format!("[{{\"ok\":true,{members}}}]"),
             Err(error) => {
-                self.send_to(user, failure(event, room_id, error), false);
+                self.send_to(user, failure(Some(event), room_id, error), false);
                 format!(
                     "[{{\"ok\":false,\"error\":{{\"code\":\"{}\",\"message\":{}}}}}]",
                     error.code(),
@@ -220,42 +245,58 @@ impl Service {
     }
 }
 
+/// Bytes of a packet, attachments included.
+fn size_of(packet: &ClientPacket<'_>) -> usize {
+    packet.args.len() + packet.attachments.iter().map(Bytes::len).sum::<usize>()
+}
+
+/// The arguments of a packet; an error when they are no array, or lack an attachment.
+fn read<'a>(packet: &ClientPacket<'a>) -> std::result::Result<Args<'a>, Malformed> {
+    let args = Args::read(packet.args, packet.attachments.len()).ok();
+    args.filter(|args| args.is_complete).ok_or(Malformed)
+}
+
 /// A built-in event with its first argument, read as an object.
 struct Call<'a> {
     name: &'a str,
-    data: Option<Object<'a>>,
-    rest: &'a [&'a RawValue],
+    data: Option<Payload<'a>>,
+    /// Further arguments, each behind a comma.
+    rest: &'a str,
     attachments: &'a [Bytes],
 }
 
-impl Call<'_> {
-    fn data(&self) -> Result<&Object<'_>> {
+impl<'a> Call<'a> {
+    fn data(&self) -> Result<&Payload<'a>> {
         self.data
             .as_ref()
             .ok_or_else(|| invalid("the payload must be an object"))
     }
 
-    fn room_id(&self) -> Result<String> {
-        let room_id = self.data()?.string("roomId");
-        room_id
-            .map(Cow::into_owned)
-            .ok_or_else(|| invalid("roomId must be a string"))
+    /// The room id, a JSON string.
+    fn room_id(&self) -> Result<&'a str> {
+        let room_id = self.data()?.room_id.filter(|id| json::is_string(id));
+        room_id.ok_or_else(|| invalid("roomId must be a string"))
+    }
+
+    /// The acknowledgement of what was done with a room.
+    fn done(&self) -> Result<String> {
+        Ok(format!("\"roomId\":{}", self.room_id()?))
     }
 
     /// The event as the other members get it: the sender is whom the server knows, not whom the client names.
     fn relayed(&self, user: &User) -> Result<Packet> {
-        let mut args = format!("[{},{{", json_string(self.name));
-        for (key, value) in self.data()?.members() {
-            if key != "userId" && key != "username" {
-                let _ = write!(args, "{}:{},", json_string(key), value.get());
+        let fragment = &user.identity().fragment;
+        let data = self.data()?;
+        let mut args = String::with_capacity(data.text.len() + self.rest.len() + self.name.len() + fragment.len() + 16);
+        let _ = write!(args, "[\"{}\",{{", self.name);
+        for (key, value) in json::members(data.text).into_iter().flatten() {
+            if !matches!(&*json::canonical(key), "userId" | "username") {
+                let _ = write!(args, "\"{key}\":{value},");
             }
         }
-        args.push_str(&user.identity().fragment);
+        args.push_str(fragment);
         args.push('}');
-        for value in self.rest {
-            args.push(',');
-            args.push_str(value.get());
-        }
+        args.push_str(self.rest);
         args.push(']');
         Ok(Packet::new(PacketKind::Event(None), &args, self.attachments.to_vec()))
     }
@@ -270,35 +311,28 @@ fn invalid(text: &str) -> Error {
     Error::InvalidArgument(text.to_owned())
 }
 
-/// A name is a string, or a number as Socket.IO's parser lets through.
-fn event_name(raw: &RawValue) -> Option<Cow<'_, str>> {
-    payload::string(raw).or_else(|| {
-        let text = raw.get();
-        serde_json::from_str::<f64>(text).ok().map(|_| Cow::Borrowed(text))
-    })
-}
-
-fn failure(event: &str, room_id: Option<&str>, error: &Error) -> Packet {
+/// What the client is told of an event of this name, or of an acknowledgement, that failed. The room id is JSON.
+fn failure(event: Option<&str>, room_id: Option<&str>, error: &Error) -> Packet {
     let message = match (event, error) {
         (_, Error::UserNotFound) => "User not found".to_owned(),
-        ("room:join", _) => "Failed to join room".to_owned(),
-        ("room:leave", _) => "Failed to leave room".to_owned(),
-        ("message", _) => "Failed to send message".to_owned(),
-        ("typing", _) => "Failed to send typing indicator".to_owned(),
-        (other, _) => format!("Failed to relay {other}"),
+        (None, _) => format!("An acknowledgement is {error}"),
+        (Some(event), Error::TooDeep(_) | Error::TooLarge(_)) => format!("{event} is {error}"),
+        (Some("room:join"), _) => "Failed to join room".to_owned(),
+        (Some("room:leave"), _) => "Failed to leave room".to_owned(),
+        (Some("message"), _) => "Failed to send message".to_owned(),
+        (Some("typing"), _) => "Failed to send typing indicator".to_owned(),
+        (Some(other), _) => format!("Failed to relay {other}"),
     };
-    let room_id = room_id
-        .map(|id| format!(",\"roomId\":{}", json_string(id)))
-        .unwrap_or_default();
-    Packet::event(
-        "error",
-        &format!(
-            "{{\"message\":{},\"code\":\"{}\",\"event\":{}{room_id}}}",
-            json_string(&message),
-            error.code(),
-            json_string(event),
-        ),
-    )
+    // The name is in canonical form, and so stands between quotes as it is.
+    let mut body = format!("{{\"message\":{},\"code\":\"{}\"", json_string(&message), error.code());
+    if let Some(event) = event {
+        let _ = write!(body, ",\"event\":\"{event}\"");
+    }
+    if let Some(room_id) = room_id {
+        let _ = write!(body, ",\"roomId\":{room_id}");
+    }
+    body.push('}');
+    Packet::event("error", &body)
 }
 
 #[cfg(test)]

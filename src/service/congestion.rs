@@ -52,7 +52,7 @@ impl Service {
         let mut recipients = room.state().members.local_in_order();
         recipients.retain(|user| {
             let is_allowed = allowed.as_ref().is_none_or(|allowed| allowed.contains(&user.key()));
-            is_allowed && !except.contains(&user.key())
+            is_allowed && !except.contains(user.key())
         });
         recipients
     }

@@ -9,8 +9,7 @@ use crate::{
     clock,
     error::{Error, Result},
     event::{Answer, Broadcast, Command, Ending, EventKind, Fact, ServiceEvent},
-    fanout::Except,
-    hub::{Rates, User},
+    hub::{Except, Rates, User},
     packet::Packet,
 };
 

@@ -12,8 +12,7 @@ use crate::{
     clock,
     error::{Error, Result},
     event::{Broadcast, EventKind, Fact, ServiceEvent},
-    fanout::Except,
-    hub::{Room, StoredMessage},
+    hub::{Except, Room, StoredMessage},
     packet::{Packet, PacketKind},
 };
 

@@ -35,7 +35,6 @@ pub use client::ClientPacket;
 pub use congestion::Targets;
 pub use connections::ConnectionStats;
 pub use messages::{MessageType, NewMessage};
-pub use payload::placeholders_fit;
 pub use peers::Loss;
 pub use rooms::RoomStats;
 

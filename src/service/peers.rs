@@ -10,8 +10,7 @@ use crate::{
     clock,
     error::{Error, Result},
     event::{Broadcast, Command, Ending, EventKind, Fact, Filter, ServiceEvent},
-    fanout::Except,
-    hub::{Room, RoomInfo, User},
+    hub::{Except, Members, Room, RoomInfo, User},
     packet::Packet,
 };
 
@@ -30,31 +29,48 @@ impl Service {
     /// Delivers a packet to the members of any of these rooms on this instance, to each once; to everyone when there
     /// is no room. Every socket is in the room of its own id. Members of `except` are left out.
     pub fn deliver(&self, rooms: &[String], except: &[String], packet: &Packet, volatile: bool) {
-        let mut except = self.excluded(except);
-        if rooms.is_empty() {
-            self.deliver_to(self.hub.everyone(), &except, packet, volatile);
+        let except = self.excluded(except);
+        match rooms {
+            [] => self.deliver_to(self.hub.everyone(), &except, packet, volatile),
+            rooms => self.deliver_to_any(rooms, &except, packet, volatile),
         }
-        for (index, name) in rooms.iter().enumerate() {
-            if let Some(room) = self.hub.room(name).or_else(|| self.hub.plain_room(name)) {
-                self.deliver_to(&room, &except, packet, volatile);
-                if index + 1 < rooms.len() {
-                    except.extend(room.state().members.local_in_order().iter().map(|user| user.key()));
+    }
+
+    fn deliver_to_any(&self, rooms: &[String], except: &Except, packet: &Packet, volatile: bool) {
+        let (mut named, mut served) = (HashSet::new(), HashSet::new());
+        for name in rooms.iter().filter(|name| named.insert(name.as_str())) {
+            let room = self.hub.room(name).or_else(|| self.hub.plain_room(name));
+            match room {
+                Some(room) if rooms.len() == 1 => self.deliver_to(&room, except, packet, volatile),
+                Some(room) => {
+                    let state = room.state();
+                    // Of this room's members alone, so that many rooms do not copy a growing set.
+                    let keys = state.members.local_keys();
+                    let left_out = keys.filter(|key| except.contains(*key) || !served.insert(*key));
+                    let left_out: Except = left_out.collect();
+                    self.deliver_to_members(&state.members, &left_out, packet, volatile);
                 }
-            } else if let Some(user) = self.hub.user(name).filter(|user| !except.contains(&user.key())) {
-                self.send_to(&user, packet.clone(), volatile);
-                except.push(user.key());
+                None => {
+                    let user = self.hub.user(name).filter(|user| !except.contains(user.key()));
+                    if let Some(user) = user.filter(|user| served.insert(user.key())) {
+                        self.send_to(&user, packet.clone(), volatile);
+                    }
+                }
             }
         }
     }
 
     fn deliver_to(&self, room: &Room, except: &Except, packet: &Packet, volatile: bool) {
-        let state = room.state();
+        self.deliver_to_members(&room.state().members, except, packet, volatile);
+    }
+
+    fn deliver_to_members(&self, members: &Members, except: &Except, packet: &Packet, volatile: bool) {
         if !volatile {
-            let sent = self.fanout.send_many(&state.members, except, packet);
+            let sent = self.fanout.send_many(members, except, packet);
             return self.count_sent(packet, sent);
         }
-        for user in state.members.local_in_order() {
-            if !except.contains(&user.key()) {
+        for user in members.local_in_order() {
+            if !except.contains(user.key()) {
                 self.send_to(&user, packet.clone(), true);
             }
         }
@@ -76,21 +92,22 @@ impl Service {
     pub fn selected(&self, rooms: &[String], except: &[String]) -> Vec<Arc<User>> {
         let except = self.excluded(except);
         let mut users = if rooms.is_empty() { self.hub.users() } else { Vec::new() };
-        for name in rooms {
+        let mut named = HashSet::new();
+        for name in rooms.iter().filter(|name| named.insert(name.as_str())) {
             match self.hub.room(name).or_else(|| self.hub.plain_room(name)) {
                 Some(room) => users.extend(room.state().members.local_in_order()),
                 None => users.extend(self.hub.user(name)),
             }
         }
         let mut seen = HashSet::new();
-        users.retain(|user| !except.contains(&user.key()) && seen.insert(user.key()));
+        users.retain(|user| !except.contains(user.key()) && seen.insert(user.key()));
         users
     }
 
     /// Whether a socket of this instance is in a room of this name: one of the registry, a plain one, or its own.
     pub fn has_local_members(&self, name: &str) -> bool {
         match self.hub.room(name).or_else(|| self.hub.plain_room(name)) {
-            Some(room) => room.state().members.local_len(&[]) > 0,
+            Some(room) => room.state().members.local_len(&Except::new()) > 0,
             None => self.hub.user(name).is_some(),
         }
     }
@@ -195,7 +212,7 @@ impl Service {
     /// A socket of another instance left a room. With a packet, the members here are told.
     pub fn left_elsewhere(&self, user: &Arc<User>, room_id: &str, packet: Option<&Packet>) {
         let Some(room) = self.hub.room(room_id) else { return };
-        user.with_rooms(|rooms| rooms.retain(|other| !Arc::ptr_eq(other, &room)));
+        user.with_rooms(|rooms| rooms.remove(&room));
         let mut state = room.state();
         if state.members.remove(user.key()).is_some()
             && let Some(packet) = packet

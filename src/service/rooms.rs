@@ -7,8 +7,8 @@ use crate::{
     clock,
     error::{Error, Result},
     event::{Answer, Broadcast, Command, EventKind, Fact, Peers, ServiceEvent},
-    fanout::Except,
-    hub::{Room, RoomInfo, RoomState, User},
+    hub::{Except, Room, RoomInfo, RoomState, User},
+    json,
     packet::Packet,
 };
 
@@ -125,12 +125,8 @@ impl Service {
 
     pub(super) fn leave(&self, user: &Arc<User>, room: &Arc<Room>) -> bool {
         // Under the socket's lock, so that it is told before the socket's end.
-        user.with_rooms(|rooms| {
-            let before = rooms.len();
-            rooms.retain(|other| !Arc::ptr_eq(other, room));
-            rooms.len() < before && self.depart(user, room)
-        })
-        .unwrap_or(false)
+        user.with_rooms(|rooms| rooms.remove(room) && self.depart(user, room))
+            .unwrap_or(false)
     }
 
     /// Takes a member out of the room and tells the others. False when it was none.
@@ -170,7 +166,7 @@ impl Service {
             state.members.clear()
         };
         for user in members {
-            user.with_rooms(|rooms| rooms.retain(|other| !Arc::ptr_eq(other, &room)));
+            user.with_rooms(|rooms| rooms.remove(&room));
         }
         Some(room)
     }
@@ -219,12 +215,8 @@ impl Service {
     /// `socket.rooms`: its own id first, then the rooms it is in.
     pub fn socket_rooms(&self, user: &Arc<User>) -> Vec<String> {
         let mut names = vec![user.id().to_owned()];
-        let rooms = user.with_rooms(|rooms| rooms.clone());
-        match rooms {
-            Some(rooms) => names.extend(rooms.iter().map(|room| room.info.id.to_string())),
-            None => names.clear(),
-        }
-        names
+        let listed = user.with_rooms(|rooms| names.extend(rooms.iter().map(|room| room.info.id.to_string())));
+        listed.map_or_else(Vec::new, |()| names)
     }
 
     /// Sends to the members but one, which the packet is about, on this instance and elsewhere.
@@ -245,7 +237,7 @@ impl Service {
     pub(super) fn send_to_others_here(&self, state: &RoomState, user: &User, packet: &Packet) {
         let sent = self
             .fanout
-            .send_many(&state.members, &Except::from_slice(&[user.key()]), packet);
+            .send_many(&state.members, &Except::from_iter([user.key()]), packet);
         self.count_sent(packet, sent);
     }
 
@@ -297,5 +289,5 @@ pub(super) fn membership_packet(event: &str, user: &User, room: &Room) -> Packet
 }
 
 pub(super) fn json_string(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    json::quoted(text)
 }

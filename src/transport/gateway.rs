@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use engineioxide_core::{Packet as EnginePacket, ProtocolVersion, payload};
+use engineioxide_core::{Packet as EnginePacket, ProtocolVersion};
 use futures_util::StreamExt as _;
 use http::{HeaderValue, Method, Request};
 use http_body_util::Full;
@@ -18,6 +18,7 @@ use super::{
     engine::Transport,
     head::{Head, Offer, single},
     outbox::Carrier,
+    payload,
     session::{FAREWELL, Outgoing, Session, Verdict},
     stream::Bytestream,
 };
@@ -29,7 +30,7 @@ const PROBED_POLL: Duration = Duration::from_millis(100);
 /// Engine.IO's packet that ends a session.
 const CLOSE: &str = "1";
 const TEXT: &str = "text/plain; charset=UTF-8";
-const BINARY: &str = "application/octet-stream";
+pub(super) const BINARY: &str = "application/octet-stream";
 
 /// An HTTP response.
 #[derive(Debug, Clone)]
@@ -306,12 +307,7 @@ impl Transport {
             ProtocolVersion::V4
         };
         let content_type = content_type.and_then(|value| HeaderValue::from_str(&value).ok());
-        let mut packets = std::pin::pin!(payload::decoder(
-            Full::new(body),
-            content_type.as_ref(),
-            protocol,
-            limit as u64
-        ));
+        let mut packets = std::pin::pin!(payload::packets(body, content_type.as_ref(), protocol, limit as u64));
         while let Some(packet) = packets.next().await {
             let verdict = match packet {
                 Ok(EnginePacket::Binary(data)) => session.on_binary(&data),

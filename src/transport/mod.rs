@@ -14,6 +14,7 @@ pub mod handover;
 mod head;
 mod heartbeat;
 mod outbox;
+mod payload;
 mod session;
 mod stream;
 

@@ -262,7 +262,7 @@ impl Packet {
                 "data" => {
                     let mut args = String::new();
                     packet.attachments.clear();
-                    reader.read_json(&mut args, &mut packet.attachments)?;
+                    reader.read_json(&mut args, &mut packet.attachments, 0)?;
                     packet.args = Some(args);
                 }
                 // Left out by servers that have but one.

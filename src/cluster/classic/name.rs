@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::{
     cluster::msgpack::{Malformed, Reader, Token},
+    json::{event_name, javascript_number},
     packet::RESERVED_EVENTS,
 };
 
@@ -21,7 +22,7 @@ impl From<Name> for Box<str> {
     fn from(name: Name) -> Self {
         match name {
             Name::Text(text) => text,
-            Name::Number(number) => number.to_string().into(),
+            Name::Number(number) => javascript_number(number).into(),
         }
     }
 }
@@ -41,7 +42,7 @@ pub(super) fn read_list(reader: &mut Reader<'_>, what: &'static str) -> Result<V
             Token::Str(text) => text.into(),
             Token::Unsigned(number) => number.to_string().into(),
             Token::Signed(number) => number.to_string().into(),
-            Token::Float(number) => number.to_string().into(),
+            Token::Float(number) => javascript_number(number).into(),
             _ => return Err(Malformed::Type(what)),
         });
     }
@@ -50,12 +51,13 @@ pub(super) fn read_list(reader: &mut Reader<'_>, what: &'static str) -> Result<V
 
 /// Checks that `args` is the text of a JSON array that begins with the name of an event that may be emitted.
 pub(super) fn check_event(args: &str) -> Result<(), Malformed> {
-    let items = args.trim_start().strip_prefix('[').ok_or(Malformed::Type("data"))?;
-    let mut items = serde_json::Deserializer::from_str(items).into_iter();
-    match items.next() {
-        Some(Ok(Name::Text(name))) if RESERVED_EVENTS.contains(&&*name) => Err(Malformed::Reserved),
-        Some(Ok(_)) => Ok(()),
-        _ => Err(Malformed::Type("the event's name")),
+    if !args.trim_start().starts_with('[') {
+        return Err(Malformed::Type("data"));
+    }
+    match event_name(args) {
+        Some(name) if RESERVED_EVENTS.contains(&&*name) => Err(Malformed::Reserved),
+        Some(_) => Ok(()),
+        None => Err(Malformed::Type("the event's name")),
     }
 }
 

@@ -109,7 +109,7 @@ pub(in crate::cluster) struct Selection {
 
 /// Decodes a request.
 pub(in crate::cluster) fn decode(payload: &[u8]) -> Result<Request, Malformed> {
-    let (json, attachments) = super::response::json_of(payload)?;
+    let (json, attachments) = super::response::json_of(payload, 0)?;
     let wire: Incoming<'_> = serde_json::from_str(&json).map_err(|_| Malformed::Json)?;
     if wire.kind != BROADCAST && !attachments.is_empty() {
         return Err(Malformed::TooManyAttachments);

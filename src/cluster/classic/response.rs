@@ -15,15 +15,16 @@ use crate::cluster::msgpack::{Malformed, Reader, Unfit, Writer, from_json};
 const CLIENT_COUNT: u64 = 8;
 const ACK: u64 = 9;
 
-/// The text of a message in JSON or MessagePack: the adapter tells them by the first byte.
-pub(super) fn json_of(payload: &[u8]) -> Result<(Cow<'_, str>, Vec<Bytes>), Malformed> {
+/// The text of a message in JSON or MessagePack: the adapter tells them by the first byte. Placeholders are numbered
+/// from `first`.
+pub(super) fn json_of(payload: &[u8], first: usize) -> Result<(Cow<'_, str>, Vec<Bytes>), Malformed> {
     if payload.first() == Some(&b'{') {
         let text = simdutf8::basic::from_utf8(payload).map_err(|_| Malformed::Utf8)?;
         return Ok((Cow::Borrowed(text), Vec::new()));
     }
     let (mut json, mut attachments) = (String::new(), Vec::new());
     let mut reader = Reader::new(payload);
-    reader.read_json(&mut json, &mut attachments)?;
+    reader.read_json(&mut json, &mut attachments, first)?;
     reader.finish()?;
     if !json.starts_with('{') {
         return Err(Malformed::Type("a message"));
@@ -98,9 +99,9 @@ pub(in crate::cluster) struct RemoteSocket {
     pub(in crate::cluster) data: Box<str>,
 }
 
-/// Decodes a response to a request that asked for this.
-pub(in crate::cluster) fn decode(payload: &[u8], asked: Asked) -> Result<Response, Malformed> {
-    let (json, attachments) = json_of(payload)?;
+/// Decodes a response to a request that asked for this. Placeholders are numbered from `first`.
+pub(in crate::cluster) fn decode(payload: &[u8], asked: Asked, first: usize) -> Result<Response, Malformed> {
+    let (json, attachments) = json_of(payload, first)?;
     let wire: Incoming<'_> = serde_json::from_str(&json).map_err(|_| Malformed::Json)?;
     if !attachments.is_empty() && (asked != Asked::Broadcast || wire.kind != Some(ACK)) {
         return Err(Malformed::TooManyAttachments);

@@ -87,10 +87,10 @@ fn decode_everywhere(bytes: &[u8]) -> bool {
     }
     let mut taken = broadcast.is_ok() | request::decode(bytes).is_ok() | response::request_id(bytes).is_ok();
     for asked in [Asked::AllRooms, Asked::Fetch, Asked::ServerSideEmit, Asked::Broadcast] {
-        taken |= response::decode(bytes, asked).is_ok();
+        taken |= response::decode(bytes, asked, 0).is_ok();
     }
     let (mut json, mut attachments) = (String::new(), Vec::new());
-    if Reader::new(bytes).read_json(&mut json, &mut attachments).is_ok() {
+    if Reader::new(bytes).read_json(&mut json, &mut attachments, 0).is_ok() {
         // What was read is JSON, and can be written.
         let mut out = Vec::new();
         if let Err(error) = from_json(&json, &[], &mut out) {
@@ -146,7 +146,7 @@ fn every_message_is_taken_whole_and_in_no_shorter_form() {
             let part = &message[..length];
             assert!(broadcast::decode(part).is_err());
             assert!(request::decode(part).is_err());
-            assert!(response::decode(part, Asked::ServerSideEmit).is_err());
+            assert!(response::decode(part, Asked::ServerSideEmit, 0).is_err());
         }
     }
 }

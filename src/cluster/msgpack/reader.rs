@@ -6,7 +6,10 @@ use bytes::Bytes;
 use rmp::Marker;
 
 use super::{MAX_READ_DEPTH, Malformed, date};
-use crate::packet::MAX_ATTACHMENTS;
+use crate::{
+    json::{push_canonical, push_quoted},
+    packet::MAX_ATTACHMENTS,
+};
 
 /// One value, of a container only its length.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,6 +28,8 @@ pub(in crate::cluster) enum Token<'a> {
     Float(f64),
     /// A string.
     Str(&'a str),
+    /// A string of another instance that holds lone surrogates, as UTF-8 would have them.
+    Halves(&'a [u8]),
     /// Bytes, also in the `ArrayBuffer` extension of older peers.
     Bin(&'a [u8]),
     /// A `Date`: milliseconds since the epoch.
@@ -102,18 +107,19 @@ impl<'a> Reader<'a> {
     }
 
     /// Appends the value at the cursor as compact JSON text, with the value that `JSON.stringify` gives it in a
-    /// Node.js peer; bytes become placeholders of Socket.IO, and join the attachments.
+    /// Node.js peer; bytes become placeholders of Socket.IO, numbered from `first`, and join the attachments.
     pub(in crate::cluster) fn read_json(
         &mut self,
         json: &mut String,
         attachments: &mut Vec<Bytes>,
+        first: usize,
     ) -> Result<(), Malformed> {
         let mut open: Vec<Level> = Vec::new();
         loop {
             match self.token()? {
                 Token::Array(length) => enter(&mut open, Level::new(false, length), json)?,
                 Token::Map(length) => enter(&mut open, Level::new(true, length), json)?,
-                scalar => push_scalar(json, scalar, attachments)?,
+                scalar => push_scalar(json, scalar, attachments, first)?,
             }
             while let Some(level) = open.last_mut() {
                 if self.advance(level, json)? {
@@ -147,7 +153,8 @@ impl<'a> Reader<'a> {
         }
         match key {
             None => {}
-            Some(Token::Str(key)) => push_string(json, key),
+            Some(Token::Str(key)) => push_quoted(json, key),
+            Some(Token::Halves(key)) => push_halves(json, key),
             Some(Token::Unsigned(key)) => push(json, format_args!("\"{key}\"")),
             Some(Token::Signed(key)) => push(json, format_args!("\"{key}\"")),
             Some(_) => return Err(Malformed::Type("a key")),
@@ -204,9 +211,11 @@ impl<'a> Reader<'a> {
 
     fn text(&mut self, length: u32) -> Result<Token<'a>, Malformed> {
         let bytes = self.bytes(length)?;
-        simdutf8::basic::from_utf8(bytes)
-            .map(Token::Str)
-            .map_err(|_| Malformed::Utf8)
+        match simdutf8::basic::from_utf8(bytes) {
+            Ok(text) => Ok(Token::Str(text)),
+            Err(_) if push_canonical(&mut String::new(), bytes).is_some() => Ok(Token::Halves(bytes)),
+            Err(_) => Err(Malformed::Utf8),
+        }
     }
 
     /// Timestamps (−1) of MessagePack, and what `notepack.io` 2 wrote as type 0.
@@ -296,15 +305,21 @@ fn instant(seconds: f64, nanoseconds: f64) -> Token<'static> {
     Token::Date(seconds * 1e3 + nanoseconds / 1e6)
 }
 
-fn push_scalar(json: &mut String, scalar: Token<'_>, attachments: &mut Vec<Bytes>) -> Result<(), Malformed> {
+fn push_scalar(
+    json: &mut String,
+    scalar: Token<'_>,
+    attachments: &mut Vec<Bytes>,
+    first: usize,
+) -> Result<(), Malformed> {
     match scalar {
         Token::Bool(value) => push(json, format_args!("{value}")),
         Token::Unsigned(value) => push(json, format_args!("{value}")),
         Token::Signed(value) => push(json, format_args!("{value}")),
         Token::Float(value) => push_float(json, value),
-        Token::Str(text) => push_string(json, text),
+        Token::Str(text) => push_quoted(json, text),
+        Token::Halves(text) => push_halves(json, text),
         Token::Date(ms) => match date::iso(ms) {
-            Some(text) => push_string(json, &text),
+            Some(text) => push_quoted(json, &text),
             None => json.push_str("null"),
         },
         Token::Bin(bytes) => {
@@ -313,7 +328,7 @@ fn push_scalar(json: &mut String, scalar: Token<'_>, attachments: &mut Vec<Bytes
             }
             push(
                 json,
-                format_args!("{{\"_placeholder\":true,\"num\":{}}}", attachments.len()),
+                format_args!("{{\"_placeholder\":true,\"num\":{}}}", first + attachments.len()),
             );
             // A copy: a slice would keep the whole payload, and the read buffer around it, alive.
             attachments.push(Bytes::copy_from_slice(bytes));
@@ -344,25 +359,10 @@ fn push(json: &mut String, text: std::fmt::Arguments<'_>) {
     let _ = json.write_fmt(text);
 }
 
-/// Appends a string as JSON, in quotes.
-fn push_string(json: &mut String, text: &str) {
+/// Appends a string as JSON, in quotes. That it can be read was checked before.
+fn push_halves(json: &mut String, text: &[u8]) {
     json.push('"');
-    let mut rest = text;
-    while let Some(at) = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)) {
-        let (plain, tail) = rest.split_at(at);
-        json.push_str(plain);
-        let mut tail = tail.chars();
-        match tail.next() {
-            Some('\n') => json.push_str("\\n"),
-            Some('\r') => json.push_str("\\r"),
-            Some('\t') => json.push_str("\\t"),
-            Some(quote @ ('"' | '\\')) => json.extend(['\\', quote]),
-            Some(control) => push(json, format_args!("\\u{:04x}", u32::from(control))),
-            None => {}
-        }
-        rest = tail.as_str();
-    }
-    json.push_str(rest);
+    let _ = push_canonical(json, text);
     json.push('"');
 }
 

@@ -24,8 +24,14 @@ impl Writer<'_> {
 
     /// A string.
     pub(in crate::cluster) fn str(&mut self, text: &str) -> Result<(), Unfit> {
-        narrow(text.len())?;
-        done(encode::write_str(self.0, text))
+        self.text(text.as_bytes())
+    }
+
+    /// A string, which may hold lone surrogates as UTF-8 would have them.
+    pub(super) fn text(&mut self, text: &[u8]) -> Result<(), Unfit> {
+        done(encode::write_str_len(self.0, narrow(text.len())?))?;
+        self.0.extend_from_slice(text);
+        Ok(())
     }
 
     /// Bytes.

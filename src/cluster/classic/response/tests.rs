@@ -76,7 +76,7 @@ fn the_request_is_known_before_the_rest() {
 
 #[test]
 fn answers_come_back() {
-    let back = |payload: Result<Vec<u8>, Unfit>, asked| decode(&payload.unwrap(), asked).unwrap();
+    let back = |payload: Result<Vec<u8>, Unfit>, asked| decode(&payload.unwrap(), asked, 0).unwrap();
     assert_eq!(
         back(rooms("q", &["a", "b"]), Asked::AllRooms),
         Response::Rooms(names(&["a", "b"]))
@@ -115,7 +115,7 @@ fn answers_come_back() {
 fn names_in_answers_may_be_numbers_and_data_may_be_missing() {
     let payload = br#"{"requestId":"q","rooms":[1,"a"]}"#;
     assert_eq!(
-        decode(payload, Asked::AllRooms),
+        decode(payload, Asked::AllRooms, 0),
         Ok(Response::Rooms(names(&["1", "a"])))
     );
     let payload = br#"{"requestId":"q","sockets":[{"id":"s","handshake":{"a":[1]},"rooms":["s",2]}]}"#;
@@ -125,7 +125,7 @@ fn names_in_answers_may_be_numbers_and_data_may_be_missing() {
         rooms: names(&["s", "2"]),
         data: "{}".into(),
     };
-    assert_eq!(decode(payload, Asked::Fetch), Ok(Response::Sockets(vec![socket])));
+    assert_eq!(decode(payload, Asked::Fetch, 0), Ok(Response::Sockets(vec![socket])));
 }
 
 #[test]
@@ -141,9 +141,24 @@ fn what_was_not_asked_for_is_an_error() {
         ("", Asked::Broadcast, Malformed::Truncated),
         ("x", Asked::Broadcast, Malformed::Type("a message")),
     ] {
-        assert_eq!(decode(payload.as_bytes(), asked), Err(expected), "{payload}");
+        assert_eq!(decode(payload.as_bytes(), asked, 0), Err(expected), "{payload}");
     }
     let ack = unhex("83a47479706509a9726571756573744964a171a67061636b6574c400");
-    assert!(decode(&ack, Asked::Broadcast).is_ok());
-    assert_eq!(decode(&ack, Asked::Fetch), Err(Malformed::TooManyAttachments));
+    assert!(decode(&ack, Asked::Broadcast, 0).is_ok());
+    assert_eq!(decode(&ack, Asked::Fetch, 0), Err(Malformed::TooManyAttachments));
+}
+
+#[test]
+fn placeholders_count_on_from_the_attachments_that_there_are() {
+    let payload = ack(
+        "q",
+        r#"[{"a":{"_placeholder":true,"num":0}}]"#,
+        &[Bytes::from_static(b"x")],
+    )
+    .unwrap();
+    let Ok(Response::Ack { value, attachments }) = decode(&payload, Asked::Broadcast, 12) else {
+        panic!("no acknowledgement");
+    };
+    assert_eq!(value.as_deref(), Some(r#"{"a":{"_placeholder":true,"num":12}}"#));
+    assert_eq!(attachments, [Bytes::from_static(b"x")]);
 }

@@ -6,7 +6,7 @@ use super::{
 fn json_of(bytes: &[u8]) -> Result<(String, Vec<Bytes>), Malformed> {
     let (mut json, mut attachments) = (String::new(), Vec::new());
     let mut reader = Reader::new(bytes);
-    reader.read_json(&mut json, &mut attachments)?;
+    reader.read_json(&mut json, &mut attachments, 0)?;
     reader.finish()?;
     Ok((json, attachments))
 }
@@ -148,7 +148,7 @@ fn keys_are_strings() {
 fn strings_are_escaped() {
     let text = "a\"b\\c\n\r\t\u{1}\u{7f}é😀/";
     let mut quoted = String::new();
-    push_string(&mut quoted, text);
+    push_quoted(&mut quoted, text);
     assert_eq!(quoted, "\"a\\\"b\\\\c\\n\\r\\t\\u0001\u{7f}é😀/\"");
     assert_eq!(serde_json::from_str::<String>(&quoted).unwrap(), text);
 }
@@ -159,7 +159,8 @@ fn what_does_not_decode_is_an_error() {
         ("", Malformed::Truncated),
         ("c1", Malformed::Unknown),
         ("a2ff41", Malformed::Utf8),
-        ("a3eda080", Malformed::Utf8),
+        ("a3edc080", Malformed::Utf8),
+        ("a2eda0", Malformed::Utf8),
         ("a261", Malformed::Truncated),
         ("92", Malformed::Truncated),
         ("9201", Malformed::Truncated),
