@@ -152,7 +152,7 @@ export interface ClusterState {
  * See {@link WebSocketService.getClusterStats}. Each figure is the sum over the instances, except `totalRooms`, which
  * is the same on all, and `avgLatency`, the mean over all connections.
  */
-export interface ClusterStats extends Omit<ConnectionStats, 'cluster'> {
+export interface ClusterStats extends Omit<ConnectionStats, 'cluster' | 'expiredAcks'> {
   /** Living instances, this one included; 1 without `redis`. */
   instances: number;
 }
