@@ -108,7 +108,8 @@ impl Items {
 /// The queue between the native threads and JavaScript.
 pub(super) struct Queue {
     items: Mutex<Items>,
-    wake: Wake,
+    /// Gone once nothing is to reach JavaScript any more.
+    wake: Mutex<Option<Wake>>,
     listening: AtomicU32,
     closed: AtomicBool,
     /// Sockets that JavaScript is deciding about; they are not registered yet.
@@ -123,7 +124,7 @@ impl Queue {
                 signs: Some(signs),
                 ..Items::default()
             }),
-            wake,
+            wake: Mutex::new(Some(wake)),
             listening: AtomicU32::new(0),
             closed: AtomicBool::new(false),
             admissions: DashMap::new(),
@@ -135,11 +136,19 @@ impl Queue {
         self.listening.store(kinds, Ordering::Release);
     }
 
-    /// JavaScript is ending: nothing reaches it any more.
+    /// JavaScript is ending, or the service has: nothing reaches it any more.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        let items = std::mem::take(&mut *self.items.lock());
+        let items = {
+            let mut items = self.items.lock();
+            items.list.clear();
+            items.departures = 0;
+            items.show();
+            std::mem::take(&mut *items)
+        };
         items.readers.into_iter().for_each(Waker::wake);
+        // Whatever native thread is just about to call it has it, or finds that it is gone.
+        drop(self.wake.lock().take());
     }
 
     pub(super) fn push(&self, item: Item) {
@@ -154,8 +163,8 @@ impl Queue {
         items.show();
         let first = items.list.len() == 1;
         drop(items);
-        if first {
-            self.wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+        if first && let Some(wake) = &*self.wake.lock() {
+            wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
         }
     }
 

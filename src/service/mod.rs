@@ -20,6 +20,7 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::oneshot;
 
 use crate::{
+    clock::Clock,
     config::Config,
     event::{EventKind, EventSink, Peers, ServiceEvent},
     fanout::Fanout,
@@ -39,6 +40,8 @@ pub use rooms::RoomStats;
 pub struct Service {
     /// The options it runs with.
     pub config: Config,
+    /// What time it is.
+    pub clock: Clock,
     /// Users, rooms and counters.
     pub hub: Hub,
     fanout: Fanout,
@@ -70,6 +73,7 @@ impl Service {
     pub fn new(config: Config, sink: Arc<dyn EventSink>, runtime: &tokio::runtime::Handle) -> Self {
         let parts = config.worker_threads.max(1);
         Self {
+            clock: Clock::default(),
             hub: Hub::new(parts),
             fanout: Fanout::start(parts, runtime),
             config,

@@ -19,7 +19,6 @@ use super::{
     head::Head,
 };
 use crate::{
-    clock,
     hub::{Identity, SocketId, User},
     packet::MAX_ATTACHMENTS,
     service::{ClientPacket, Refusal, Service},
@@ -551,7 +550,7 @@ impl Session {
                     data: None,
                 })?,
         };
-        let now = clock::now_ms();
+        let now = service.clock.now();
         let link = self.connection.link();
         let handshake = self.head.handshake(auth);
         Ok(Arc::new(User::new(service.next_key(), &id, link, handshake, now)))
