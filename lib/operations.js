@@ -11,10 +11,12 @@ class Operations {
   #waiting = new Map();
   #next = 0;
   #keepAlive;
+  #isClosed = false;
 
   /** A number under which the native side reports; `done` is called then. */
   expect(done) {
     const id = this.#next++;
+    if (this.#isClosed) return id;
     this.#waiting.set(id, done);
     this.#keepAlive ??= setInterval(() => {}, FOREVER_MS);
     return id;
@@ -22,6 +24,7 @@ class Operations {
 
   /** Starts an operation and waits for it. */
   run(start) {
+    if (this.#isClosed) return Promise.resolve();
     return new Promise((resolve) => {
       start(this.expect(resolve));
     });
@@ -32,6 +35,12 @@ class Operations {
     const done = this.#waiting.get(id);
     this.drop(id);
     done?.(...args);
+  }
+
+  /** The native side reports no more. */
+  close() {
+    this.#isClosed = true;
+    for (const id of [...this.#waiting.keys()]) this.drop(id);
   }
 
   /** Waits no longer. */

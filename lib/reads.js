@@ -25,13 +25,18 @@ const READS = [
   'watch',
 ];
 
+/** Those that look at the clock. */
+const DATED = new Set(['keptMessages', 'roomStats', 'stats']);
+
 class Reads {
   #native;
   #hearing;
 
   static {
     for (const name of READS) {
+      const isDated = DATED.has(name);
       this.prototype[name] = function (...args) {
+        if (isDated) this.#native.setTime(Date.now());
         const shown = this.#native[name](...args);
         this.#hearing.noticed();
         return shown;

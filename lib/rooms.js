@@ -2,6 +2,7 @@
 
 'use strict';
 
+const { inspect } = require('node:util');
 const { invalidArgument } = require('./errors.js');
 
 class Rooms {
@@ -122,11 +123,16 @@ const liveProperties = {
       },
     ]),
   ),
+  [inspect.custom]: {
+    value() {
+      return new Set(this);
+    },
+  },
 };
 
 /**
- * A real `Set` of socket ids, kept up to date: its own, hidden methods fetch what changed before they read. What
- * looks past them, at the set's internals, sees the state of the last read.
+ * A real `Set` of socket ids, kept up to date: its own, hidden methods fetch what changed before they read, also for
+ * `util.inspect` and `console.log`. What looks past them, at the set's internals, sees the state of the last read.
  */
 function liveMembers(reads, roomId) {
   const set = new Set();

@@ -160,6 +160,8 @@ class WebSocketService extends Operators {
     this.#unhook();
     // Until everything that happened has been told.
     await this.#operations.run((id) => this.#native.mark(id));
+    this.#operations.close();
+    this.#native.release();
     this.#isClosed = true;
   }
 
@@ -485,6 +487,7 @@ class WebSocketService extends Operators {
     if (!(Number.isFinite(inactiveMinutes) && inactiveMinutes >= 0)) {
       throw invalidArgument('inactiveMinutes', inactiveMinutes, 'a number of minutes, at least 0');
     }
+    this.#native.setTime(Date.now());
     const closedSockets = this.#native.cleanup(inactiveMinutes * 60_000);
     await this.#happened();
     return closedSockets;
@@ -515,6 +518,7 @@ class WebSocketService extends Operators {
 
   /** Hears what has happened; callers that caused something hear of it before they go on. */
   #hear() {
+    this.#native.setTime(Date.now());
     this.#hearing.hear();
   }
 
@@ -654,7 +658,9 @@ class WebSocketService extends Operators {
     for (const listener of this.rawListeners(event)) attempt(report, () => listener.apply(this, args));
   }
 
+  /** Begins every call that does something. Tests move JavaScript's clock, and what they call is to follow it. */
   #assertOpen() {
+    this.#native.setTime(Date.now());
     if (this.#isClosed) throw new WebSocketServiceError('ERR_CLOSED', 'The service has been shut down');
   }
 }

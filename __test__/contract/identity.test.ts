@@ -1,5 +1,6 @@
 // Contract section 1: returned objects behave like those of a plain in-memory implementation.
 
+import { inspect } from 'node:util';
 import { connect, members, next, start, TrustingService, type Running } from '../harness';
 
 let running: Running;
@@ -113,6 +114,8 @@ describe('a room', () => {
     expect(new Set(held)).toEqual(new Set([first!.id, second!.id]));
     expect(held).toEqual(new Set([first!.id, second!.id]));
     expect(Array.from(held).length).toBe(2);
+    expect(held).toStrictEqual(new Set([first!.id, second!.id]));
+    expect(structuredClone(held)).toEqual(new Set([first!.id, second!.id]));
 
     const left = next(running.service, 'room:leave');
     first!.emit('room:leave', { roomId: room.id });
@@ -123,6 +126,18 @@ describe('a room', () => {
     await gone;
     expect(held.size).toBe(0);
     expect([...held]).toEqual([]);
+  });
+
+  test('has members that console.log and util.inspect show, without a read before', async () => {
+    const room = await running.service.createRoom('r');
+    const clients = await members(running, room, 2);
+    const shown = new Set(clients.map((client) => client.id));
+    expect(inspect(room.members)).toBe(inspect(shown));
+    await running.service.leaveRoom(clients[0]!.id!, room.id);
+    shown.delete(clients[0]!.id);
+    expect(inspect({ room })).toContain(inspect(shown));
+    expect(inspect(room.members, { depth: -1 })).toBe(inspect(shown, { depth: -1 }));
+    expect(Object.getOwnPropertySymbols(room.members).filter((each) => Object.prototype.propertyIsEnumerable.call(room.members, each))).toEqual([]);
   });
 
   test('that is deleted leaves its held members empty', async () => {

@@ -93,6 +93,18 @@ impl NativeService {
         self.queue.take(usize::try_from(index(most)).unwrap_or(0)).into_vec()
     }
 
+    /// Says what JavaScript's clock shows, in milliseconds since the epoch: before whatever depends on it.
+    #[napi]
+    pub fn set_time(&self, now: f64) {
+        self.server.service().clock.set(index(now));
+    }
+
+    /// Lets go of JavaScript: nothing is reported nor waits to be taken any more.
+    #[napi]
+    pub fn release(&self) {
+        self.queue.close();
+    }
+
     /// Reports under this number when everything that waits now has been taken.
     #[napi]
     pub fn mark(&self, id: f64) {

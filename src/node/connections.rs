@@ -11,7 +11,6 @@ use super::{
     local::JsSocket,
 };
 use crate::{
-    clock,
     event::Ending,
     hub::{Identity, User},
     service::{Admitted, ClientPacket, ConnectionStats, Refusal},
@@ -181,7 +180,7 @@ impl NativeService {
             &socket_id,
             link.clone(),
             handshake.as_str().into(),
-            clock::now_ms(),
+            service.clock.called(),
         );
         let user = Arc::new(user);
         link.belongs_to(&user);

@@ -119,7 +119,8 @@ impl Items {
 /// The queue between the native threads and JavaScript.
 pub(super) struct Queue {
     items: Mutex<Items>,
-    wake: Wake,
+    /// Gone once nothing is to reach JavaScript any more.
+    wake: Mutex<Option<Wake>>,
     listening: AtomicU32,
     /// A probe waits to be taken.
     is_probed: AtomicBool,
@@ -136,7 +137,7 @@ impl Queue {
                 signs: Some(signs),
                 ..Items::default()
             }),
-            wake,
+            wake: Mutex::new(Some(wake)),
             listening: AtomicU32::new(0),
             is_probed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -149,10 +150,20 @@ impl Queue {
         self.listening.store(kinds, Ordering::Release);
     }
 
-    /// JavaScript is ending: nothing reaches it any more.
+    /// JavaScript is ending, or the service has: nothing reaches it any more.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        drop(std::mem::take(&mut *self.items.lock()));
+        let items = {
+            let mut items = self.items.lock();
+            let list = std::mem::take(&mut items.list);
+            items.departures = 0;
+            items.show();
+            (list, std::mem::take(&mut *items))
+        };
+        // Whoever is woken by that need not wait for the lock.
+        drop(items);
+        // Whatever native thread is just about to call it has it, or finds that it is gone.
+        drop(self.wake.lock().take());
     }
 
     pub(super) fn push(&self, item: Item) {
@@ -170,8 +181,8 @@ impl Queue {
         items.show();
         let first = items.list.len() == 1;
         drop(items);
-        if first {
-            self.wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+        if first && let Some(wake) = &*self.wake.lock() {
+            wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
         }
     }
 

@@ -6,7 +6,6 @@ use bytes::Bytes;
 
 use super::{MessageType, NewMessage, Service, acks, payload::Payload, rooms::json_string};
 use crate::{
-    clock,
     error::{Error, Result},
     event::{Fact, ServiceEvent},
     hub::{Room, User},
@@ -32,7 +31,7 @@ pub struct Malformed;
 impl Service {
     /// Handles a client's event. Called in the order in which the client sent them.
     pub fn client_event(&self, user: &Arc<User>, packet: ClientPacket<'_>) -> std::result::Result<(), Malformed> {
-        let now = clock::now_ms();
+        let now = self.clock.now();
         let size = size_of(&packet);
         self.hub.stats.record(now, 0, size as u64);
         if packet.args.is_empty() {
@@ -173,7 +172,7 @@ impl Service {
             attachments: call.attachments.to_vec(),
         };
         let member = self.config.require_membership.then(|| user.key());
-        let stored = while_connected(user, || self.post(&room, message, member))?;
+        let stored = while_connected(user, || self.post(&room, message, member, self.clock.now()))?;
         Ok(format!("\"message\":{}", stored.json()))
     }
 

@@ -155,7 +155,7 @@ impl Service {
 
     /// `cleanup`: closes the connections of sockets that sent no event for `idle_ms`. Returns how many.
     pub fn cleanup(&self, idle_ms: u64) -> usize {
-        let now = clock::now_ms();
+        let now = self.clock.called();
         let idle = |user: &&Arc<User>| now.saturating_sub(user.last_activity()) >= idle_ms;
         self.hub
             .users()
@@ -177,7 +177,7 @@ impl Service {
             total_connections: self.hub.stats.total_connections(),
             active_connections: self.hub.user_count(),
             total_rooms: self.hub.room_count(),
-            rates: self.hub.stats.rates(clock::now_ms()),
+            rates: self.hub.stats.rates(self.clock.now()),
             avg_latency_ms: if times.is_empty() {
                 0.0
             } else {
@@ -207,7 +207,7 @@ impl Service {
         if !self.config.presence.broadcast {
             return None;
         }
-        let now = clock::iso(clock::now_ms());
+        let now = clock::iso(self.clock.now());
         let packet = Packet::event(
             "user:status",
             &format!(

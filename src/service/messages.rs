@@ -72,7 +72,8 @@ impl Service {
     /// `sendMessage`.
     pub fn send_message(&self, room_id: &str, message: NewMessage<'_>) -> Result<Arc<StoredMessage>> {
         let room = self.hub.room(room_id).ok_or(Error::RoomNotFound)?;
-        self.keep(&room, message, None, self.config.deliver_messages)
+        let now = self.clock.called();
+        self.keep(&room, message, None, now, self.config.deliver_messages)
     }
 
     /// The author fragment for a user id: with the name of the user's first connection, if there is one.
@@ -89,8 +90,9 @@ impl Service {
         room: &Arc<Room>,
         message: NewMessage<'_>,
         author: Option<u64>,
+        now: u64,
     ) -> Result<Arc<StoredMessage>> {
-        self.keep(room, message, author, true)
+        self.keep(room, message, author, now, true)
     }
 
     /// Stores a message and tells of it; delivers it to the clients of all servers if it is to be.
@@ -99,9 +101,9 @@ impl Service {
         room: &Arc<Room>,
         message: NewMessage<'_>,
         author: Option<u64>,
+        now: u64,
         delivers: bool,
     ) -> Result<Arc<StoredMessage>> {
-        let now = clock::now_ms();
         let packet = encode(room, message, now);
         let mut state = room.state();
         if state.deleted {
@@ -140,7 +142,7 @@ impl Service {
     pub fn kept_messages(&self, room_id: &str) -> Option<Range<u64>> {
         self.hub.room(room_id).map(|room| {
             let mut state = room.state();
-            state.history.prune(clock::now_ms(), &self.config.history);
+            state.history.prune(self.clock.called(), &self.config.history);
             state.history.positions()
         })
     }
@@ -159,7 +161,7 @@ impl Service {
     pub fn messages(&self, room_id: &str, positions: RangeInclusive<u64>) -> (u64, Vec<Arc<StoredMessage>>) {
         self.hub.room(room_id).map_or((0, Vec::new()), |room| {
             let mut state = room.state();
-            state.history.prune(clock::now_ms(), &self.config.history);
+            state.history.prune(self.clock.called(), &self.config.history);
             let messages = state.history.range(positions).rev().cloned().collect();
             (state.history.first_seq(), messages)
         })

@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     backpressure::Budget,
+    clock::Clock,
     config::Config,
     event::{EventKind, EventSink, Peers, ServiceEvent},
     fanout::Fanout,
@@ -42,6 +43,8 @@ pub use rooms::RoomStats;
 pub struct Service {
     /// The options it runs with.
     pub config: Config,
+    /// What time it is.
+    pub clock: Clock,
     /// Users, rooms and counters.
     pub hub: Hub,
     fanout: Fanout,
@@ -74,6 +77,7 @@ impl Service {
     pub fn new(config: Config, sink: Arc<dyn EventSink>, runtime: &tokio::runtime::Handle) -> Self {
         let parts = config.worker_threads.max(1);
         Self {
+            clock: Clock::default(),
             hub: Hub::new(parts),
             fanout: Fanout::start(parts, config.limits.max_queued_bytes, runtime),
             budget: Arc::default(),

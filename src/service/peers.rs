@@ -7,7 +7,6 @@ use super::{
     rooms::{membership_packet, typing_packet},
 };
 use crate::{
-    clock,
     error::{Error, Result},
     event::{Broadcast, Command, Ending, EventKind, Fact, Filter, ServiceEvent},
     hub::{Except, Members, Room, RoomInfo, User},
@@ -114,7 +113,7 @@ impl Service {
 
     /// Messages that were sent to a room before this instance could hear them: put before those that it has heard.
     pub fn restore_history(&self, room: &Room, messages: Vec<(Packet, u64)>) {
-        let now = clock::now_ms();
+        let now = self.clock.now();
         room.state().history.restore(messages, now, &self.config.history);
     }
 
@@ -224,14 +223,22 @@ impl Service {
     /// As [`Service::joined_elsewhere`], telling the members here what its own instance did not.
     pub fn rejoined_elsewhere(&self, user: &Arc<User>, room_id: &str) {
         if let Some(room) = self.hub.room(room_id) {
-            self.joined_elsewhere(user, room_id, Some(&membership_packet("user:joined", user, &room)));
+            self.joined_elsewhere(
+                user,
+                room_id,
+                Some(&membership_packet("user:joined", user, &room, self.clock.now())),
+            );
         }
     }
 
     /// As [`Service::left_elsewhere`], telling the members here what its own instance did not.
     pub fn missed_leaving(&self, user: &Arc<User>, room_id: &str) {
         if let Some(room) = self.hub.room(room_id) {
-            self.left_elsewhere(user, room_id, Some(&membership_packet("user:left", user, &room)));
+            self.left_elsewhere(
+                user,
+                room_id,
+                Some(&membership_packet("user:left", user, &room, self.clock.now())),
+            );
         }
     }
 
@@ -282,9 +289,9 @@ impl Service {
         }
         let mut packets = Vec::new();
         if was_typing {
-            packets.push(typing_packet(user, room, false));
+            packets.push(typing_packet(user, room, false, self.clock.now()));
         }
-        packets.push(membership_packet("user:left", user, room));
+        packets.push(membership_packet("user:left", user, room, self.clock.now()));
         for packet in &packets {
             self.send_to_others_here(&state, user, packet);
             self.tell_foreign(loss, &[&room.info.id], packet);

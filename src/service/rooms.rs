@@ -44,7 +44,7 @@ impl Service {
                 id: uuid::Uuid::new_v4().to_string().into(),
                 name: name.into(),
                 label: label.into(),
-                created_at: clock::now_ms(),
+                created_at: self.clock.called(),
                 created_by: created_by.map(Into::into),
                 metadata: metadata.map(Into::into),
                 registered: true,
@@ -106,7 +106,7 @@ impl Service {
                     &state,
                     user,
                     room,
-                    &membership_packet("user:joined", user, room),
+                    &membership_packet("user:joined", user, room, self.clock.now()),
                     Fact::Joined,
                 );
             }
@@ -141,7 +141,7 @@ impl Service {
         self.tell(EventKind::RoomLeave, || {
             ServiceEvent::RoomLeave(user.clone(), room.clone())
         });
-        let packet = membership_packet("user:left", user, room);
+        let packet = membership_packet("user:left", user, room, self.clock.now());
         self.send_to_others(&state, user, room, &packet, Fact::Left);
         true
     }
@@ -182,7 +182,7 @@ impl Service {
     pub fn room_stats(&self, room_id: &str) -> Option<RoomStats> {
         let room = self.hub.room(room_id)?;
         let mut state = room.state();
-        state.history.prune(clock::now_ms(), &self.config.history);
+        state.history.prune(self.clock.called(), &self.config.history);
         Some(RoomStats {
             members: state.members.len(),
             messages: state.history.len(),
@@ -245,7 +245,7 @@ impl Service {
         self.tell(EventKind::Typing, || {
             ServiceEvent::Typing(user.clone(), room.clone(), is_typing)
         });
-        let packet = typing_packet(user, room, is_typing);
+        let packet = typing_packet(user, room, is_typing, self.clock.now());
         self.send_to_others(state, user, room, &packet, Fact::Typing(is_typing));
     }
 
@@ -256,26 +256,26 @@ impl Service {
 
     pub(super) fn count_sent(&self, packet: &Packet, recipients: usize) {
         self.hub.stats.record(
-            clock::now_ms(),
+            self.clock.now(),
             0,
             (packet.len() as u64).saturating_mul(recipients as u64),
         );
     }
 }
 
-pub(super) fn typing_packet(user: &User, room: &Room, is_typing: bool) -> Packet {
+pub(super) fn typing_packet(user: &User, room: &Room, is_typing: bool, now: u64) -> Packet {
     Packet::event(
         "typing",
         &format!(
             "{{{},\"roomId\":{},\"isTyping\":{is_typing},\"timestamp\":\"{}\"}}",
             user.identity().fragment,
             json_string(&room.info.id),
-            clock::iso(clock::now_ms()),
+            clock::iso(now),
         ),
     )
 }
 
-pub(super) fn membership_packet(event: &str, user: &User, room: &Room) -> Packet {
+pub(super) fn membership_packet(event: &str, user: &User, room: &Room, now: u64) -> Packet {
     Packet::event(
         event,
         &format!(
@@ -283,7 +283,7 @@ pub(super) fn membership_packet(event: &str, user: &User, room: &Room) -> Packet
             user.identity().fragment,
             json_string(user.id()),
             json_string(&room.info.id),
-            clock::iso(clock::now_ms()),
+            clock::iso(now),
         ),
     )
 }

@@ -23,7 +23,6 @@ use super::{
 };
 use crate::{
     backpressure::{self, Account, Charge, Work},
-    clock,
     event::Link as _,
     hub::{Identity, SocketId, User},
     packet::MAX_ATTACHMENTS,
@@ -640,7 +639,7 @@ impl Session {
                     data: None,
                 })?,
         };
-        let now = clock::now_ms();
+        let now = service.clock.now();
         let link = self.connection.link();
         let handshake = self.head.handshake(auth);
         Ok(Arc::new(User::new(service.next_key(), &id, link, handshake, now)))
