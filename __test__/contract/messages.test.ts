@@ -250,14 +250,15 @@ describe('history limits', () => {
   test('what becomes too old while a page is made is not in it', () => {
     let first = 0;
     const asked: number[][] = [];
-    const messages = new Messages({
+    const native = {
       keptMessages: () => [0, 6],
       messages(_: string, oldest: number, newest: number) {
         asked.push([oldest, newest]);
         const kept = [5, 4, 3, 2, 1, 0].filter((seq) => seq >= Math.max(first, oldest) && seq <= newest);
         return [first, ...kept.flatMap((seq) => [seq, `{"content":"${seq}"}`, 0])];
       },
-    });
+    };
+    const messages = new Messages(native, native);
     const page = (limit: number, offset: number) =>
       messages.page('r', limit, offset).map(({ content }: Api.Message) => Number(content));
     expect(page(3, 1)).toEqual([4, 3, 2]);
