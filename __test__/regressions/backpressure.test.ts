@@ -1,9 +1,11 @@
 // Who waits when somebody is too fast or too slow: whoever it is, and nobody else.
 
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterTest, record, start } from '../harness';
+import { handshake, raw } from '../raw';
 
 const { RawClient } = require('../fixtures/regression-support.js');
 
@@ -108,4 +110,18 @@ test('a polling client outlives a block of JavaScript that is longer than its he
     expect(await client.said(`event ["after",${block}]`)).toBe(`event ["after",${block}]`);
   }
   expect(gone).toEqual([]);
+});
+
+test('a polling client that is gone is missed, however often JavaScript is busy', async () => {
+  const PING_TIMEOUT = 600;
+  const { service, port } = await start({ pingInterval: 300, pingTimeout: PING_TIMEOUT });
+  const path = `/socket.io/?EIO=4&transport=polling&sid=${await handshake(port)}`;
+  await raw(port, path, { method: 'POST', body: '40' });
+  await raw(port, path);
+  const gone = once(service, 'disconnect');
+  // Each time for long enough that heartbeats are answered in the clients' place.
+  const busy = setInterval(() => busyFor(200), 500);
+  afterTest(() => clearInterval(busy));
+  const [, reason] = await gone;
+  expect(reason).toBe('ping timeout');
 });
