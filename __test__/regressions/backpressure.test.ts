@@ -125,3 +125,26 @@ test('a polling client that is gone is missed, however often JavaScript is busy'
   const [, reason] = await gone;
   expect(reason).toBe('ping timeout');
 });
+
+test.each([4, 3])('what a polling client is answered and does not fetch is bounded, EIO %i', async (EIO) => {
+  const { service, port } = await start({ allowEIO3: true, limits: { maxQueuedBytes: 1 << 16 } });
+  const connected = once(service, 'connection');
+  const opened = await raw(port, `/socket.io/?EIO=${EIO}&transport=polling`);
+  const path = `/socket.io/?EIO=${EIO}&transport=polling&sid=${/"sid":"([^"]+)"/.exec(opened.body)![1]}`;
+  const post = (count: number) => {
+    const body = EIO === 3 ? '5:40/x,'.repeat(count) : Array(count).fill('40/x,').join('\u001e');
+    return raw(port, path, { method: 'POST', body });
+  };
+  if (EIO === 4) await raw(port, path, { method: 'POST', body: '40' });
+  await connected;
+  // More than that many, but it fetches them.
+  for (let turn = 0; turn < 20; turn++) {
+    await post(50);
+    expect((await raw(port, path)).status).toBe(200);
+  }
+  expect(service.getConnectedUsers()).toHaveLength(1);
+  const gone = once(service, 'disconnect');
+  await post(1_000);
+  const [, reason] = await gone;
+  expect(reason).toBe('transport error');
+});

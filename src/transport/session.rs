@@ -22,7 +22,7 @@ use super::{
     head::Head,
 };
 use crate::{
-    backpressure::{self, Account, Charge, Work},
+    backpressure::{self, Account, Charge, ITEM_COST, Work},
     clock,
     event::Link as _,
     hub::{Identity, SocketId, User},
@@ -490,8 +490,12 @@ impl Session {
         let auth = match rest.strip_prefix('/') {
             Some(rest) => match rest.strip_prefix(',') {
                 Some(auth) => auth,
-                // Another namespace.
-                None if !rest.is_empty() => return Verdict::Pass,
+                // Another namespace, which the library refuses.
+                None if !rest.is_empty() => {
+                    let name = rest.split_once(',').map_or(rest, |(name, _)| name);
+                    self.connection.answered(ITEM_COST + name.len());
+                    return Verdict::Pass;
+                }
                 None => rest,
             },
             None => rest,
