@@ -64,6 +64,7 @@ struct Partial {
     text: String,
     expected: usize,
     attachments: Vec<Bytes>,
+    charges: Vec<Option<Charge>>,
 }
 
 #[derive(Debug)]
@@ -421,6 +422,7 @@ impl Session {
             return Verdict::Close("parse error");
         };
         partial.attachments.push(Bytes::copy_from_slice(data));
+        partial.charges.push(backpressure::charge(Work::Arrival, data.len()));
         if partial.attachments.len() < partial.expected {
             return Verdict::Taken;
         }
@@ -441,6 +443,7 @@ impl Session {
             };
             if expected > 0 {
                 inner.partial = Some(Partial {
+                    charges: vec![backpressure::charge(Work::Arrival, text.len())],
                     text,
                     expected,
                     attachments: Vec::new(),
