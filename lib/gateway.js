@@ -143,6 +143,9 @@ class Gateway {
 
   #read(req, res, headers) {
     if (req.method !== 'POST') return this.#respond(req, res, headers);
+    // As Engine.IO: nothing is kept of a body that belongs to no session.
+    const checked = this.#native.check(req.method, req.url, false);
+    if (typeof checked === 'object') return answerWith(res, checked, headers);
     const limit = this.#config.maxHttpBufferSize;
     const chunks = [];
     let size = 0;

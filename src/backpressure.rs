@@ -17,9 +17,9 @@ use parking_lot::Mutex;
 
 /// What one client may have waiting, in bytes, for each kind of work.
 const SHARE: usize = 256 << 10;
-/// What may wait of all clients before each of them may have one thing waiting only.
-const TOGETHER: [usize; KINDS] = [64 << 20, 16 << 20];
-const KINDS: usize = 2;
+/// What may wait of all clients before each of them may have one thing waiting only; of the kinds that readers wait for.
+const TOGETHER: [usize; 2] = [64 << 20, 16 << 20];
+const KINDS: usize = 3;
 /// What waits of all clients from which on there is a storm.
 const STORM: usize = 8 << 20;
 
@@ -35,6 +35,8 @@ pub enum Work {
     JavaScript,
     /// The workers of the fan-out are to deliver it.
     Delivery,
+    /// The client is to send what is missing. Its reader does not wait for that: it would never arrive.
+    Arrival,
 }
 
 /// What waits because of all clients of a service.
@@ -56,7 +58,7 @@ impl Budget {
         self.is_stormy.swap(false, Ordering::Relaxed)
     }
 
-    /// Bytes that wait, for either kind of work.
+    /// Bytes that wait, for each kind of work.
     pub fn waiting(&self) -> usize {
         self.waiting.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum()
     }
@@ -261,6 +263,17 @@ mod tests {
         drop(one);
         assert!(modest.has_room(), "deliveries are counted by themselves");
         drop((busy, delivery));
+        assert_eq!(budget.waiting(), 0);
+    }
+
+    #[test]
+    fn what_has_not_arrived_whole_counts_and_does_not_pause() {
+        let budget = Arc::default();
+        let account = Account::new(&budget);
+        let partial = account.causes(|| charge(Work::Arrival, 100 << 20));
+        assert!(account.has_room());
+        assert_eq!(budget.waiting(), (100 << 20) + ITEM_COST);
+        drop(partial);
         assert_eq!(budget.waiting(), 0);
     }
 

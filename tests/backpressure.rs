@@ -189,3 +189,27 @@ async fn silence_while_javascript_is_busy_is_not_the_clients() {
     client.close().await;
     server.end().await;
 }
+
+#[tokio::test]
+async fn a_packet_that_is_never_finished_counts_until_its_client_is_gone() {
+    const ATTACHMENT: usize = 100_000;
+    let server = TestServer::start(config());
+    let (Client::Ws(mut client), _) = Client::ws(server.address).await else {
+        unreachable!()
+    };
+    client.send("453-[\"own\"]").await;
+    for _ in 0..2 {
+        client.send_binary(&vec![1; ATTACHMENT]).await;
+    }
+    let waiting = || server.service().budget().waiting();
+    until("two attachments", || waiting() > 2 * ATTACHMENT).await;
+    assert_eq!(server.service().budget().paused(), 0, "the third would never arrive");
+    client.send_binary(&[1]).await;
+    until("the third", || waiting() == 0).await;
+    client.send("452-[\"own\"]").await;
+    client.send_binary(&vec![1; ATTACHMENT]).await;
+    until("an attachment", || waiting() > ATTACHMENT).await;
+    drop(client);
+    until("nothing", || waiting() == 0).await;
+    server.end().await;
+}

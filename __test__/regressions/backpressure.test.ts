@@ -1,9 +1,11 @@
 // Who waits when somebody is too fast or too slow: whoever it is, and nobody else.
 
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterTest, record, start } from '../harness';
+import { handshake, raw } from '../raw';
 
 const { RawClient } = require('../fixtures/regression-support.js');
 
@@ -108,4 +110,41 @@ test('a polling client outlives a block of JavaScript that is longer than its he
     expect(await client.said(`event ["after",${block}]`)).toBe(`event ["after",${block}]`);
   }
   expect(gone).toEqual([]);
+});
+
+test('a polling client that is gone is missed, however often JavaScript is busy', async () => {
+  const PING_TIMEOUT = 600;
+  const { service, port } = await start({ pingInterval: 300, pingTimeout: PING_TIMEOUT });
+  const path = `/socket.io/?EIO=4&transport=polling&sid=${await handshake(port)}`;
+  await raw(port, path, { method: 'POST', body: '40' });
+  await raw(port, path);
+  const gone = once(service, 'disconnect');
+  // Each time for long enough that heartbeats are answered in the clients' place.
+  const busy = setInterval(() => busyFor(200), 500);
+  afterTest(() => clearInterval(busy));
+  const [, reason] = await gone;
+  expect(reason).toBe('ping timeout');
+});
+
+test.each([4, 3])('what a polling client is answered and does not fetch is bounded, EIO %i', async (EIO) => {
+  const { service, port } = await start({ allowEIO3: true, limits: { maxQueuedBytes: 1 << 16 } });
+  const connected = once(service, 'connection');
+  const opened = await raw(port, `/socket.io/?EIO=${EIO}&transport=polling`);
+  const path = `/socket.io/?EIO=${EIO}&transport=polling&sid=${/"sid":"([^"]+)"/.exec(opened.body)![1]}`;
+  const post = (count: number) => {
+    const body = EIO === 3 ? '5:40/x,'.repeat(count) : Array(count).fill('40/x,').join('\u001e');
+    return raw(port, path, { method: 'POST', body });
+  };
+  if (EIO === 4) await raw(port, path, { method: 'POST', body: '40' });
+  await connected;
+  // More than that many, but it fetches them.
+  for (let turn = 0; turn < 20; turn++) {
+    await post(50);
+    expect((await raw(port, path)).status).toBe(200);
+  }
+  expect(service.getConnectedUsers()).toHaveLength(1);
+  const gone = once(service, 'disconnect');
+  await post(1_000);
+  const [, reason] = await gone;
+  expect(reason).toBe('transport error');
 });

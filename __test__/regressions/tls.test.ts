@@ -1,5 +1,6 @@
 // Over HTTPS the same bounds and the same completeness hold as over HTTP.
 
+import { once } from 'node:events';
 import { createServer, type Server as HttpsServer } from 'node:https';
 import type { Server as HttpServer } from 'node:http';
 import { afterTest, connect, listen, nextWhere, received, record, silentLogger, start, track, WebSocketService } from '../harness';
@@ -16,7 +17,7 @@ async function startTls(config = {}) {
   const server: HttpsServer = createServer(tls);
   service.initialize(server);
   const port = await listen(server as unknown as HttpServer);
-  return { service, port, url: `https://127.0.0.1:${port}` };
+  return { service, server, port, url: `https://127.0.0.1:${port}` };
 }
 
 const transports: ['websocket'] = ['websocket'];
@@ -93,4 +94,21 @@ describe.each(['http', 'https'])('over %s', (protocol) => {
     expect(first.packets).toEqual(['3probe']);
     expect(service.getUser(client.id!)).toBeDefined();
   });
+});
+
+test('of a TLS client that may cause no more, little is read', async () => {
+  const { service, server, url } = await startTls();
+  service.use(() => {});
+  const streamed = once(server, 'secureConnection');
+  const client = new RawClient(url);
+  afterTest(() => client.terminate());
+  const opened = client.next('0{');
+  const [stream] = await streamed;
+  await opened;
+  const paused = once(stream, 'pause');
+  client.ws.send('40');
+  const early = `42["early","${'x'.repeat(16_000)}"]`;
+  for (let sent = 0; sent < 8 << 20; sent += early.length) client.ws.send(early);
+  await paused;
+  expect(stream.bytesRead).toBeLessThan(2 << 20);
 });

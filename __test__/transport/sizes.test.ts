@@ -1,7 +1,9 @@
 // `maxHttpBufferSize`: one message, either transport, attachments included.
 
+import { once } from 'node:events';
+import { request, type IncomingMessage } from 'node:http';
 import { connect, drained, members, next, start, singleTransports, type Client, type Running } from '../harness';
-import { handshake, raw } from '../raw';
+import { handshake, raw, startReference } from '../raw';
 
 const LIMIT = 10_000;
 
@@ -91,4 +93,21 @@ test('a polling request may hold attachments up to its own size', async () => {
   const heard = new Promise<Buffer[]>((done) => running.service.getSocket(client.id!)!.on('big', (...args) => done(args)));
   client.emit('big', Buffer.alloc(LIMIT / 2), Buffer.alloc(LIMIT / 8));
   expect((await heard).map((buffer) => buffer.length)).toEqual([LIMIT / 2, LIMIT / 8]);
+});
+
+test('a body that belongs to no session is not waited for, as with socket.io', async () => {
+  const servers = [await start({ maxHttpBufferSize: LIMIT }), await startReference({ maxHttpBufferSize: LIMIT })];
+  const answers = [];
+  for (const { port } of servers) {
+    for (const size of [LIMIT, LIMIT + 1]) {
+      const path = '/socket.io/?EIO=4&transport=polling&sid=unknown';
+      const sent = request({ port, path, method: 'POST', headers: { 'Content-Length': size }, agent: false });
+      sent.on('error', () => {});
+      sent.flushHeaders();
+      const [response] = (await once(sent, 'response')) as [IncomingMessage];
+      answers.push(response.statusCode);
+      sent.destroy();
+    }
+  }
+  expect(answers).toEqual([400, 400, 400, 400]);
 });

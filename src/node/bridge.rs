@@ -9,8 +9,9 @@ use tokio::sync::mpsc;
 use super::queue::{Item, Queue};
 use crate::transport::{ByteSink, Connection};
 
-/// Chunks that may wait for a busy native thread before JavaScript has to pause its stream.
-pub(super) const CHUNKS: usize = 256;
+/// Chunks that may wait for a busy native thread, or for a client that may cause no more, before JavaScript has to pause
+/// its stream. Of TLS they have 16 KiB.
+pub(super) const CHUNKS: usize = 16;
 
 /// The writing side of a bridged stream.
 pub(super) struct JsStream {

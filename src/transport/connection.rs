@@ -219,6 +219,16 @@ impl Connection {
         }
     }
 
+    /// The library answers the client, which keeps so many bytes until it is polled.
+    pub(super) fn answered(&self, bytes: usize) {
+        let mut outbox = self.outbox.lock();
+        // Over WebSocket, what it writes is counted.
+        if !outbox.on_websocket {
+            outbox.queued_bytes += bytes;
+            self.check_limit(&mut outbox);
+        }
+    }
+
     /// Bytes left the polling queue with a response.
     pub(super) fn polled(&self, bytes: usize) {
         let mut outbox = self.outbox.lock();

@@ -33,7 +33,7 @@ use tower_service::Service as _;
 
 use super::{
     connection::SessionId,
-    heartbeat,
+    heartbeat::{self, Hearing},
     session::{CLIENT_LEFT, Session},
 };
 use crate::{
@@ -68,6 +68,7 @@ pub struct Transport {
     pub(super) live: Live,
     /// How many sessions send and receive by way of Node.js.
     pub(super) through_node: AtomicUsize,
+    pub(super) hearing: Hearing,
     heartbeats: AbortHandle,
     _handle: SocketIo<LocalRooms>,
 }
@@ -140,10 +141,10 @@ impl Transport {
             service: service.clone(),
         };
         handle.ns("/", accept);
-        let ping_timeout = config.ping_timeout;
+        let (ping_interval, ping_timeout) = (config.ping_interval, config.ping_timeout);
         Arc::new_cyclic(|transport| Self {
             heartbeats: runtime
-                .spawn(heartbeat::watch(transport.clone(), ping_timeout))
+                .spawn(heartbeat::watch(transport.clone(), ping_interval, ping_timeout))
                 .abort_handle(),
             service,
             io,
@@ -153,6 +154,7 @@ impl Transport {
             sessions: DashMap::new(),
             live: Live::default(),
             through_node: AtomicUsize::new(0),
+            hearing: Hearing::default(),
             _handle: handle,
         })
     }

@@ -22,6 +22,7 @@ use super::{
     session::{FAREWELL, Outgoing, Session, Verdict},
     stream::Bytestream,
 };
+use crate::backpressure::ITEM_COST;
 
 /// Separates the packets of a payload (Engine.IO protocol 4).
 const SEPARATOR: char = '\u{1e}';
@@ -29,6 +30,8 @@ const SEPARATOR: char = '\u{1e}';
 const PROBED_POLL: Duration = Duration::from_millis(100);
 /// Engine.IO's packet that ends a session.
 const CLOSE: &str = "1";
+/// Socket.IO's refusal of a namespace other than the default one.
+const REFUSED: &str = "44/";
 const TEXT: &str = "text/plain; charset=UTF-8";
 pub(super) const BINARY: &str = "application/octet-stream";
 
@@ -222,7 +225,6 @@ impl Transport {
                 return Reply::new(200, TEXT, close_packet(&session));
             }
             if session.is_eio3() {
-                session.connection().polled(body.len());
                 return eio3_reply(&session, &body);
             }
             let text = String::from_utf8_lossy(&body);
@@ -241,7 +243,7 @@ impl Transport {
         for packet in payload.split(SEPARATOR) {
             farewell |= packet == FAREWELL;
             if packet.starts_with(['4', 'b']) {
-                polled += packet.len();
+                polled += cost(packet);
             }
             let packet = match session.outgoing(packet, false) {
                 Outgoing::Pass(packet) => Cow::Borrowed(packet),
@@ -449,12 +451,14 @@ fn close_packet(session: &Session) -> &'static str {
 fn eio3_reply(session: &Arc<Session>, body: &[u8]) -> Reply {
     let text = String::from_utf8_lossy(body);
     let mut packets = String::with_capacity(text.len());
+    let mut polled = 0;
     let mut rest: &str = &text;
     while let Some((length, after)) = rest.split_once(':') {
         let units = length.parse().unwrap_or(0);
         let end = utf16_prefix(after, units);
         let (packet, next) = after.split_at_checked(end).unwrap_or((after, ""));
         rest = next;
+        polled += cost(packet);
         if packet == FAREWELL {
             session.farewell_passed();
         }
@@ -485,7 +489,15 @@ fn eio3_reply(session: &Arc<Session>, body: &[u8]) -> Reply {
         };
         packets.push_str(&format!("{}:{packet}", packet.encode_utf16().count()));
     }
+    session.connection().polled(polled);
     Reply::new(200, TEXT, packets)
+}
+
+/// Bytes that a packet in the polling queue has counted, or more.
+fn cost(packet: &str) -> usize {
+    // What the library answers by itself counts beyond its bytes.
+    let besides = if packet.starts_with(REFUSED) { ITEM_COST } else { 0 };
+    packet.len() + besides
 }
 
 /// Bytes that the first `units` UTF-16 code units of a text take.

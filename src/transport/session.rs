@@ -4,7 +4,7 @@ use std::{
     future::poll_fn,
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
     },
     task::Poll,
     time::{Duration, Instant},
@@ -22,7 +22,7 @@ use super::{
     head::Head,
 };
 use crate::{
-    backpressure::{self, Account, Charge, Work},
+    backpressure::{self, Account, Charge, ITEM_COST, Work},
     event::Link as _,
     hub::{Identity, SocketId, User},
     packet::MAX_ATTACHMENTS,
@@ -63,6 +63,7 @@ struct Partial {
     text: String,
     expected: usize,
     attachments: Vec<Bytes>,
+    charges: Vec<Option<Charge>>,
 }
 
 #[derive(Debug)]
@@ -114,6 +115,8 @@ pub(super) struct Session {
     farewell: AtomicBool,
     /// The client sends and receives by way of Node.js.
     through_node: AtomicBool,
+    /// When the client was heard last, as [`Transport::hearing`] has it.
+    heard: AtomicU32,
     /// The library is to be told, by the stream, that the client is alive.
     answers_heartbeat: AtomicBool,
     /// Whatever reads the stream.
@@ -166,6 +169,7 @@ impl Session {
                 posting: AtomicBool::new(false),
                 farewell: AtomicBool::new(false),
                 through_node: AtomicBool::new(false),
+                heard: AtomicU32::new(transport.hearing.now()),
                 answers_heartbeat: AtomicBool::new(false),
                 reader: AtomicWaker::new(),
                 release_poll: Notify::new(),
@@ -226,6 +230,20 @@ impl Session {
     /// Whether the client sends and receives by way of Node.js.
     pub(super) fn passes_through_node(&self) -> bool {
         self.through_node.load(Ordering::Acquire)
+    }
+
+    /// For how long the client has not been heard, as [`Transport::hearing`] has it.
+    pub(super) fn silence(&self) -> u32 {
+        self.transport
+            .hearing
+            .now()
+            .wrapping_sub(self.heard.load(Ordering::Relaxed))
+    }
+
+    /// Runs a step that the client has caused by what it sent.
+    fn hear<R>(&self, step: impl FnOnce() -> R) -> R {
+        self.heard.store(self.transport.hearing.now(), Ordering::Relaxed);
+        self.account().causes(step)
     }
 
     /// Tells the library that the client is alive: that it is not heard is not its fault.
@@ -365,7 +383,7 @@ impl Session {
 
     /// Takes a text packet of Engine.IO: its type, then its data.
     pub(super) fn on_text(&self, text: &str) -> Verdict {
-        self.account().causes(|| self.take_text(text))
+        self.hear(|| self.take_text(text))
     }
 
     fn take_text(&self, text: &str) -> Verdict {
@@ -389,7 +407,7 @@ impl Session {
 
     /// Takes a binary packet: an attachment of the packet before.
     pub(super) fn on_binary(&self, data: &[u8]) -> Verdict {
-        self.account().causes(|| self.take_binary(data))
+        self.hear(|| self.take_binary(data))
     }
 
     fn take_binary(&self, data: &[u8]) -> Verdict {
@@ -403,6 +421,7 @@ impl Session {
             return Verdict::Close("parse error");
         };
         partial.attachments.push(Bytes::copy_from_slice(data));
+        partial.charges.push(backpressure::charge(Work::Arrival, data.len()));
         if partial.attachments.len() < partial.expected {
             return Verdict::Taken;
         }
@@ -423,6 +442,7 @@ impl Session {
             };
             if expected > 0 {
                 inner.partial = Some(Partial {
+                    charges: vec![backpressure::charge(Work::Arrival, text.len())],
                     text,
                     expected,
                     attachments: Vec::new(),
@@ -472,8 +492,12 @@ impl Session {
         let auth = match rest.strip_prefix('/') {
             Some(rest) => match rest.strip_prefix(',') {
                 Some(auth) => auth,
-                // Another namespace.
-                None if !rest.is_empty() => return Verdict::Pass,
+                // Another namespace, which the library refuses.
+                None if !rest.is_empty() => {
+                    let name = rest.split_once(',').map_or(rest, |(name, _)| name);
+                    self.connection.answered(ITEM_COST + name.len());
+                    return Verdict::Pass;
+                }
                 None => rest,
             },
             None => rest,
