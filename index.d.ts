@@ -800,7 +800,8 @@ export interface WebSocketConfig {
    */
   deliverMessages?: boolean | undefined;
   /**
-   * Client events that are passed on to the other members of the room in `data.roomId`.
+   * Client events that are passed on to the other members of the room in `data.roomId`; none of those that the service
+   * handles itself, or that Socket.IO reserves.
    * @defaultValue `['document:edit']`
    */
   relayEvents?: string[] | undefined;

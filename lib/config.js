@@ -5,7 +5,7 @@
 const { availableParallelism } = require('node:os');
 const { isDate, isRegExp } = require('node:util/types');
 const { serialize } = require('cookie');
-const { invalidArgument, refused } = require('./errors.js');
+const { invalidArgument, refused, RESERVED_EVENTS } = require('./errors.js');
 const { boolean, check, isInteger, isObject, milliseconds } = require('./option-rules.js');
 const { correctOrigin } = require('./origins.js');
 const { canonicalName, MAX_DEPTH } = require('./payload.js');
@@ -32,6 +32,16 @@ function correctOrigins(value) {
   const wrong = value.find((each) => typeof each === 'string' && correctOrigin(each) !== undefined);
   return wrong === undefined ? undefined : `${correctOrigin(wrong)} in place of '${wrong}'`;
 }
+
+/** Events that no client can send, or that the service does more with than to relay them. */
+function correctRelayed(value) {
+  const sent = value.find((name) => RESERVED_EVENTS.has(name));
+  if (sent !== undefined) return `it without '${sent}', which no client can send`;
+  const handled = value.find((name) => HANDLED_EVENTS.has(name));
+  return handled === undefined ? undefined : `it without '${handled}', which the service handles itself`;
+}
+
+const HANDLED_EVENTS = new Set(['room:join', 'room:leave', 'message', 'typing']);
 
 /** Whether a header can hold it; otherwise the first request would fail. */
 const isHeaderText = (value) => typeof value === 'string' && /^[\t\x20-\x7e]*$/.test(value);
@@ -102,7 +112,7 @@ const OPTIONS = {
   },
   requireMembership: boolean,
   deliverMessages: boolean,
-  relayEvents: strings('event names'),
+  relayEvents: { ...strings('event names'), correct: correctRelayed },
   presence: { members: { broadcast: boolean } },
   limits: {
     members: {

@@ -103,6 +103,7 @@ const RESERVED_EVENTS = new Set([
 ]);
 
 module.exports = {
+  RESERVED_EVENTS,
   WebSocketServiceError,
   invalidArgument,
   refused,

@@ -33,6 +33,10 @@ class Encoding {
     const [head, ...attachments] = this.#bounded(name, args, () =>
       encoder.encode({ type: PacketType.EVENT, nsp: '/', data: args }),
     );
+    if (attachments.some(isBlob)) {
+      // Its bytes come by a promise only; with Socket.IO itself they would never come.
+      throw invalidArgument(name, attachments.find(isBlob), 'a value without Blobs (send await blob.arrayBuffer())');
+    }
     if (attachments.length > MAX_ATTACHMENTS) {
       throw invalidArgument(name, `${attachments.length} buffers`, `a value with at most ${MAX_ATTACHMENTS} buffers`);
     }
@@ -110,6 +114,8 @@ function decodeArgs(text, attachments) {
   for (const attachment of attachments) decoder.add(attachment);
   return args;
 }
+
+const isBlob = (value) => value instanceof Blob;
 
 function toBuffer(value) {
   if (Buffer.isBuffer(value)) return value;

@@ -66,7 +66,10 @@ const IN_URL = ['host', 'port', 'username', 'password', 'db', 'cluster', 'sentin
 
 /** Checks the option; throws a `TypeError` that names the field. */
 function checkRedis(redis) {
-  if (!isObject(redis)) throw invalidArgument('redis', shown(redis, REDIS), 'an object');
+  if (!isObject(redis)) {
+    const hint = typeof redis === 'string' ? 'write a URL into redis.url' : undefined;
+    throw invalidArgument('redis', shown(redis, REDIS), 'an object', hint);
+  }
   check('redis', redis, REDIS, shown);
   const given = (name) => redis[name] !== undefined;
   const refuse = (name, other) => {

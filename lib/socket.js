@@ -254,6 +254,8 @@ class NativeSocket {
     return (...args) => {
       if (answered) return;
       const { text, attachments } = this.#encoding.args(args);
+      // A `toJSON` of the arguments may have answered meanwhile.
+      if (answered) return;
       answered = true;
       this.#native.acknowledge(this.id, ackId, text, attachments);
     };

@@ -47,6 +47,14 @@ describe.each(transportSettings)('over %s', (_name, transports) => {
     await exactly(1, running.service, 'user:joined', peer);
   });
 
+  test('message with bytes in its metadata is acknowledged with them', async () => {
+    await client.emitWithAck('room:join', { roomId });
+    const metadata = { file: Buffer.from('bytes'), more: [Buffer.from('more')] };
+    const { message } = await client.emitWithAck('message', { roomId, content: 'hi', metadata });
+    expect(message.metadata).toEqual(metadata);
+    expect(received(client, 'message')).toEqual([message]);
+  });
+
   test('room:join of an unknown room', async () => {
     expect(await client.emitWithAck('room:join', { roomId: 'unknown' })).toEqual({
       ok: false,

@@ -1,6 +1,7 @@
 // Contract section 5: a client that sends nonsense gets an answer; the service and the others do not suffer.
 
-import { connect, drained, members, never, received, start, type Client, type Running } from '../harness';
+import { PacketType } from 'socket.io-parser';
+import { connect, drained, members, never, nextWhere, received, start, type Client, type Running } from '../harness';
 
 let running: Running;
 let roomId: string;
@@ -158,3 +159,19 @@ test('members of built-in events may have lone surrogates in their keys and valu
   expect(received(peer, 'document:edit')).toEqual([expect.objectContaining(odd)]);
   expect(running.service.getRoomMessages(roomId)[0]).toMatchObject({ content: '\ud800', metadata: { '\udfff': '\ud800' } });
 });
+
+test.each(['room:join', 'message', 'typing', 'document:edit'])(
+  '%s whose payload the others would take for bytes is refused',
+  async (event) => {
+    const answer = nextWhere(client.io, 'packet', ({ type }) => type === PacketType.ACK);
+    const payload = { _placeholder: true, num: 0, roomId, content: 'x', isTyping: true };
+    // As `socket.io-client` would never write it.
+    client.io.engine.write(`51-7${JSON.stringify([event, payload])}` as any);
+    client.io.engine.write(Buffer.from('bytes') as any);
+    expect(await answer).toMatchObject({ data: [{ ok: false, error: { code: 'ERR_INVALID_ARGUMENT' } }] });
+    await never(running.service, event, peer);
+    expect(client.connected).toBe(true);
+    // Without attachments it stands for nothing.
+    expect(await client.emitWithAck(event, payload)).toMatchObject({ ok: true });
+  },
+);

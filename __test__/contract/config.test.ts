@@ -135,6 +135,9 @@ describe('a refused configuration', () => {
     [{ redis: { port: '6379' } }, 'redis.port must be an integer from 1 to 65535, got "6379": write 6379 without quotes'],
     [{ redis: { sentinel: { name: 'm', nodes: [{ host: 'a', port: '26379' }] } } }, 'write 26379 without quotes'],
     [{ redis: { host: 'localhost:6379' } }, 'write the port into port'],
+    [{ redis: 'redis://:secret@localhost' }, 'redis must be an object, got [hidden]: write a URL into redis.url'],
+    [{ relayEvents: ['cursor', 'message'] }, "write it without 'message', which the service handles itself"],
+    [{ relayEvents: ['connect'] }, "write it without 'connect', which no client can send"],
   ])('%j: what to write is said', (config, hint) => {
     expect(refusal(config).message).toContain(hint);
   });

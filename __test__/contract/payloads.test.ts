@@ -196,6 +196,14 @@ describe.each(singleTransports)('over %s', (transport) => {
     await never(running.service, 'value', client);
   });
 
+  test('a Blob, whose bytes Socket.IO would never send, is refused', async () => {
+    const refused = { code: 'ERR_INVALID_ARGUMENT', message: expect.stringContaining('without Blobs') };
+    for (const value of [new Blob(['x']), { a: [Buffer.from('x'), new Blob(['x'])] }]) {
+      await expect(running.service.broadcastToAll('value', value)).rejects.toMatchObject(refused);
+    }
+    await never(running.service, 'value', client);
+  });
+
   test('several arguments arrive as they were given', async () => {
     const arrived = next(client, 'several');
     running.service.getSocket(client.id!)!.emit('several', 1, 'two', { three: Buffer.from([3]) }, null, [5]);

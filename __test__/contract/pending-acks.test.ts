@@ -1,5 +1,6 @@
 // Acknowledgements that are owed or awaited: what goes wrong with one leaves the others as they were.
 
+import { PacketType } from 'socket.io-parser';
 import { connect, drained, next, start, silentLogger, type Client, type Running } from '../harness';
 import type { AuthenticatedSocket } from '../../index';
 
@@ -34,6 +35,15 @@ test.each(wrong)('an event that was answered with %s can still be answered, once
     answer('too late');
   });
   expect(await client.emitWithAck('ask')).toBe('right');
+});
+
+test('an answer that answers while it is read is one answer', async () => {
+  const answers: unknown[] = [];
+  client.io.on('packet', ({ type, data }) => type === PacketType.ACK && answers.push(data));
+  socket.on('ask', (answer: (value: unknown) => void) => answer({ toJSON: () => (answer('inner'), 'outer') }));
+  expect(await client.emitWithAck('ask')).toBe('inner');
+  await drained(running.service, client);
+  expect(answers).toHaveLength(1);
 });
 
 test.each(wrong)('an event with %s is not waited for', async (_name, value) => {

@@ -52,7 +52,7 @@ impl Service {
             Err(error) => Some((None, Err(error))),
         };
         if let Some((room_id, outcome)) = &built_in {
-            self.answer(user, &name, packet.id, *room_id, outcome);
+            self.answer(user, &name, &packet, *room_id, outcome);
         }
         if let Some((_, Err(Error::TooDeep(_) | Error::TooLarge(_)))) = built_in {
             // Nor could JavaScript send it on.
@@ -126,6 +126,7 @@ impl Service {
             _ => return None,
         };
         let data = args.second.and_then(Payload::read);
+        let data = data.filter(|data| packet.attachments.is_empty() || !data.is_placeholder);
         let room_id = data.and_then(|data| data.room_id);
         let call = Call {
             name,
@@ -226,9 +227,23 @@ impl Service {
     }
 
     /// Tells the client how its event went: the acknowledgement if it asked for one, and `error` if it failed.
-    fn answer(&self, user: &Arc<User>, event: &str, id: Option<u64>, room_id: Option<&str>, outcome: &Result<String>) {
+    fn answer(
+        &self,
+        user: &Arc<User>,
+        event: &str,
+        packet: &ClientPacket<'_>,
+        room_id: Option<&str>,
+        outcome: &Result<String>,
+    ) {
+        let mut attachments = Vec::new();
         let body = match outcome {
-            Ok(members) => format!("[{{\"ok\":true,{members}}}]"),
+            Ok(members) => {
+                // Only a message comes back with what it holds.
+                if event == "message" {
+                    attachments.clone_from(&packet.attachments);
+                }
+                format!("[{{\"ok\":true,{members}}}]")
+            }
             Err(error) => {
                 self.send_to(user, failure(Some(event), room_id, error), false);
                 format!(
@@ -238,8 +253,8 @@ impl Service {
                 )
             }
         };
-        if let Some(id) = id {
-            self.send_to(user, Packet::new(PacketKind::Ack(id), &body, Vec::new()), false);
+        if let Some(id) = packet.id {
+            self.send_to(user, Packet::new(PacketKind::Ack(id), &body, attachments), false);
         }
     }
 }

@@ -12,6 +12,8 @@ pub(super) struct Payload<'a> {
     pub(super) kind: Option<&'a str>,
     pub(super) metadata: Option<&'a str>,
     pub(super) is_typing: Option<&'a str>,
+    /// Beside attachments it stands for one of them, and is no object.
+    pub(super) is_placeholder: bool,
 }
 
 impl<'a> Payload<'a> {
@@ -24,6 +26,7 @@ impl<'a> Payload<'a> {
             kind: None,
             metadata: None,
             is_typing: None,
+            is_placeholder: false,
         };
         for (key, value) in json::members(text)? {
             let member = match &*json::canonical(key) {
@@ -32,6 +35,10 @@ impl<'a> Payload<'a> {
                 "type" => &mut payload.kind,
                 "metadata" => &mut payload.metadata,
                 "isTyping" => &mut payload.is_typing,
+                "_placeholder" => {
+                    payload.is_placeholder = value == "true";
+                    continue;
+                }
                 _ => continue,
             };
             *member = Some(value).filter(|value| *value != "null");
