@@ -101,27 +101,35 @@ impl Server {
     /// Refuses new clients, delivers to the others what is queued, and closes everything in bounded time. Clients are
     /// not told that they are disconnected, so that they come back by themselves, here or to another instance. A second
     /// call waits for the same end.
-    pub async fn shutdown(service: Arc<Service>, transport: Option<Arc<Transport>>, cluster: Option<Arc<Cluster>>) {
+    ///
+    /// Nobody is let in or refused any more from the call on, before the future is polled for the first time.
+    pub fn shutdown(
+        service: Arc<Service>,
+        transport: Option<Arc<Transport>>,
+        cluster: Option<Arc<Cluster>>,
+    ) -> impl Future<Output = ()> + Send + 'static {
         service.close();
-        for user in service.hub.users() {
-            service.disconnect(&user, "server_shutdown", Ending::Close);
-        }
-        service.fanout().flushed().await;
-        let others = async {
-            if let Some(cluster) = cluster {
-                cluster.leave().await;
+        async move {
+            for user in service.hub.users() {
+                service.disconnect(&user, "server_shutdown", Ending::Close);
             }
-        };
-        let clients = async {
-            if let Some(transport) = transport {
-                transport.kill(false);
-                if tokio::time::timeout(FAREWELL, transport.quiet()).await.is_err() {
-                    transport.kill(true);
-                    let _ = tokio::time::timeout(LAST_CALL, transport.quiet()).await;
+            service.fanout().flushed().await;
+            let others = async {
+                if let Some(cluster) = cluster {
+                    cluster.leave().await;
                 }
-            }
-        };
-        tokio::join!(others, clients);
+            };
+            let clients = async {
+                if let Some(transport) = transport {
+                    transport.kill(false);
+                    if tokio::time::timeout(FAREWELL, transport.quiet()).await.is_err() {
+                        transport.kill(true);
+                        let _ = tokio::time::timeout(LAST_CALL, transport.quiet()).await;
+                    }
+                }
+            };
+            tokio::join!(others, clients);
+        }
     }
 
     /// Closes everything at once: the JavaScript that it served is ending.

@@ -177,8 +177,9 @@ impl NativeService {
         let (service, queue) = (self.server.service().clone(), self.queue.clone());
         let transport = self.server.opened_transport();
         let cluster = self.server.cluster().cloned();
+        let ended = Server::shutdown(service, transport, cluster);
         self.server.runtime().spawn(async move {
-            Server::shutdown(service, transport, cluster).await;
+            ended.await;
             queue.push(Item::Done(id));
         });
     }
