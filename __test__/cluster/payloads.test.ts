@@ -180,3 +180,15 @@ test('1,000 levels around bytes pass between this package and a Node.js server, 
   expect(statsOf(fleet[0]!).ignored).toBe(0);
   expect(received(alice, 'error')).toEqual([]);
 });
+
+test('an event of a Node.js server whose encoder garbles a lone surrogate still arrives', async () => {
+  const peer = await startPeer({ redis: redis().address, key: prefix, client: 'redis', adapter: {} });
+  const paul = await connect(peer, { transports: ['websocket'], auth: { userId: 'paul' } });
+  const back = [alice, bob].map((client) => next(client, 'shouted'));
+  // Over 32 bytes, notepack.io counts one too many for it.
+  paul.emit('shout', { text: `${'é'.repeat(20)}\udc00`, number: 7 });
+  for (const [value] of await within(5000, 'the events here', Promise.all(back))) {
+    expect(value).toEqual({ text: expect.stringMatching(/^é{20}\ufffd/), number: 7 });
+  }
+  expect(statsOf(fleet[0]!).ignored).toBe(0);
+});

@@ -132,24 +132,28 @@ pub fn wtf8(raw: &str) -> Cow<'_, [u8]> {
     Cow::Owned(bytes)
 }
 
-/// Appends bytes of [`wtf8`] in canonical form, without quotes; `None` when they are no such bytes.
-pub fn push_canonical(text: &mut String, bytes: &[u8]) -> Option<()> {
+/// Appends bytes of [`wtf8`] in canonical form, without quotes. What is neither UTF-8 nor a lone surrogate becomes U+FFFD,
+/// as with Node.js.
+pub fn push_canonical(text: &mut String, bytes: &[u8]) {
     let mut rest = bytes;
-    loop {
+    while !rest.is_empty() {
         let error = match std::str::from_utf8(rest) {
-            Ok(plain) => {
-                push_plain(text, plain);
-                return Some(());
-            }
+            Ok(plain) => return push_plain(text, plain),
             Err(error) => error,
         };
-        let (plain, tail) = rest.split_at_checked(error.valid_up_to())?;
-        push_plain(text, std::str::from_utf8(plain).ok()?);
-        let [0xED, high @ 0xA0..=0xBF, low @ 0x80..=0xBF, after @ ..] = tail else {
-            return None;
-        };
-        push_unit(text, 0xD000 | u16::from(high & 0x3F) << 6 | u16::from(low & 0x3F));
-        rest = after;
+        let (plain, tail) = rest.split_at_checked(error.valid_up_to()).unwrap_or((rest, &[]));
+        push_plain(text, std::str::from_utf8(plain).unwrap_or_default());
+        if let [0xED, high @ 0xA0..=0xBF, low @ 0x80..=0xBF, after @ ..] = tail {
+            push_unit(text, 0xD000 | u16::from(high & 0x3F) << 6 | u16::from(low & 0x3F));
+            rest = after;
+        } else {
+            text.push(char::REPLACEMENT_CHARACTER);
+            // Without a length, the bytes end within a character.
+            rest = error
+                .error_len()
+                .and_then(|length| tail.get(length..))
+                .unwrap_or_default();
+        }
     }
 }
 
@@ -246,7 +250,7 @@ mod tests {
         ] {
             assert_eq!(canonical(raw), expected, "{raw}");
             let mut read = String::new();
-            assert_eq!(push_canonical(&mut read, &wtf8(raw)), Some(()));
+            push_canonical(&mut read, &wtf8(raw));
             assert_eq!(read, expected, "{raw}");
         }
     }
@@ -256,8 +260,20 @@ mod tests {
         assert_eq!(decode(r"\ud83d\ude00\n").as_deref(), Some("😀\n"));
         assert_eq!(decode(r"\ud83d"), None);
         assert_eq!(&*wtf8(r"a\ud800\udfff\uDFFF"), b"a\xf0\x90\x8f\xbf\xed\xbf\xbf");
-        for bytes in [&b"\xff"[..], b"a\xed", b"\xed\xa0", b"\xed\xa0\xc0", b"\xc0\x80"] {
-            assert_eq!(push_canonical(&mut String::new(), bytes), None, "{bytes:?}");
+    }
+
+    #[test]
+    fn what_is_no_character_is_replaced() {
+        for (bytes, expected) in [
+            (&b"\xffA"[..], "\u{fffd}A"),
+            (b"a\xed", "a\u{fffd}"),
+            (b"\xe2\x82", "\u{fffd}"),
+            (b"\xc0\x80\"", "\u{fffd}\u{fffd}\\\""),
+            (b"\xed\xb0\x80\xaf", "\\udc00\u{fffd}"),
+        ] {
+            let mut read = String::new();
+            push_canonical(&mut read, bytes);
+            assert_eq!(read, expected, "{bytes:?}");
         }
     }
 

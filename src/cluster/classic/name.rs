@@ -40,6 +40,7 @@ pub(super) fn read_list(reader: &mut Reader<'_>, what: &'static str) -> Result<V
     for _ in 0..length {
         names.push(match reader.token()? {
             Token::Str(text) => text.into(),
+            Token::Halves(text) => String::from_utf8_lossy(text).into(),
             Token::Unsigned(number) => number.to_string().into(),
             Token::Signed(number) => number.to_string().into(),
             Token::Float(number) => javascript_number(number).into(),

@@ -28,7 +28,8 @@ pub(in crate::cluster) enum Token<'a> {
     Float(f64),
     /// A string.
     Str(&'a str),
-    /// A string of another instance that holds lone surrogates, as UTF-8 would have them.
+    /// A string that is no text of whole characters: of another instance, with lone surrogates as UTF-8 would have them;
+    /// or of a Node.js server, whose `notepack.io` adds a byte to such a string.
     Halves(&'a [u8]),
     /// Bytes, also in the `ArrayBuffer` extension of older peers.
     Bin(&'a [u8]),
@@ -213,8 +214,7 @@ impl<'a> Reader<'a> {
         let bytes = self.bytes(length)?;
         match simdutf8::basic::from_utf8(bytes) {
             Ok(text) => Ok(Token::Str(text)),
-            Err(_) if push_canonical(&mut String::new(), bytes).is_some() => Ok(Token::Halves(bytes)),
-            Err(_) => Err(Malformed::Utf8),
+            Err(_) => Ok(Token::Halves(bytes)),
         }
     }
 
@@ -359,10 +359,10 @@ fn push(json: &mut String, text: std::fmt::Arguments<'_>) {
     let _ = json.write_fmt(text);
 }
 
-/// Appends a string as JSON, in quotes. That it can be read was checked before.
+/// Appends a string as JSON, in quotes.
 fn push_halves(json: &mut String, text: &[u8]) {
     json.push('"');
-    let _ = push_canonical(json, text);
+    push_canonical(json, text);
     json.push('"');
 }
 
