@@ -181,14 +181,16 @@ test('1,000 levels around bytes pass between this package and a Node.js server, 
   expect(received(alice, 'error')).toEqual([]);
 });
 
-test('an event of a Node.js server whose encoder garbles a lone surrogate still arrives', async () => {
+test('events of a Node.js server whose encoder garbles lone surrogates arrive nevertheless', async () => {
+  const COUNT = 200;
   const peer = await startPeer({ redis: redis().address, key: prefix, client: 'redis', adapter: {} });
   const paul = await connect(peer, { transports: ['websocket'], auth: { userId: 'paul' } });
-  const back = [alice, bob].map((client) => next(client, 'shouted'));
-  // Over 32 bytes, notepack.io counts one too many for it.
-  paul.emit('shout', { text: `${'é'.repeat(20)}\udc00`, number: 7 });
-  for (const [value] of await within(5000, 'the events here', Promise.all(back))) {
-    expect(value).toEqual({ text: expect.stringMatching(/^é{20}\ufffd/), number: 7 });
-  }
+  const last = nextWhere(alice, 'shouted', ({ index }) => index === COUNT - 1);
+  // Over 32 bytes, notepack.io counts one byte too many for it, and sends whatever is in its buffer there.
+  const text = `${'é'.repeat(20)}\udc00`;
+  for (let index = 0; index < COUNT; index++) paul.emit('shout', { index, text });
+  await within(5000, 'the last event', last);
+  const shouted = received(alice, 'shouted').filter((value) => value.text?.startsWith('é'));
+  expect(shouted.map(({ index }) => index)).toEqual(Array.from({ length: COUNT }, (_, index) => index));
   expect(statsOf(fleet[0]!).ignored).toBe(0);
 });
