@@ -1,4 +1,7 @@
-//! One Engine.IO session and the Socket.IO socket on it: what the client sends, in order, and what becomes of it.
+//! One Engine.IO session and the Socket.IO socket on it: its state, from the handshake to its end.
+
+mod incoming;
+mod outgoing;
 
 use std::{
     future::poll_fn,
@@ -13,20 +16,20 @@ use std::{
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
-use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
+use self::incoming::dispatch;
+pub(super) use self::outgoing::Outgoing;
 use super::{
     connection::{Connection, Limits, SessionId},
-    engine::{LAST, PollQueue, Transport},
+    engine::{PollQueue, Transport},
     head::Head,
 };
 use crate::{
-    backpressure::{self, Account, Charge, ITEM_COST, Work},
+    backpressure::{Account, Charge},
     event::Link as _,
     hub::{Identity, SocketId, User},
-    packet::MAX_ATTACHMENTS,
-    service::{ClientPacket, Refusal, Service},
+    service::{Refusal, Service},
 };
 
 /// Reason of a client that leaves its namespace.
@@ -381,199 +384,6 @@ impl Session {
         self.finish();
     }
 
-    /// Takes a text packet of Engine.IO: its type, then its data.
-    pub(super) fn on_text(&self, text: &str) -> Verdict {
-        self.hear(|| self.take_text(text))
-    }
-
-    fn take_text(&self, text: &str) -> Verdict {
-        match text.as_bytes() {
-            [b'4', b'2' | b'3' | b'5' | b'6', ..] => self.on_packet(text.get(1..).unwrap_or_default()),
-            [b'4', b'0', ..] => self.on_connect(text.get(2..).unwrap_or_default()),
-            [b'4', b'1'] | [b'4', b'1', b'/'] | [b'4', b'1', b'/', b','] => {
-                // At once, so that what follows belongs to the next socket on this transport.
-                self.departed(CLIENT_LEFT);
-                Verdict::Pass
-            }
-            [b'3'] => {
-                self.on_pong();
-                Verdict::Pass
-            }
-            // Upgrade and noop outside an upgrade mean nothing.
-            [b'5' | b'6', ..] => Verdict::Taken,
-            _ => Verdict::Pass,
-        }
-    }
-
-    /// Takes a binary packet: an attachment of the packet before.
-    pub(super) fn on_binary(&self, data: &[u8]) -> Verdict {
-        self.hear(|| self.take_binary(data))
-    }
-
-    fn take_binary(&self, data: &[u8]) -> Verdict {
-        let data = if self.eio3 {
-            data.get(1..).unwrap_or_default()
-        } else {
-            data
-        };
-        let mut inner = self.inner.lock();
-        let Some(partial) = &mut inner.partial else {
-            return Verdict::Close("parse error");
-        };
-        partial.attachments.push(Bytes::copy_from_slice(data));
-        partial.charges.push(backpressure::charge(Work::Arrival, data.len()));
-        if partial.attachments.len() < partial.expected {
-            return Verdict::Taken;
-        }
-        match inner.partial.take() {
-            Some(whole) => self.receive(&mut inner, whole.text, whole.attachments),
-            None => Verdict::Taken,
-        }
-    }
-
-    fn on_packet(&self, packet: &str) -> Verdict {
-        let mut inner = self.inner.lock();
-        if inner.partial.is_some() {
-            return Verdict::Close("parse error");
-        }
-        if packet.starts_with(['5', '6']) {
-            let Some((expected, text)) = split_attachments(packet) else {
-                return Verdict::Close("parse error");
-            };
-            if expected > 0 {
-                inner.partial = Some(Partial {
-                    charges: vec![backpressure::charge(Work::Arrival, text.len())],
-                    text,
-                    expected,
-                    attachments: Vec::new(),
-                });
-                return Verdict::Taken;
-            }
-            return self.receive(&mut inner, text, Vec::new());
-        }
-        match (&inner.state, &inner.user) {
-            (SessionState::Connected, Some(user)) => {
-                let user = user.clone();
-                drop(inner);
-                match dispatch(&self.transport.service, &user, packet, Vec::new()) {
-                    Ok(()) => Verdict::Taken,
-                    Err(reason) => Verdict::Close(reason),
-                }
-            }
-            _ => self.receive(&mut inner, packet.to_owned(), Vec::new()),
-        }
-    }
-
-    fn receive(&self, inner: &mut Inner, text: String, attachments: Vec<Bytes>) -> Verdict {
-        match (&mut inner.state, &inner.user) {
-            (SessionState::Connecting(early), _) => {
-                let size = text.len() + attachments.iter().map(Bytes::len).sum::<usize>();
-                early.push(Early {
-                    text,
-                    attachments,
-                    _charge: backpressure::charge(Work::JavaScript, size),
-                });
-                Verdict::Taken
-            }
-            (SessionState::Connected, Some(user)) => {
-                match dispatch(&self.transport.service, user, &text, attachments) {
-                    Ok(()) => Verdict::Taken,
-                    Err(reason) => Verdict::Close(reason),
-                }
-            }
-            // What was on its way when the server said goodbye.
-            (SessionState::Left | SessionState::Connected, _) => Verdict::Taken,
-            (SessionState::Opened, _) => Verdict::Close("forced server close"),
-        }
-    }
-
-    /// A CONNECT to the default namespace: what follows it waits for the answer.
-    fn on_connect(&self, rest: &str) -> Verdict {
-        let auth = match rest.strip_prefix('/') {
-            Some(rest) => match rest.strip_prefix(',') {
-                Some(auth) => auth,
-                // Another namespace, which the library refuses.
-                None if !rest.is_empty() => {
-                    let name = rest.split_once(',').map_or(rest, |(name, _)| name);
-                    self.connection.answered(ITEM_COST + name.len());
-                    return Verdict::Pass;
-                }
-                None => rest,
-            },
-            None => rest,
-        };
-        // It becomes part of the handshake object, so it must be one JSON object, as Socket.IO's parser has it.
-        let is_object = auth.starts_with('{') && serde_json::from_str::<&RawValue>(auth).is_ok();
-        if !(auth.is_empty() || is_object) {
-            return Verdict::Close("parse error");
-        }
-        let mut inner = self.inner.lock();
-        if matches!(inner.state, SessionState::Left) {
-            // A socket that left may come back on the same transport; its CONNECT answer goes first again.
-            self.connection.hold();
-        }
-        if matches!(inner.state, SessionState::Opened | SessionState::Left) {
-            inner.state = SessionState::Connecting(Vec::new());
-        }
-        Verdict::Pass
-    }
-
-    fn on_pong(&self) {
-        if let Some(sent) = self.inner.lock().ping_sent.take() {
-            self.connection.heartbeat(sent.elapsed());
-        }
-    }
-
-    /// A text packet of socketioxide on its way to the client: what to send instead, or `None` for nothing.
-    /// The second value is what the client would answer, when the packet is withheld.
-    pub(super) fn outgoing<'a>(self: &Arc<Self>, text: &'a str, over_websocket: bool) -> Outgoing<'a> {
-        match text.as_bytes() {
-            // The library's first heartbeat is immediate; Engine.IO's comes after an interval.
-            b"2" if self.first_ping.swap(SWALLOWED, Ordering::AcqRel) == FRESH => Outgoing::Answer("3"),
-            b"2" => {
-                self.inner.lock().ping_sent = Some(Instant::now());
-                Outgoing::Pass(text)
-            }
-            b"3probe" if over_websocket => Outgoing::Nothing,
-            [b'0', ..] => {
-                if let Some(sid) = sid_in(text).and_then(|sid| sid.parse().ok()) {
-                    self.identify(sid);
-                }
-                Outgoing::Pass(text)
-            }
-            [b'4', b'0', b'/', ..] => Outgoing::Pass(text),
-            [b'4', b'0', ..] => Outgoing::Connected(self.connect_answer(text)),
-            // A client that is told of a refusal does not try again, but with the server's end it shall.
-            [b'4', b'4', ..] if self.reason.get().is_some() => Outgoing::Nothing,
-            [b'4', b'4', b'{' | b'"', ..] => Outgoing::Replace(self.connect_error(text)),
-            [b'4', b'2', b'[', b'"', 0, ..] if text.contains(LAST) => Outgoing::Last,
-            [b'4', b'2', b'[', b'"', 0, ..] => Outgoing::Drained,
-            _ => Outgoing::Pass(text),
-        }
-    }
-
-    fn connect_answer(&self, text: &str) -> String {
-        let inner = self.inner.lock();
-        match &inner.answer {
-            Some(id) if !self.eio3 => format!("40{{\"sid\":{}}}", serde_json::Value::from(id.as_str())),
-            _ => text.to_owned(),
-        }
-    }
-
-    fn connect_error(&self, text: &str) -> String {
-        let inner = self.inner.lock();
-        let Some(refusal) = &inner.refusal else {
-            return text.to_owned();
-        };
-        let message = serde_json::Value::from(refusal.message.as_str());
-        match &refusal.data {
-            Some(data) if self.eio3 => format!("44{data}"),
-            None if self.eio3 => format!("44{message}"),
-            Some(data) => format!("44{{\"message\":{message},\"data\":{data}}}"),
-            None => format!("44{{\"message\":{message}}}"),
-        }
-    }
-
     /// Ends the session for a reason of ours.
     pub(super) fn close(self: &Arc<Self>, reason: &'static str) {
         let _ = self.reason.set(reason);
@@ -684,67 +494,4 @@ impl Drop for Session {
         self.departed("transport close");
         self.finish();
     }
-}
-
-/// What becomes of a packet of socketioxide's.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Outgoing<'a> {
-    /// It goes out as it is.
-    Pass(&'a str),
-    /// This goes out instead.
-    Replace(String),
-    /// This goes out instead, and packets may follow it.
-    Connected(String),
-    /// It is withheld, and answered in the client's place.
-    Answer(&'static str),
-    /// It is withheld.
-    Nothing,
-    /// It is withheld: the queue has drained.
-    Drained,
-    /// It is withheld: the queue has drained for the last time, and the session ends.
-    Last,
-}
-
-/// Splits a complete packet of type 2, 3, 5 or 6 (attachments cut out) and has it handled.
-fn dispatch(service: &Service, user: &Arc<User>, packet: &str, attachments: Vec<Bytes>) -> Result<(), &'static str> {
-    let is_ack = packet.starts_with(['3', '6']);
-    let mut rest = packet.get(1..).unwrap_or_default();
-    if rest.starts_with('/') {
-        let (namespace, after) = rest.split_once(',').unwrap_or((rest, ""));
-        if namespace != "/" {
-            // As Socket.IO does with a packet for a namespace that the client is not in.
-            return Err("forced server close");
-        }
-        rest = after;
-    }
-    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-    let (id, args) = rest.split_at_checked(digits).unwrap_or((rest, ""));
-    let id = if id.is_empty() {
-        None
-    } else {
-        Some(id.parse().map_err(|_| "parse error")?)
-    };
-    let packet = ClientPacket { args, attachments, id };
-    let handled = if is_ack {
-        service.client_ack(user, packet)
-    } else {
-        service.client_event(user, packet)
-    };
-    handled.map_err(|_| "parse error")
-}
-
-/// The announced number of attachments, and the packet without it.
-fn split_attachments(packet: &str) -> Option<(usize, String)> {
-    let (kind, rest) = packet.split_at_checked(1)?;
-    let (count, rest) = rest.split_once('-')?;
-    if count.is_empty() || !count.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let count: usize = count.parse().ok().filter(|count| *count <= MAX_ATTACHMENTS)?;
-    Some((count, format!("{kind}{rest}")))
-}
-
-/// The session id in an open packet.
-fn sid_in(open: &str) -> Option<&str> {
-    open.split_once("\"sid\":\"")?.1.split_once('"').map(|(sid, _)| sid)
 }
