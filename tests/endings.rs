@@ -10,7 +10,7 @@ use native_websocket_service::{
     event::{Ending, Filter},
     server::Server,
 };
-use support::{Admissions, Client, Polling, TestServer, Ws, config, event, within};
+use support::{Admissions, Client, Polling, TestServer, Ws, client, config, event, within};
 
 /// Bytes that may wait for a slow reader in these tests.
 const LIMIT: usize = 256 * 1024;
@@ -23,20 +23,12 @@ fn small_queues() -> Config {
     config
 }
 
-/// A connected WebSocket client that reads only when told, with little room in its kernel.
-async fn narrow(server: &TestServer) -> (Ws, String) {
-    let mut client = Client::Ws(Box::new(Ws::narrow(server.address).await));
-    let id = client.connect().await;
-    let Client::Ws(ws) = client else { unreachable!() };
-    (*ws, id)
-}
-
 #[tokio::test]
 async fn a_client_that_stops_reading_is_closed_and_the_others_get_everything() {
     let server = TestServer::start(small_queues());
     let room = server.service().create_room("room", "default");
     let mut readers = Client::each(server.address).await;
-    let (slow, slow_id) = narrow(&server).await;
+    let (slow, slow_id) = client::narrow(&server).await;
     for id in readers.iter().map(|(_, id)| id).chain([&slow_id]) {
         server.service().join_room(id, &room.info.id).unwrap();
     }
@@ -284,7 +276,7 @@ async fn shutdown_delivers_what_is_queued_and_refuses_newcomers() {
 #[tokio::test]
 async fn shutdown_ends_in_time_with_clients_that_neither_read_nor_poll() {
     let server = TestServer::start(config());
-    let (ws, ws_id) = narrow(&server).await;
+    let (ws, ws_id) = client::narrow(&server).await;
     let (polling, polling_id) = Client::polling(server.address).await;
     let idle = Ws::handshake(server.address).await;
     let probing = Ws::open(server.address, Some(session(&polling)), false).await;

@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use native_websocket_service::{config::Config, event::Filter, packet::Packet, service::Targets};
-use support::{Client, TestServer, Ws, config, event, until, within};
+use support::{Client, TestServer, Ws, client, config, event, until, within};
 
 /// Bytes that may wait for a client that reads nothing.
 const LIMIT: usize = 256 * 1024;
@@ -22,14 +22,6 @@ fn small_queues() -> Config {
 
 fn large(number: usize) -> Packet {
     event(&format!("[\"n\",{number},\"{}\"]", "x".repeat(PACKET)))
-}
-
-/// A connected client with little room in its kernel, which reads only when told.
-async fn narrow(server: &TestServer) -> (Ws, String) {
-    let mut client = Client::Ws(Box::new(Ws::narrow(server.address).await));
-    let id = client.connect().await;
-    let Client::Ws(ws) = client else { unreachable!() };
-    (*ws, id)
 }
 
 /// Sends until so many bytes wait for the client. Returns how many packets that took.
@@ -48,7 +40,7 @@ async fn fill(server: &TestServer, id: &str, bytes: usize) -> usize {
 #[tokio::test]
 async fn a_client_that_reads_may_fall_behind_further_than_one_that_does_not() {
     let server = TestServer::start(small_queues());
-    let (mut reader, id) = narrow(&server).await;
+    let (mut reader, id) = client::narrow(&server).await;
     let sent = fill(&server, &id, 2 * LIMIT).await;
     // Slowly, for much longer than a client may read nothing.
     for number in 0..sent {
@@ -65,8 +57,8 @@ async fn a_client_that_reads_may_fall_behind_further_than_one_that_does_not() {
 #[tokio::test]
 async fn a_client_that_reads_nothing_is_closed_beyond_the_limit_and_not_below_it() {
     let server = TestServer::start(small_queues());
-    let (below, below_id) = narrow(&server).await;
-    let (beyond, beyond_id) = narrow(&server).await;
+    let (below, below_id) = client::narrow(&server).await;
+    let (beyond, beyond_id) = client::narrow(&server).await;
     fill(&server, &below_id, LIMIT - 2 * PACKET).await;
     fill(&server, &beyond_id, LIMIT + PACKET).await;
     assert_eq!(server.recorder.disconnected(&beyond_id).await, "transport error");
@@ -81,7 +73,7 @@ async fn far_too_much_closes_any_client_at_once() {
     let mut config = small_queues();
     config.limits.stall = Duration::from_secs(3600);
     let server = TestServer::start(config);
-    let (client, id) = narrow(&server).await;
+    let (client, id) = client::narrow(&server).await;
     fill(&server, &id, 4 * LIMIT - 2 * PACKET).await;
     assert!(server.user(&id).is_connected());
     let user = server.user(&id);
@@ -114,8 +106,8 @@ async fn a_sender_waits_for_those_it_sent_to_and_for_nobody_else() {
     let server = TestServer::start(config);
     let service = server.service().clone();
     let room = service.create_room("r", "default");
-    let (mut slow, slow_id) = narrow(&server).await;
-    let (quick, quick_id) = narrow(&server).await;
+    let (mut slow, slow_id) = client::narrow(&server).await;
+    let (quick, quick_id) = client::narrow(&server).await;
     for id in [&slow_id, &quick_id] {
         service.join_room(id, &room.info.id).unwrap();
     }
@@ -161,7 +153,7 @@ async fn a_sender_waits_for_those_it_sent_to_and_for_nobody_else() {
 #[tokio::test]
 async fn senders_no_longer_wait_for_a_client_that_was_seen_to_read_nothing() {
     let server = TestServer::start(small_queues());
-    let (mut client, id) = narrow(&server).await;
+    let (mut client, id) = client::narrow(&server).await;
     let sent = fill(&server, &id, LIMIT / 2).await;
     let user = server.user(&id);
     assert!(user.link().awaited() >= LIMIT / 2);

@@ -335,6 +335,14 @@ async fn request(address: SocketAddr, method: &str, sid: &str, body: &str) -> (u
     }
 }
 
+/// A connected WebSocket client that reads only when told, with little room in its kernel.
+pub async fn narrow(server: &TestServer) -> (Ws, String) {
+    let mut client = Client::Ws(Box::new(Ws::narrow(server.address).await));
+    let id = client.connect().await;
+    let Client::Ws(ws) = client else { unreachable!() };
+    (*ws, id)
+}
+
 /// A polling session in the default namespace, and its socket's id.
 pub async fn polling(server: &TestServer) -> (Polling, String) {
     let (Client::Polling(polling), id) = Client::polling(server.address).await else {
