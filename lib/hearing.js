@@ -37,6 +37,8 @@ class Hearing {
   #isBehind = false;
   #isScheduled = false;
   #isSoon = false;
+  /** Until when wake-ups are heard in this turn of the event loop. */
+  #wakesUntil;
   /** When reads began to have events told, since the last turn of the event loop. */
   #since;
   /** Reads had events told for so long that others have their turn first. */
@@ -54,6 +56,21 @@ class Hearing {
   /** Whether there was more to hear than one turn allows. */
   get isBehind() {
     return this.#isBehind;
+  }
+
+  /**
+   * The native side has something to take. Node.js calls this again and again without a turn of the event loop while
+   * there is something new, so what comes after a while waits for the next turn.
+   */
+  woken() {
+    if (this.#wakesUntil === undefined) {
+      this.#wakesUntil = elapsed() + TURN_MS;
+      setImmediate(() => {
+        this.#wakesUntil = undefined;
+      });
+    }
+    if (elapsed() < this.#wakesUntil) this.hear();
+    else this.#hearLater();
   }
 
   /**

@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use native_websocket_service::{config::Config, event::Filter, packet::Packet, service::Targets};
-use support::{Client, TestServer, Ws, client, config, event, until, within};
+use support::{Client, TestServer, client, config, event, until, within};
 
 /// Bytes that may wait for a client that reads nothing.
 const LIMIT: usize = 256 * 1024;
