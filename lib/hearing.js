@@ -37,8 +37,8 @@ class Hearing {
   #isBehind = false;
   #isScheduled = false;
   #isSoon = false;
-  /** Until when wake-ups are heard in this turn of the event loop. */
-  #wakesUntil;
+  /** How long wake-ups have been heard in this turn of the event loop; undefined before the first one. */
+  #wakesMs;
   /** When reads began to have events told, since the last turn of the event loop. */
   #since;
   /** Reads had events told for so long that others have their turn first. */
@@ -63,14 +63,16 @@ class Hearing {
    * there is something new, so what comes after a while waits for the next turn.
    */
   woken() {
-    if (this.#wakesUntil === undefined) {
-      this.#wakesUntil = elapsed() + TURN_MS;
+    if (this.#wakesMs === undefined) {
+      this.#wakesMs = 0;
       setImmediate(() => {
-        this.#wakesUntil = undefined;
+        this.#wakesMs = undefined;
       });
     }
-    if (elapsed() < this.#wakesUntil) this.hear();
-    else this.#hearLater();
+    if (this.#wakesMs >= TURN_MS) return this.#hearLater();
+    const since = elapsed();
+    this.hear();
+    this.#wakesMs += elapsed() - since;
   }
 
   /**

@@ -84,7 +84,7 @@ class WebSocketService extends Operators {
     // Weak, so that a service that nobody uses any more can be collected. No function in here may use `this`.
     const self = new WeakRef(this);
     this.#signs = Buffer.alloc(SIGNS.bytes);
-    this.#native = startNative(this.#config, () => self.deref()?.#hearing.woken(), this.#signs);
+    this.#native = startNative(this.#config, () => self.deref()?.#woken(), this.#signs);
     this.#reads = new Reads(this.#native);
     this.#encoding = new Encoding(this.#config.limits.maxDepth ?? MAX_DEPTH, this.#config.redis !== undefined);
     this.#users = new Users(this.#native, this.#reads, this.#signs);
@@ -515,6 +515,12 @@ class WebSocketService extends Operators {
   }
 
   // --- what happened on the native side --------------------------------------------------------------------------------
+
+  /** The native side has something to tell. */
+  #woken() {
+    this.#native.setTime(Date.now());
+    this.#hearing.woken();
+  }
 
   /** Hears what has happened; callers that caused something hear of it before they go on. */
   #hear() {

@@ -269,10 +269,12 @@ describe('on rooms of the registry', () => {
   test('disconnectSockets is announced', async () => {
     const running = await start();
     const client = await connect(running);
-    const gone = nextWhere(running.service, 'disconnect', (user) => user.socketId === client.id);
-    running.service.in(client.id!).disconnectSockets(true);
+    // A client that is gone has no id any more.
+    const id = client.id!;
+    const gone = nextWhere(running.service, 'disconnect', (user) => user.socketId === id);
+    running.service.in(id).disconnectSockets(true);
     await gone;
-    expect(running.service.getUser(client.id!)).toBeUndefined();
+    expect(running.service.getUser(id)).toBeUndefined();
   });
 });
 
