@@ -1,4 +1,4 @@
-// What the package exports. The parts are in `lib/`, the native side behind `lib/addon.js`.
+// What the package exports. The parts are in `lib/`, the native side behind `lib/native/addon.js`.
 
 'use strict';
 

@@ -4,10 +4,10 @@
 
 const http = require('node:http');
 const https = require('node:https');
-const { NativeService } = require('./addon.js');
-const { refusalOf, runMiddleware } = require('./admission.js');
-const { Cluster } = require('./cluster.js');
-const { nativeConfig, resolveConfig } = require('./config.js');
+const { NativeService } = require('./native/addon.js');
+const { refusalOf, runMiddleware } = require('./socketio/middleware.js');
+const { Cluster } = require('./socketio/cluster.js');
+const { nativeConfig, resolveConfig } = require('./options/config.js');
 const {
   assertCount,
   assertEventName,
@@ -18,23 +18,23 @@ const {
   invalidArgument,
   WebSocketServiceError,
 } = require('./errors.js');
-const { eventReader, SIGNS } = require('./events.js');
-const { Fields } = require('./fields.js');
-const { Gateway } = require('./gateway.js');
-const { Hearing } = require('./hearing.js');
-const { watchListeners } = require('./listeners.js');
-const localSocket = require('./local-socket.js');
-const { Messages } = require('./messages.js');
-const { Operations } = require('./operations.js');
-const { lend, Operators } = require('./operators.js');
-const { Encoding, filterOf, MAX_DEPTH } = require('./payload.js');
-const { Reads } = require('./reads.js');
-const { Rooms } = require('./rooms.js');
-const { closeServer, hook } = require('./server-hook.js');
-const { attempt, internals, NativeSocket } = require('./socket.js');
+const { eventReader, SIGNS } = require('./native/events.js');
+const { Fields } = require('./native/fields.js');
+const { Gateway } = require('./http/gateway.js');
+const { Hearing } = require('./native/hearing.js');
+const { watchListeners } = require('./socketio/listeners.js');
+const localSocket = require('./objects/local-socket.js');
+const { Messages } = require('./objects/messages.js');
+const { Operations } = require('./native/operations.js');
+const { lend, Operators } = require('./socketio/operators.js');
+const { Encoding, filterOf, MAX_DEPTH } = require('./socketio/payload.js');
+const { Reads } = require('./native/reads.js');
+const { Rooms } = require('./objects/rooms.js');
+const { closeServer, hook } = require('./http/server-hook.js');
+const { attempt, internals, NativeSocket } = require('./socketio/socket.js');
 const { nextTick, setTimeout } = require('./timers.js');
-const { profileText, Users } = require('./users.js');
-const { serverOf } = require('./wrong-arguments.js');
+const { profileText, Users } = require('./objects/users.js');
+const { serverOf } = require('./options/wrong-arguments.js');
 
 /** Events that cross from the native side, and their bits there (`EventKind`). */
 const CROSSING = { connection: 1, disconnect: 2, message: 4, 'room:join': 8, 'room:leave': 16, typing: 32, cluster: 64 };

@@ -1,6 +1,6 @@
 //! The options of a service: shapes, units and defaults (contract, section 2).
 //!
-//! Options arrive already checked: the JavaScript edge (`lib/config.js`) validates them once and names the field
+//! Options arrive already checked: the JavaScript edge (`lib/options/config.js`) validates them once and names the field
 //! in its error. This module never reads the environment.
 
 use std::time::Duration;

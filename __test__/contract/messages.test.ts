@@ -20,7 +20,7 @@ import {
   type Running,
 } from '../harness';
 
-const { Messages } = jest.requireActual('../../lib/messages.js');
+const { Messages } = jest.requireActual('../../lib/objects/messages.js');
 
 const contents = (running: Running, roomId: string, limit?: number, offset?: number): string[] =>
   running.service.getRoomMessages(roomId, limit, offset).map((message) => message.content);

@@ -7,8 +7,8 @@ import { pathToFileURL } from 'node:url';
 import ts from 'typescript-6';
 import { connect, silentLogger, start, track, TrustingService, WebSocketService, WebSocketServiceError } from '../harness';
 
-const { FIXED, OPTIONS, resolveConfig } = require('../../lib/config.js');
-const { RemoteSocket } = require('../../lib/operator.js');
+const { FIXED, OPTIONS, resolveConfig } = require('../../lib/options/config.js');
+const { RemoteSocket } = require('../../lib/socketio/operator.js');
 
 const root = join(__dirname, '../..');
 const declarations = join(root, 'index.d.ts');

@@ -112,7 +112,7 @@ impl Fields {
         self.0
     }
 
-    /// Appends an event: its number, then its parts. `lib/events.js` reads what is written here.
+    /// Appends an event: its number, then its parts. `lib/native/events.js` reads what is written here.
     pub(super) fn event(&mut self, event: &ServiceEvent) {
         match event {
             ServiceEvent::Connection(user) => self.number(1).user(user),

@@ -130,7 +130,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// `signs`: as `SIGNS` of `lib/events.js` has it.
+    /// `signs`: as `SIGNS` of `lib/native/events.js` has it.
     pub(super) fn new(wake: Wake, signs: Buffer) -> Self {
         Self {
             items: Mutex::new(Items {
@@ -186,7 +186,7 @@ impl Queue {
         }
     }
 
-    /// Takes up to `most` of what waits, as a flat array that `lib/events.js` reads, behind how many they are.
+    /// Takes up to `most` of what waits, as a flat array that `lib/native/events.js` reads, behind how many they are.
     pub(super) fn take(&self, most: usize) -> Fields {
         let taken = self.items.lock().take(most);
         self.is_probed.store(false, Ordering::Release);

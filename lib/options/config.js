@@ -5,11 +5,11 @@
 const { availableParallelism } = require('node:os');
 const { isDate, isRegExp } = require('node:util/types');
 const { serialize } = require('cookie');
-const { invalidArgument, refused, RESERVED_EVENTS } = require('./errors.js');
-const { boolean, check, isInteger, isObject, milliseconds } = require('./option-rules.js');
-const { correctOrigin } = require('./origins.js');
-const { canonicalName, MAX_DEPTH } = require('./payload.js');
-const { REDIS, checkRedis, nativeRedis } = require('./redis-options.js');
+const { invalidArgument, refused, RESERVED_EVENTS } = require('../errors.js');
+const { boolean, check, isInteger, isObject, milliseconds } = require('./rules.js');
+const { correctOrigin } = require('../http/origins.js');
+const { canonicalName, MAX_DEPTH } = require('../socketio/payload.js');
+const { REDIS, checkRedis, nativeRedis } = require('./redis.js');
 const { callOf } = require('./wrong-arguments.js');
 
 const isLimit = (min) => (value) => value === Infinity || isInteger(min)(value);

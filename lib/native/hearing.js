@@ -4,8 +4,8 @@
 
 const { SIGNS } = require('./events.js');
 const { Fields } = require('./fields.js');
-const { attempt } = require('./socket.js');
-const { elapsed, setImmediate, soon } = require('./timers.js');
+const { attempt } = require('../socketio/socket.js');
+const { elapsed, setImmediate, soon } = require('../timers.js');
 
 /** Events that are taken from the native side at once. */
 const BATCH = 1024;

@@ -3,7 +3,7 @@
 'use strict';
 
 const { distance } = require('fastest-levenshtein');
-const { invalidArgument } = require('./errors.js');
+const { invalidArgument } = require('../errors.js');
 
 /** Longest time that a timer of the system takes, in milliseconds. */
 const MAX_MS = 2 ** 31 - 1;

@@ -2,8 +2,8 @@
 
 'use strict';
 
-const { Fields } = require('./fields.js');
-const { decodeArgs } = require('./payload.js');
+const { Fields } = require('../native/fields.js');
+const { decodeArgs } = require('../socketio/payload.js');
 
 class Messages {
   #native;

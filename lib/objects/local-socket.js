@@ -2,7 +2,7 @@
 
 'use strict';
 
-const { converted, invalidArgument } = require('./errors.js');
+const { converted, invalidArgument } = require('../errors.js');
 
 /** Refuses what has not the shape of an `AuthenticatedSocket`. */
 function assertSocket(socket) {

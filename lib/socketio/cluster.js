@@ -3,7 +3,7 @@
 
 'use strict';
 
-const { invalidArgument, WebSocketServiceError } = require('./errors.js');
+const { invalidArgument, WebSocketServiceError } = require('../errors.js');
 
 /** Names under which the service or Socket.IO tells its own events; another server cannot speak under them. */
 const OWN_EVENTS = new Set([

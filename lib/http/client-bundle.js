@@ -7,7 +7,7 @@ const { join } = require('node:path');
 const fresh = require('fresh');
 const Negotiator = require('negotiator');
 
-const FOLDER = join(__dirname, '..', 'client-dist');
+const FOLDER = join(__dirname, '../..', 'client-dist');
 const BUNDLES = ['socket.io.js', 'socket.io.min.js', 'socket.io.esm.min.js', 'socket.io.msgpack.min.js'];
 const FILES = new Set(BUNDLES.flatMap((name) => [name, `${name}.map`]));
 

@@ -5,10 +5,10 @@
 
 const corsMiddleware = require('cors');
 const { bundleOf, serveBundle } = require('./client-bundle.js');
-const { sessionCookie } = require('./config.js');
+const { sessionCookie } = require('../options/config.js');
 const { Origins } = require('./origins.js');
-const { setImmediate } = require('./timers.js');
-const { Waiting } = require('./waiting.js');
+const { setImmediate } = require('../timers.js');
+const { Waiting } = require('../native/waiting.js');
 
 const FORBIDDEN = 4;
 const CLOSING = 'Server is shutting down';

@@ -3,8 +3,8 @@
 'use strict';
 
 const { inspect } = require('node:util');
-const { invalidArgument } = require('./errors.js');
-const { boolean, check, isInteger, isObject, milliseconds } = require('./option-rules.js');
+const { invalidArgument } = require('../errors.js');
+const { boolean, check, isInteger, isObject, milliseconds } = require('./rules.js');
 
 const isText = (value) => typeof value === 'string' && value !== '';
 

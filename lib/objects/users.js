@@ -3,8 +3,8 @@
 'use strict';
 
 const { parse } = require('node:querystring');
-const { SIGNS } = require('./events.js');
-const { profileOf } = require('./fields.js');
+const { SIGNS } = require('../native/events.js');
+const { profileOf } = require('../native/fields.js');
 
 class Users {
   #native;

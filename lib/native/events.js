@@ -2,7 +2,7 @@
 
 'use strict';
 
-const { decodeArgs } = require('./payload.js');
+const { decodeArgs } = require('../socketio/payload.js');
 
 /**
  * Memory that the native side writes, `bytes` long. At `event` and `departure`, a byte each: not 0 while something, or

@@ -4,8 +4,8 @@
 'use strict';
 
 const https = require('node:https');
-const { refused } = require('./errors.js');
-const { setTimeout } = require('./timers.js');
+const { refused } = require('../errors.js');
+const { setTimeout } = require('../timers.js');
 
 /** How long requests may take to end at shutdown, and how often it is looked whether they have. */
 const HTTP_CLOSE_MS = 2000;

@@ -9,10 +9,10 @@ const {
   invalidArgument,
   roomNames,
   WebSocketServiceError,
-} = require('./errors.js');
+} = require('../errors.js');
 const { canonicalName, decodeArgs } = require('./payload.js');
-const { nextTick } = require('./timers.js');
-const { handshakeOf } = require('./users.js');
+const { nextTick } = require('../timers.js');
+const { handshakeOf } = require('../objects/users.js');
 
 /** Events of the socket itself, which no client sends. */
 const LIFECYCLE = new Set(['disconnect', 'disconnecting', 'newListener', 'removeListener']);

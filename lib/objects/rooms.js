@@ -3,7 +3,7 @@
 'use strict';
 
 const { inspect } = require('node:util');
-const { invalidArgument } = require('./errors.js');
+const { invalidArgument } = require('../errors.js');
 
 class Rooms {
   #native;

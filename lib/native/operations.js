@@ -2,7 +2,7 @@
 
 'use strict';
 
-const { clearInterval, setInterval } = require('./timers.js');
+const { clearInterval, setInterval } = require('../timers.js');
 
 /** A timer that never matters by itself, in milliseconds. */
 const FOREVER_MS = 2 ** 31 - 1;

@@ -8,10 +8,10 @@ const {
   invalidArgument,
   roomNames,
   WebSocketServiceError,
-} = require('./errors.js');
-const localSocket = require('./local-socket.js');
+} = require('../errors.js');
+const localSocket = require('../objects/local-socket.js');
 const { attempt, internals } = require('./socket.js');
-const { nextTick } = require('./timers.js');
+const { nextTick } = require('../timers.js');
 
 /** Everyone, on all servers. */
 const EVERYONE = { rooms: [], except: [], volatile: false, local: false, timeout: undefined, isSingle: false };

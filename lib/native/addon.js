@@ -4,7 +4,7 @@
 
 const { existsSync } = require('node:fs');
 const { join } = require('node:path');
-const { name } = require('../package.json');
+const { name } = require('../../package.json');
 
 /** As `napi.targets` of package.json, in the names that their files and packages have. */
 const PLATFORMS = [
@@ -19,7 +19,7 @@ const PLATFORMS = [
 
 function load() {
   try {
-    return require('../binding.js');
+    return require('../../binding.js');
   } catch (cause) {
     const { code, message } = explain(cause);
     const error = new Error(`${name} ${message}`, { cause });
@@ -37,7 +37,7 @@ function explain(cause) {
     return { code: 'ERR_ADDON_NOT_LOADED', message };
   }
   // A clone of the repository, which may be built for any platform.
-  if (existsSync(join(__dirname, '..', 'Cargo.toml'))) {
+  if (existsSync(join(__dirname, '../..', 'Cargo.toml'))) {
     return { code: 'ERR_ADDON_NOT_LOADED', message: `has not been built for ${platform}: run \`npm run build\`.` };
   }
   if (!PLATFORMS.includes(platform)) {
@@ -65,7 +65,7 @@ function libc() {
 /** Where the addon is, if it is anywhere that it is looked for. */
 function addonOf(platform) {
   const { NAPI_RS_NATIVE_LIBRARY_PATH: named } = process.env;
-  return [named, `../${name}.${platform}.node`, `${name}-${platform}`].filter(Boolean).map(resolved).find(Boolean);
+  return [named, `../../${name}.${platform}.node`, `${name}-${platform}`].filter(Boolean).map(resolved).find(Boolean);
 }
 
 function resolved(request) {

@@ -3,7 +3,7 @@
 'use strict';
 
 const { Decoder, Encoder, PacketType } = require('socket.io-parser');
-const { assertString, assertStrings, converted, invalidArgument } = require('./errors.js');
+const { assertString, assertStrings, converted, invalidArgument } = require('../errors.js');
 const { depthOfText, isNestedDeeper } = require('./nesting.js');
 
 /** Clients close a connection that brings more in one packet. */
