@@ -14,7 +14,7 @@ module.exports = {
       },
     ],
   },
-  modulePathIgnorePatterns: ['<rootDir>/target/', '<rootDir>/fuzz/'],
+  modulePathIgnorePatterns: ['<rootDir>/target/'],
   maxWorkers: 2,
   testTimeout: 20_000,
 };

@@ -4,7 +4,7 @@ import { cpSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterTest } from './harness';
+import { afterTest } from './support/harness';
 
 const root = join(__dirname, '..');
 const { name, napi } = require('../package.json') as { name: string; napi: { targets: string[] } };

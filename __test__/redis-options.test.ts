@@ -1,6 +1,6 @@
 // Contract section 2: the option `redis`, as the constructor takes it and as the native side gets it.
 
-import { silentLogger, track, WebSocketService } from './harness';
+import { silentLogger, track, WebSocketService } from './support/harness';
 
 const { nativeConfig, resolveConfig } = require('../lib/options/config.js');
 

@@ -17,7 +17,7 @@ import {
   UUID_V4,
   type Client,
   type Running,
-} from './harness';
+} from './support/harness';
 import type { MessageType } from '../index';
 
 describe.each(transportSettings)('over %s', (_name, transports) => {

@@ -4,8 +4,8 @@ import { spawn } from 'node:child_process';
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { freePort } from './cluster/redis';
-import { afterTest } from './harness';
+import { freePort } from './support/redis';
+import { afterTest } from './support/harness';
 
 const root = join(__dirname, '..');
 const parts = ['package.json', 'package-lock.json', 'Cargo.toml', 'scripts', 'examples', 'bench'];

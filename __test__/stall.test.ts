@@ -2,7 +2,7 @@
 
 import { fork, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
-import { afterTest, connect, received, type Client } from './harness';
+import { afterTest, connect, received, type Client } from './support/harness';
 
 const BLOCK_MS = 3000;
 
@@ -27,7 +27,7 @@ describe('while JavaScript is blocked', () => {
   beforeEach(async () => {
     events = [];
     waiting = [];
-    server = fork(join(__dirname, 'fixtures/stall-server.js'));
+    server = fork(join(__dirname, 'support/programs/stall-server.js'));
     afterTest(async () => {
       const exited = new Promise((done) => server.once('exit', done));
       server.send({ command: 'stop' });

@@ -11,7 +11,7 @@ import {
   type Client,
   type Running,
   type TransportName,
-} from './harness';
+} from './support/harness';
 import type { Room } from '../index';
 
 const SEED = Number(process.env.STRESS_SEED ?? Date.now() % 2 ** 31);

@@ -5,10 +5,10 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { buildLoad } from './build.mjs';
-import { LOAD, peers } from './peers.mjs';
-import { Server, runLoad, startLoad } from './process.mjs';
-import { startRedis } from './redis.mjs';
+import { buildLoad } from './lib/build.mjs';
+import { LOAD, peers } from './lib/peers.mjs';
+import { Server, runLoad, startLoad } from './lib/process.mjs';
+import { startRedis } from './lib/redis.mjs';
 import { requirePrograms } from '../scripts/programs.mjs';
 
 const RESULTS = new URL('results-cluster.json', import.meta.url);

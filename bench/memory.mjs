@@ -6,10 +6,10 @@ import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { canRecord, perConnection, readRecord, recorded } from './allocations.mjs';
-import { buildAddonWithSymbols, buildLoad } from './build.mjs';
-import { LOAD, peers } from './peers.mjs';
-import { Server, runLoad, startLoad } from './process.mjs';
+import { canRecord, perConnection, readRecord, recorded } from './lib/allocations.mjs';
+import { buildAddonWithSymbols, buildLoad } from './lib/build.mjs';
+import { LOAD, peers } from './lib/peers.mjs';
+import { Server, runLoad, startLoad } from './lib/process.mjs';
 
 const DOCUMENT = new URL('../docs/memory.md', import.meta.url);
 const SERVER_CORES = 0;

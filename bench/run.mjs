@@ -3,12 +3,12 @@
 
 import os from 'node:os';
 import { parseArgs } from 'node:util';
-import { buildLoad } from './build.mjs';
-import { writeDocument } from './document.mjs';
-import { installPeers } from './install.mjs';
-import { measure } from './measure.mjs';
-import { isFaulty, summarize, table } from './report.mjs';
-import { readResults, resultsFile, writeResults } from './results.mjs';
+import { buildLoad } from './lib/build.mjs';
+import { writeDocument } from './lib/document.mjs';
+import { installPeers } from './lib/install.mjs';
+import { measure } from './lib/measure.mjs';
+import { isFaulty, summarize, table } from './lib/report.mjs';
+import { readResults, resultsFile, writeResults } from './lib/results.mjs';
 import { rows } from './rows/index.mjs';
 import { prepare } from '../scripts/prepare.mjs';
 import { fail } from '../scripts/terminal.mjs';

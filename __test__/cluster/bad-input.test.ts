@@ -3,10 +3,10 @@
 
 import { createServer } from 'node:net';
 import { encode } from 'notepack.io';
-import { afterTest, received, record, WebSocketService, type Client, type Running } from '../harness';
-import { eventually, within } from './eventually';
-import { at, connectAs, enter, known, newPrefix, populated, settled, startFleet, startMember, statsOf } from './fleet';
-import { freePort, sharedRedis, startRedis, type RedisServer } from './redis';
+import { afterTest, received, record, WebSocketService, type Client, type Running } from '../support/harness';
+import { eventually, within } from '../support/eventually';
+import { at, connectAs, enter, known, newPrefix, populated, settled, startFleet, startMember, statsOf } from '../support/fleet';
+import { freePort, sharedRedis, startRedis, type RedisServer } from '../support/redis';
 
 const redis = sharedRedis();
 let keyPrefix: string;

@@ -1,7 +1,7 @@
 // Three instances on one Redis are like one big instance: what clients send, and in which order it arrives.
 
-import { exactly, next, received, type Client, type Running, type Service } from '../harness';
-import { eventually, within } from './eventually';
+import { exactly, next, received, type Client, type Running, type Service } from '../support/harness';
+import { eventually, within } from '../support/eventually';
 import {
   at,
   connectAs,
@@ -15,8 +15,8 @@ import {
   startFleet,
   watch,
   type Happened,
-} from './fleet';
-import { sharedRedis } from './redis';
+} from '../support/fleet';
+import { sharedRedis } from '../support/redis';
 
 const redis = sharedRedis();
 let fleet: Running[];

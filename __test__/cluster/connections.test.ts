@@ -1,7 +1,7 @@
 // The ways of reaching Redis: password, ACL user, database, TLS, URL, Redis Cluster and Sentinel.
 
-import { received, record, type Running } from '../harness';
-import { eventually, within } from './eventually';
+import { received, record, type Running } from '../support/harness';
+import { eventually, within } from '../support/eventually';
 import {
   at,
   connectAs,
@@ -14,8 +14,8 @@ import {
   startFleet,
   startMember,
   statsOf,
-} from './fleet';
-import { SENTINEL_NAME, sharedRedis, startRedis, startRedisCluster, startSentinel } from './redis';
+} from '../support/fleet';
+import { SENTINEL_NAME, sharedRedis, startRedis, startRedisCluster, startSentinel } from '../support/redis';
 
 /** What a user needs: the key space, the channels, and the one pattern literally, as Redis compares them. */
 const rulesFor = (keyPrefix: string) =>

@@ -3,8 +3,8 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { connect, next, received, type Client } from '../harness';
-import { eventually, within } from './eventually';
+import { connect, next, received, type Client } from '../support/harness';
+import { eventually, within } from '../support/eventually';
 
 let demo: ChildProcess;
 let output: string[];

@@ -1,9 +1,9 @@
 // Redis stands still, its connections die, or it is not there yet: local clients notice nothing.
 
-import { received, record, type Client } from '../harness';
-import { eventually, within } from './eventually';
-import { connectAs, enter, joined, newPrefix, populated, settled, startMember, statsOf, watch } from './fleet';
-import { freePort, RedisProxy, startRedis, type RedisServer } from './redis';
+import { received, record, type Client } from '../support/harness';
+import { eventually, within } from '../support/eventually';
+import { connectAs, enter, joined, newPrefix, populated, settled, startMember, statsOf, watch } from '../support/fleet';
+import { freePort, RedisProxy, startRedis, type RedisServer } from '../support/redis';
 import {
   BACK,
   become,
@@ -16,7 +16,7 @@ import {
   nothingMissing,
   numbered,
   pause,
-} from './scene';
+} from '../support/scene';
 
 describe('Redis stands still', () => {
   const ways: Array<[string, (redis: RedisServer) => unknown, (redis: RedisServer) => unknown]> = [

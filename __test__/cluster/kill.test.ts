@@ -1,11 +1,11 @@
 // An instance that is killed, or cut off from Redis: its users go offline, with the events, and its rooms stay.
 
-import { connect, received, type Client, type ClientOptions } from '../harness';
+import { connect, received, type Client, type ClientOptions } from '../support/harness';
 import type { RedisConfig } from '../../index';
-import { eventually, within } from './eventually';
-import { newPrefix } from './fleet';
-import { startInstance, type RecordedEvent, type ServerProcess } from './instances';
-import { RedisProxy, sharedRedis } from './redis';
+import { eventually, within } from '../support/eventually';
+import { newPrefix } from '../support/fleet';
+import { startInstance, type RecordedEvent, type ServerProcess } from '../support/instances';
+import { RedisProxy, sharedRedis } from '../support/redis';
 
 const BEAT = 400;
 // For the machine to get round to it, beyond the three heartbeats.

@@ -1,7 +1,7 @@
 // Instances that come late, and a cluster that begins again: what Redis keeps, and what the others tell.
 
-import { afterTest, received, type Client, type Running } from '../harness';
-import { eventually, within } from './eventually';
+import { afterTest, received, type Client, type Running } from '../support/harness';
+import { eventually, within } from '../support/eventually';
 import {
   at,
   connectAs,
@@ -15,8 +15,8 @@ import {
   startMember,
   statsOf,
   watch,
-} from './fleet';
-import { sharedRedis } from './redis';
+} from '../support/fleet';
+import { sharedRedis } from '../support/redis';
 
 const redis = sharedRedis();
 let prefix: string;

@@ -1,8 +1,8 @@
 // Three instances on one Redis are like one big instance: every method of the service, called on any of them.
 
-import { next, received, start, type Client, type Running, type Service } from '../harness';
+import { next, received, start, type Client, type Running, type Service } from '../support/harness';
 import type { BroadcastOptions, Message } from '../../index';
-import { eventually, within } from './eventually';
+import { eventually, within } from '../support/eventually';
 import {
   at,
   BEAT,
@@ -17,8 +17,8 @@ import {
   startFleet,
   statsOf,
   watch,
-} from './fleet';
-import { sharedRedis } from './redis';
+} from '../support/fleet';
+import { sharedRedis } from '../support/redis';
 
 const redis = sharedRedis();
 let prefix: string;

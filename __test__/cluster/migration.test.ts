@@ -1,10 +1,10 @@
 // Servers are replaced one after the other while clients chat: nothing that a client could have received is missing.
 
-import { open, type Client } from '../harness';
-import { eventually, within } from './eventually';
-import { newPrefix } from './fleet';
-import { startInstance, startPeer, type ServerProcess } from './instances';
-import { sharedRedis } from './redis';
+import { open, type Client } from '../support/harness';
+import { eventually, within } from '../support/eventually';
+import { newPrefix } from '../support/fleet';
+import { startInstance, startPeer, type ServerProcess } from '../support/instances';
+import { sharedRedis } from '../support/redis';
 
 const redis = sharedRedis();
 const PACE = 15;

@@ -3,11 +3,11 @@
 
 import { Emitter } from '@socket.io/redis-emitter';
 import { Redis } from 'ioredis';
-import { afterTest, connect, next, received, record, type Client, type Running, type Service } from '../harness';
-import { eventually, within } from './eventually';
-import { at, connectAs, enter, known, newPrefix, populated, settled, startFleet, startMember, statsOf } from './fleet';
-import { startPeer, type ServerProcess } from './instances';
-import { sharedRedis } from './redis';
+import { afterTest, connect, next, received, record, type Client, type Running, type Service } from '../support/harness';
+import { eventually, within } from '../support/eventually';
+import { at, connectAs, enter, known, newPrefix, populated, settled, startFleet, startMember, statsOf } from '../support/fleet';
+import { startPeer, type ServerProcess } from '../support/instances';
+import { sharedRedis } from '../support/redis';
 
 // An unanswered request of a Node.js server fails after 5 s.
 const IN_TIME = 2500;

@@ -1,9 +1,9 @@
 // The operators of Socket.IO on a service, over sockets of every instance.
 
-import { next, received, record, type Client, type Running, type Service } from '../harness';
-import { eventually, within } from './eventually';
-import { at, BEAT, connectAs, enter, known, newPrefix, placesOf, populated, settled, startFleet, watch } from './fleet';
-import { sharedRedis } from './redis';
+import { next, received, record, type Client, type Running, type Service } from '../support/harness';
+import { eventually, within } from '../support/eventually';
+import { at, BEAT, connectAs, enter, known, newPrefix, placesOf, populated, settled, startFleet, watch } from '../support/fleet';
+import { sharedRedis } from '../support/redis';
 
 const redis = sharedRedis();
 let fleet: Running[];

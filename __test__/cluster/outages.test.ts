@@ -2,11 +2,11 @@
 //
 // OUTAGES=3,30,300 (seconds) makes the counted outage longer than the default.
 
-import { afterTest, connect, next, nextWhere, received, record, type Client, type Running } from '../harness';
-import { eventually, within } from './eventually';
-import { connectAs, joined, known, newPrefix, placesOf, settled, startMember, statsOf, watch } from './fleet';
-import { startPeer } from './instances';
-import { RedisProxy, startRedis } from './redis';
+import { afterTest, connect, next, nextWhere, received, record, type Client, type Running } from '../support/harness';
+import { eventually, within } from '../support/eventually';
+import { connectAs, joined, known, newPrefix, placesOf, settled, startMember, statsOf, watch } from '../support/fleet';
+import { startPeer } from '../support/instances';
+import { RedisProxy, startRedis } from '../support/redis';
 import {
   BACK,
   become,
@@ -19,7 +19,7 @@ import {
   nothingMissing,
   numbered,
   pause,
-} from './scene';
+} from '../support/scene';
 
 const outages = (process.env.OUTAGES ?? '3').split(',').map(Number);
 

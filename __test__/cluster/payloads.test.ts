@@ -1,7 +1,7 @@
 // What Socket.IO's parser takes reaches the clients and the applications of every server as it was sent.
 
-import { connect, next, nextWhere, received, type Client, type Running, type Service } from '../harness';
-import { within } from './eventually';
+import { connect, next, nextWhere, received, type Client, type Running, type Service } from '../support/harness';
+import { within } from '../support/eventually';
 import {
   at,
   connectAs,
@@ -14,9 +14,9 @@ import {
   startFleet,
   startMember,
   statsOf,
-} from './fleet';
-import { startPeer } from './instances';
-import { sharedRedis } from './redis';
+} from '../support/fleet';
+import { startPeer } from '../support/instances';
+import { sharedRedis } from '../support/redis';
 
 const nested = (levels: number, leaf: unknown): unknown => {
   let value: unknown = [leaf];

@@ -1,7 +1,7 @@
 // deliverMessages: false in a cluster: sendMessage reaches every history, and no client of any server.
 
-import { connect, received, type Client } from '../harness';
-import { eventually, within } from './eventually';
+import { connect, received, type Client } from '../support/harness';
+import { eventually, within } from '../support/eventually';
 import {
   at,
   connectAs,
@@ -14,9 +14,9 @@ import {
   startFleet,
   startMember,
   watch,
-} from './fleet';
-import { startPeer } from './instances';
-import { sharedRedis } from './redis';
+} from '../support/fleet';
+import { startPeer } from '../support/instances';
+import { sharedRedis } from '../support/redis';
 
 const redis = sharedRedis();
 

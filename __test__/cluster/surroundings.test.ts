@@ -1,10 +1,10 @@
 // The servers and faults that the other tests of this folder rely on are what they say.
 
 import { Redis } from 'ioredis';
-import { afterTest, connect, received } from '../harness';
-import { eventually, within } from './eventually';
-import { startPeer } from './instances';
-import { RedisProxy, startRedis } from './redis';
+import { afterTest, connect, received } from '../support/harness';
+import { eventually, within } from '../support/eventually';
+import { startPeer } from '../support/instances';
+import { RedisProxy, startRedis } from '../support/redis';
 
 function reach(address: { host: string; port: number }): Redis {
   const client = new Redis({ ...address, retryStrategy: () => null, maxRetriesPerRequest: 0 });

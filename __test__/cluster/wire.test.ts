@@ -2,10 +2,10 @@
 
 import { decode, encode } from 'notepack.io';
 import { Redis } from 'ioredis';
-import { afterTest, next, received, record, type Client, type Running } from '../harness';
-import { eventually, within } from './eventually';
-import { at, connectAs, newPrefix, settled, startFleet, statsOf } from './fleet';
-import { sharedRedis } from './redis';
+import { afterTest, next, received, record, type Client, type Running } from '../support/harness';
+import { eventually, within } from '../support/eventually';
+import { at, connectAs, newPrefix, settled, startFleet, statsOf } from '../support/fleet';
+import { sharedRedis } from '../support/redis';
 
 const redis = sharedRedis();
 let prefix: string;

@@ -16,7 +16,7 @@ import {
   UUID_V4,
   type Client,
   type Running,
-} from '../harness';
+} from '../support/harness';
 
 describe.each(transportSettings)('over %s', (_name, transports) => {
   let running: Running;

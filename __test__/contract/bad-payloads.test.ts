@@ -1,7 +1,7 @@
 // Contract section 5: a client that sends nonsense gets an answer; the service and the others do not suffer.
 
 import { PacketType } from 'socket.io-parser';
-import { connect, drained, members, never, nextWhere, received, start, type Client, type Running } from '../harness';
+import { connect, drained, members, never, nextWhere, received, start, type Client, type Running } from '../support/harness';
 
 let running: Running;
 let roomId: string;

@@ -11,7 +11,7 @@ import {
   TrustingService,
   type Client,
   type Running,
-} from '../harness';
+} from '../support/harness';
 import type { BroadcastOptions } from '../../index';
 
 describe.each(transportSettings)('over %s', (_name, transports) => {

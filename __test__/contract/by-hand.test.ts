@@ -15,7 +15,7 @@ import {
   transportSettings,
   WebSocketService,
   type Service,
-} from '../harness';
+} from '../support/harness';
 import type { AuthenticatedSocket } from '../../index';
 
 /** As the tests of an application write it. */

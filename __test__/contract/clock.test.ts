@@ -4,7 +4,7 @@ import { execFile, fork, type ChildProcess } from 'node:child_process';
 import { EventEmitter } from 'node:events';
 import { join } from 'node:path';
 import { WebSocket } from 'ws';
-import { afterTest, connect, members, next, silentLogger, start, track, WebSocketService, type Running, type Service } from '../harness';
+import { afterTest, connect, members, next, silentLogger, start, track, WebSocketService, type Running, type Service } from '../support/harness';
 
 const MINUTE = 60_000;
 /** All that is replaced but `Date`. */
@@ -108,7 +108,7 @@ describe('with a moved Date', () => {
 
 /** A client in a process with timers of its own. */
 function startClient(url: string): ChildProcess {
-  const child = fork(join(__dirname, '../fixtures/guest.js'), [url]);
+  const child = fork(join(__dirname, '../support/programs/guest.js'), [url]);
   afterTest(() => child.kill('SIGKILL'));
   return child;
 }
@@ -165,7 +165,7 @@ describe('with every timer replaced', () => {
   });
 
   test('so does one that is loaded after the timers of the whole process were replaced', async () => {
-    const script = join(__dirname, '../fixtures/faked.js');
+    const script = join(__dirname, '../support/programs/faked.js');
     const output = await new Promise<string>((done, failed) =>
       execFile(process.execPath, [script], { timeout: 10_000 }, (error, stdout) => (error ? failed(error) : done(stdout))),
     );

@@ -1,9 +1,9 @@
 // Contract section 3: until the promise of `shutdown()` resolves, every call works or does nothing.
 
 import { createServer, request, type Server } from 'node:http';
-import { connect, listen, next, silentLogger, track, WebSocketService, type Service } from '../harness';
-import { at, joined, newPrefix, startMember } from '../cluster/fleet';
-import { sharedRedis } from '../cluster/redis';
+import { connect, listen, next, silentLogger, track, WebSocketService, type Service } from '../support/harness';
+import { at, joined, newPrefix, startMember } from '../support/fleet';
+import { sharedRedis } from '../support/redis';
 
 const redis = sharedRedis();
 

@@ -4,7 +4,7 @@ import { createServer } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import express from 'express';
 import { Server as SocketIoServer } from 'socket.io';
-import { connect, received, drained, silentLogger, start, track, WebSocketService } from '../harness';
+import { connect, received, drained, silentLogger, start, track, WebSocketService } from '../support/harness';
 
 function refusal(config: unknown): Error & { code?: string } {
   try {

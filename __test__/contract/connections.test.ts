@@ -15,7 +15,7 @@ import {
   WebSocketService,
   type Client,
   type Running,
-} from '../harness';
+} from '../support/harness';
 
 let running: Running;
 beforeEach(async () => {

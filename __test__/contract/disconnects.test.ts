@@ -15,8 +15,8 @@ import {
   TrustingService,
   type Client,
   type Running,
-} from '../harness';
-import { startReference } from '../raw';
+} from '../support/harness';
+import { startReference } from '../support/http';
 
 /** Ends the transport without a word. */
 function drop(client: Client): void {

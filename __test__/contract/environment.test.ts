@@ -1,6 +1,6 @@
 // Contract section 2: options that the environment fills in when they are absent.
 
-import { connect, open, refused, start, track, WebSocketService } from '../harness';
+import { connect, open, refused, start, track, WebSocketService } from '../support/harness';
 
 const VARIABLES = ['WEBSOCKET_PATH', 'WEBSOCKET_PING_TIMEOUT', 'WEBSOCKET_PING_INTERVAL', 'REDIS_HOST', 'REDIS_PORT'];
 const before = { ...process.env };

@@ -1,7 +1,7 @@
 // Contract section 3: every error that a call throws or rejects with has a stable code, whatever it was called with.
 
 import { EventEmitter } from 'node:events';
-import { connect, silentLogger, start, track, WebSocketService } from '../harness';
+import { connect, silentLogger, start, track, WebSocketService } from '../support/harness';
 
 const cycle: { self?: unknown } = {};
 cycle.self = cycle;

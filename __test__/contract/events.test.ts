@@ -14,7 +14,7 @@ import {
   transportSettings,
   WebSocketService,
   type Running,
-} from '../harness';
+} from '../support/harness';
 
 let running: Running;
 beforeEach(async () => {
@@ -192,7 +192,7 @@ test('emitting error without a listener does not throw', () => {
 });
 
 test('a listener that throws is reported as Node.js reports it, and stops nobody', async () => {
-  const script = join(__dirname, '../fixtures/throwing-listener.js');
+  const script = join(__dirname, '../support/programs/throwing-listener.js');
   const output = await new Promise<string>((done, fail) =>
     execFile(process.execPath, [script], (error, stdout, stderr) => (error ? fail(new Error(stderr)) : done(stdout))),
   );

@@ -1,7 +1,7 @@
 // Contract section 1: returned objects behave like those of a plain in-memory implementation.
 
 import { inspect } from 'node:util';
-import { connect, members, next, start, TrustingService, type Running } from '../harness';
+import { connect, members, next, start, TrustingService, type Running } from '../support/harness';
 
 let running: Running;
 beforeEach(async () => {

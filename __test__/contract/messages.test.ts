@@ -18,7 +18,7 @@ import {
   TrustingService,
   UUID_V4,
   type Running,
-} from '../harness';
+} from '../support/harness';
 
 const { Messages } = jest.requireActual('../../lib/objects/messages.js');
 

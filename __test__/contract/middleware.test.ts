@@ -13,7 +13,7 @@ import {
   transportSettings,
   type Running,
   type Service,
-} from '../harness';
+} from '../support/harness';
 import type { AuthenticatedSocket, SocketMiddleware, SocketUser } from '../../index';
 
 const withMiddleware = (...middlewares: SocketMiddleware[]) =>

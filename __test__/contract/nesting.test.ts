@@ -13,7 +13,7 @@ import {
   type Client,
   type Running,
   type Service,
-} from '../harness';
+} from '../support/harness';
 
 const nested = (levels: number, leaf: unknown[] = []): unknown[] => {
   let value = leaf;

@@ -16,7 +16,7 @@ import {
   type Client,
   type Service,
   type TransportName,
-} from '../harness';
+} from '../support/harness';
 import type { BroadcastOperator } from '../../index';
 
 type Operators = Pick<

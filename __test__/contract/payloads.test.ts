@@ -1,7 +1,7 @@
 // Contract section 3: `data` may hold anything that Socket.IO sends, and arrives as Socket.IO delivers it.
 
 import type { Server as SocketIoServer } from 'socket.io';
-import { startReference } from '../raw';
+import { startReference } from '../support/http';
 import {
   connect,
   drained,
@@ -13,7 +13,7 @@ import {
   start,
   type Client,
   type Running,
-} from '../harness';
+} from '../support/harness';
 
 class Money {
   constructor(

@@ -1,7 +1,7 @@
 // Acknowledgements that are owed or awaited: what goes wrong with one leaves the others as they were.
 
 import { PacketType } from 'socket.io-parser';
-import { connect, drained, next, start, silentLogger, type Client, type Running } from '../harness';
+import { connect, drained, next, start, silentLogger, type Client, type Running } from '../support/harness';
 import type { AuthenticatedSocket } from '../../index';
 
 type Asking = AuthenticatedSocket & { emitWithAck(event: string, ...args: unknown[]): Promise<any> };

@@ -4,7 +4,7 @@
 // been told of it before.
 
 import { WebSocket } from 'ws';
-import { afterTest, connect, next, record, start, transportSettings, type Client, type Running, type Service } from '../harness';
+import { afterTest, connect, next, record, start, transportSettings, type Client, type Running, type Service } from '../support/harness';
 
 const PATIENCE = 5_000;
 

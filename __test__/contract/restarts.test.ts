@@ -23,7 +23,7 @@ import {
   type ClientOptions,
   type Running,
   type Service,
-} from '../harness';
+} from '../support/harness';
 import type { AuthenticatedSocket } from '../../index';
 
 /** Clients as users have them, only quicker. */
@@ -188,7 +188,7 @@ describe.each(transportSettings)('over %s', (_name, transports) => {
 });
 
 test('a process that gets SIGTERM as README has it leaves its clients waiting, and they find the next one', async () => {
-  const script = join(__dirname, '../fixtures/restarted.js');
+  const script = join(__dirname, '../support/programs/restarted.js');
   const run = async (port: number) => {
     const child = fork(script, [String(port)]);
     afterTest(() => child.kill('SIGKILL'));

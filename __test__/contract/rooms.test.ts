@@ -13,7 +13,7 @@ import {
   start,
   UUID_V4,
   type Running,
-} from '../harness';
+} from '../support/harness';
 
 let running: Running;
 beforeEach(async () => {

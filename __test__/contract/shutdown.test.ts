@@ -16,7 +16,7 @@ import {
   track,
   transportSettings,
   WebSocketService,
-} from '../harness';
+} from '../support/harness';
 
 describe.each(transportSettings)('over %s', (_name, transports) => {
   test('ends every connection and the HTTP server', async () => {
@@ -152,7 +152,7 @@ test('two services on one server: the first shutdown ends only its own clients',
 test.each(['shut down', 'never initialized', 'initialized without listen'])(
   'nothing keeps the process of a service alive that was %s',
   async (state) => {
-    const script = join(__dirname, '../fixtures/exit.js');
+    const script = join(__dirname, '../support/programs/exit.js');
     const output = await new Promise<string>((done, fail) =>
       execFile(process.execPath, [script, state], (error, stdout) => (error ? fail(error) : done(stdout))),
     );

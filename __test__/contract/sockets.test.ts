@@ -11,7 +11,7 @@ import {
   transportSettings,
   type Client,
   type Running,
-} from '../harness';
+} from '../support/harness';
 import type { AuthenticatedSocket } from '../../index';
 
 describe.each(transportSettings)('over %s', (_name, transports) => {

@@ -1,6 +1,6 @@
 // Contract section 1: statistics.
 
-import { connect, drained, members, next, start } from '../harness';
+import { connect, drained, members, next, start } from '../support/harness';
 
 test('without connections everything is zero', async () => {
   const { service } = await start();

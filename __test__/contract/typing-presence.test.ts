@@ -15,7 +15,7 @@ import {
   TrustingService,
   type Client,
   type Running,
-} from '../harness';
+} from '../support/harness';
 
 describe.each(transportSettings)('typing over %s', (_name, transports) => {
   let running: Running;

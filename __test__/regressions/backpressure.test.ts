@@ -4,10 +4,10 @@ import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { afterTest, record, start } from '../harness';
-import { handshake, raw } from '../raw';
+import { afterTest, record, start } from '../support/harness';
+import { handshake, raw } from '../support/http';
 
-const { RawClient } = require('../fixtures/regression-support.js');
+const { RawClient } = require('../support/raw-client.js');
 
 /** A client in a process of its own, and what it has said. */
 class Program {
@@ -16,7 +16,7 @@ class Program {
   #waiting: Array<{ prefix: string; done: (line: string) => void }> = [];
 
   constructor(script: string, ...args: Array<string | number>) {
-    this.child = spawn(process.execPath, [join(__dirname, '../fixtures', script), ...args.map(String)]);
+    this.child = spawn(process.execPath, [join(__dirname, '../support/programs', script), ...args.map(String)]);
     afterTest(() => this.child.kill('SIGKILL'));
     createInterface({ input: this.child.stdout }).on('line', (line) => {
       this.lines.push(line);

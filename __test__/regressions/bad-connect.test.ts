@@ -1,9 +1,9 @@
 // A CONNECT packet that is none, as Socket.IO treats it: the client is disconnected, nobody else notices.
 
-import { afterTest, connect, drained, eventsDelivered, record, start, type Running } from '../harness';
-import { handshake, raw, startReference } from '../raw';
+import { afterTest, connect, drained, eventsDelivered, record, start, type Running } from '../support/harness';
+import { handshake, raw, startReference } from '../support/http';
 
-const { RawClient } = require('../fixtures/regression-support.js');
+const { RawClient } = require('../support/raw-client.js');
 
 const malformed = ['40{', '40[1,2', '40[1,2]', '40{"a":1}}', '40"x"', '40null', '40{},"secure":true'];
 

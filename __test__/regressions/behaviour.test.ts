@@ -16,9 +16,9 @@ import {
   track,
   transportSettings,
   WebSocketService,
-} from '../harness';
+} from '../support/harness';
 
-const { RawClient } = require('../fixtures/regression-support.js');
+const { RawClient } = require('../support/raw-client.js');
 
 /** How long to look for a connection whose CONNECT is on its way; without it the test only shows less. */
 const LOOK_MS = 500;

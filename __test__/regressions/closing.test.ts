@@ -1,9 +1,9 @@
 // Disconnecting from within the `connection` listener, and with much still to read.
 
-import { connect, next, open, received, record, start, transportSettings } from '../harness';
-import { startReference } from '../raw';
+import { connect, next, open, received, record, start, transportSettings } from '../support/harness';
+import { startReference } from '../support/http';
 
-const { RawClient } = require('../fixtures/regression-support.js');
+const { RawClient } = require('../support/raw-client.js');
 
 const ways = ['disconnectUser', 'disconnect(true)', 'disconnect()'] as const;
 

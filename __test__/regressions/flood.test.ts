@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
-import { afterTest, connect, drained, start } from '../harness';
+import { afterTest, connect, drained, start } from '../support/harness';
 
 const EVENTS = 100_000;
 const LISTENER_NS = 20_000n;
@@ -39,7 +39,7 @@ test('timers run between the events of a flood, and every event is heard in orde
     setTimeout(() => turn('setTimeout', timeout), 0);
   })();
 
-  const script = join(__dirname, '../fixtures/regression-flood.js');
+  const script = join(__dirname, '../support/programs/regression-flood.js');
   const flooder = spawn(process.execPath, [script, running.url, String(EVENTS), 'work', '200'], { stdio: 'inherit' });
   afterTest(() => flooder.kill('SIGKILL'));
   await everything;

@@ -4,7 +4,7 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 
 test('a service that was shut down leaves no handle open', async () => {
-  const config = { rootDir: join(__dirname, '../fixtures'), testMatch: ['**/open-handles.js'], testEnvironment: 'node' };
+  const config = { rootDir: join(__dirname, '../support/programs'), testMatch: ['**/open-handles.js'], testEnvironment: 'node' };
   const program = join(__dirname, '../../node_modules/jest/bin/jest.js');
   const args = [program, '--detectOpenHandles', '--config', JSON.stringify(config)];
   const output = await new Promise<string>((done, fail) =>

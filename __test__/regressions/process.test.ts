@@ -3,11 +3,11 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { afterTest, connect, next, start } from '../harness';
+import { afterTest, connect, next, start } from '../support/harness';
 
-const { run } = require('../fixtures/regression-support.js');
+const { run } = require('../support/raw-client.js');
 
-const fixture = (name: string) => join(__dirname, '../fixtures', name);
+const program = (name: string) => join(__dirname, '../support/programs', name);
 
 test.each([
   ['shutdown in mock mode', ['after']],
@@ -27,7 +27,7 @@ test('a refusal with circular data is a connect_error and nothing else', async (
 });
 
 test('a process whose HTTP server was closed stays until the last websocket client leaves', async () => {
-  const server = spawn(process.execPath, [fixture('regression-end.js'), 'closed server with a client']);
+  const server = spawn(process.execPath, [program('regression-end.js'), 'closed server with a client']);
   afterTest(() => server.kill('SIGKILL'));
   const lines: string[] = [];
   const output = createInterface(server.stdout);
@@ -47,7 +47,7 @@ test('a process whose HTTP server was closed stays until the last websocket clie
 test('a polling client whose process is killed is gone at once, with transport error', async () => {
   const running = await start();
   const gone = next(running.service, 'disconnect');
-  const client = spawn(process.execPath, [fixture('regression-poller.js'), running.url], {
+  const client = spawn(process.execPath, [program('regression-poller.js'), running.url], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   afterTest(() => client.kill('SIGKILL'));

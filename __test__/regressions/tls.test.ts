@@ -3,9 +3,9 @@
 import { once } from 'node:events';
 import { createServer, type Server as HttpsServer } from 'node:https';
 import type { Server as HttpServer } from 'node:http';
-import { afterTest, connect, listen, nextWhere, received, record, silentLogger, start, track, WebSocketService } from '../harness';
+import { afterTest, connect, listen, nextWhere, received, record, silentLogger, start, track, WebSocketService } from '../support/harness';
 
-const { RawClient, certificate } = require('../fixtures/regression-support.js');
+const { RawClient, certificate } = require('../support/raw-client.js');
 
 let tls: { key: Buffer; cert: Buffer };
 beforeAll(() => {

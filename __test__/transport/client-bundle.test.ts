@@ -5,8 +5,8 @@ import { readFileSync } from 'node:fs';
 import { request, type IncomingHttpHeaders } from 'node:http';
 import { join } from 'node:path';
 import { brotliDecompressSync, gunzipSync, inflateSync } from 'node:zlib';
-import { start } from '../harness';
-import { startReference } from '../raw';
+import { start } from '../support/harness';
+import { startReference } from '../support/http';
 
 const BUNDLES = ['socket.io.js', 'socket.io.min.js', 'socket.io.esm.min.js', 'socket.io.msgpack.min.js'];
 const FILES = BUNDLES.flatMap((name) => [name, `${name}.map`]);

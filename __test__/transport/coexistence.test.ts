@@ -27,8 +27,8 @@ import {
   trackServer,
   transportSettings,
   WebSocketService,
-} from '../harness';
-import { raw } from '../raw';
+} from '../support/harness';
+import { raw } from '../support/http';
 
 function attached(httpServer: HttpServer, config = {}) {
   const service = track(new WebSocketService({ logger: silentLogger, ...config }));

@@ -15,8 +15,8 @@ import {
   singleTransports,
   start,
   transportSettings,
-} from '../harness';
-import { handshake, raw } from '../raw';
+} from '../support/harness';
+import { handshake, raw } from '../support/http';
 
 describe.each(singleTransports)('heartbeats over %s', (transport) => {
   test('keep a connection', async () => {

@@ -1,7 +1,7 @@
 // Engine.IO handshakes: answers, errors and their codes are those of a real `socket.io` server.
 
-import { connect, drained, open, refused, start, type Running } from '../harness';
-import { handshake, raw, startReference, upgradeHeaders, type Answer, type RawRequest } from '../raw';
+import { connect, drained, open, refused, start, type Running } from '../support/harness';
+import { handshake, raw, startReference, upgradeHeaders, type Answer, type RawRequest } from '../support/http';
 
 let running: Running;
 let referencePort: number;

@@ -1,7 +1,7 @@
 // CORS, cookies and the client bundle: the same headers and bodies as from a real `socket.io` server.
 
-import { connect, open, refused, silentLogger, start } from '../harness';
-import { raw, startReference, upgradeHeaders, type Answer } from '../raw';
+import { connect, open, refused, silentLogger, start } from '../support/harness';
+import { raw, startReference, upgradeHeaders, type Answer } from '../support/http';
 import type { CorsConfig, WebSocketConfig } from '../../index';
 
 const POLL = '/socket.io/?EIO=4&transport=polling';

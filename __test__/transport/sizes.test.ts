@@ -2,8 +2,8 @@
 
 import { once } from 'node:events';
 import { request, type IncomingMessage } from 'node:http';
-import { connect, drained, members, next, start, singleTransports, type Client, type Running } from '../harness';
-import { handshake, raw, startReference } from '../raw';
+import { connect, drained, members, next, start, singleTransports, type Client, type Running } from '../support/harness';
+import { handshake, raw, startReference } from '../support/http';
 
 const LIMIT = 10_000;
 

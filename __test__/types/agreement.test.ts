@@ -5,7 +5,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import ts from 'typescript-6';
-import { connect, silentLogger, start, track, TrustingService, WebSocketService, WebSocketServiceError } from '../harness';
+import { connect, silentLogger, start, track, TrustingService, WebSocketService, WebSocketServiceError } from '../support/harness';
 
 const { FIXED, OPTIONS, resolveConfig } = require('../../lib/options/config.js');
 const { RemoteSocket } = require('../../lib/socketio/operator.js');

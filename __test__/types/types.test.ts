@@ -46,7 +46,7 @@ describe.each(compilers)('%s', (_name, compiler) => {
   );
 
   test('finds what is wrong', async () => {
-    const bad = join(__dirname, '../fixtures/wrong-types.mts');
+    const bad = join(__dirname, './wrong-types.mts');
     expect(await compile(compiler, [...options, '--module', 'nodenext', bad])).toContain('TS2322');
   }, 120_000);
 });

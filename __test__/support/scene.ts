@@ -1,6 +1,6 @@
 // Two instances with clients in one room, while something happens to Redis.
 
-import { nextWhere, received, type Client, type Running } from '../harness';
+import { nextWhere, received, type Client, type Running } from './harness';
 import type { RedisConfig } from '../../index';
 import { eventually, within } from './eventually';
 import { connectAs, enter, forget, joined, known, newPrefix, populated, settled, startMember, statsOf } from './fleet';

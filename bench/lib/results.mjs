@@ -7,8 +7,8 @@ import { createRequire } from 'node:module';
 import os from 'node:os';
 import { fileURLToPath } from 'node:url';
 
-const RESULTS = new URL('results.json', import.meta.url);
-const QUICK_RESULTS = new URL('results-quick.json', import.meta.url);
+const RESULTS = new URL('../results.json', import.meta.url);
+const QUICK_RESULTS = new URL('../results-quick.json', import.meta.url);
 const OF_PACKAGES = ['socket.io', '@socket.io/redis-adapter', 'ws', '@trufflesuite/uws-js-unofficial'];
 
 const fileOf = ({ quick }) => (quick ? QUICK_RESULTS : RESULTS);
@@ -57,7 +57,7 @@ function versions() {
   const versionOf = (file) => JSON.parse(readFileSync(file, 'utf8')).version;
   return {
     node: process.version,
-    'native-websocket-service': versionOf(new URL('../package.json', import.meta.url)),
+    'native-websocket-service': versionOf(new URL('../../package.json', import.meta.url)),
     commit: commit(),
     ...Object.fromEntries(OF_PACKAGES.map((name) => [name, versionOf(require.resolve(`${name}/package.json`))])),
   };
@@ -67,7 +67,7 @@ function versions() {
 function commit() {
   try {
     return execFileSync('git', ['describe', '--always', '--dirty'], {
-      cwd: fileURLToPath(new URL('.', import.meta.url)),
+      cwd: fileURLToPath(new URL('..', import.meta.url)),
       stdio: ['ignore', 'pipe', 'ignore'],
       encoding: 'utf8',
     }).trim();

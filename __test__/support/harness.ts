@@ -5,11 +5,11 @@ import type { AddressInfo } from 'node:net';
 import { resolve } from 'node:path';
 import type { EventEmitter } from 'node:events';
 import { io, type ManagerOptions, type Socket, type SocketOptions } from 'socket.io-client';
-import type * as Api from '../index';
-import type { WebSocketConfig } from '../index';
+import type * as Api from '../../index';
+import type { WebSocketConfig } from '../../index';
 
 // The suite describes the API, not one implementation of it: SERVICE_MODULE names another module to try it on.
-const servicePath = process.env.SERVICE_MODULE ? resolve(process.env.SERVICE_MODULE) : '../index.js';
+const servicePath = process.env.SERVICE_MODULE ? resolve(process.env.SERVICE_MODULE) : '../../index.js';
 const api: typeof Api = require(servicePath);
 export const { WebSocketService, WebSocketServiceError } = api;
 

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
-import { find } from '../scripts/programs.mjs';
+import { find } from '../../scripts/programs.mjs';
 import { Program } from './process.mjs';
 
 export const HOST = '127.0.0.1';

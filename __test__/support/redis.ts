@@ -6,7 +6,7 @@ import { createServer, connect as dial, type AddressInfo, type Server, type Sock
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
-import { afterTest } from '../harness';
+import { afterTest } from './harness';
 import type { RedisConfig } from '../../index';
 import { eventually } from './eventually';
 

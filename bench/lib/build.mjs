@@ -5,7 +5,7 @@ import { copyFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
+const root = fileURLToPath(new URL('../..', import.meta.url));
 
 function cargo(args, env = {}) {
   execFileSync('cargo', ['build', '--release', '--locked', ...args], {

@@ -3,9 +3,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { draw } from './plot.mjs';
 import { columnsOf, show, summarize } from './report.mjs';
-import { plots } from './rows/growth.mjs';
+import { plots } from '../rows/growth.mjs';
 
-const DOCS = new URL('../docs/', import.meta.url);
+const DOCS = new URL('../../docs/', import.meta.url);
 
 /** Returns the files written, by their paths in the repository. */
 export function writeDocument({ rows: results }, rows) {
@@ -32,7 +32,7 @@ export function writeDocument({ rows: results }, rows) {
 function pointsOf({ series }, measured, results) {
   return measured
     .filter(({ id }) => id.startsWith(`${series}.`))
-    .map((row) => ({ x: Number(row.id.split('.')[1]), row, raw: results[row.id].raw }));
+    .map((row) => ({ x: Number(row.id.split('..')[1]), row, raw: results[row.id].raw }));
 }
 
 function heading() {

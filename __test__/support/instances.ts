@@ -2,7 +2,7 @@
 
 import { fork, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
-import { afterTest } from '../harness';
+import { afterTest } from './harness';
 import type { RedisConfig, WebSocketConfig } from '../../index';
 import { within } from './eventually';
 import type { RedisAddress } from './redis';
@@ -44,7 +44,7 @@ export class ServerProcess {
     fixture: string,
     readonly root: string,
   ) {
-    this.#child = fork(join(__dirname, '..', 'fixtures', fixture), { serialization: 'advanced' });
+    this.#child = fork(join(__dirname, 'programs', fixture), { serialization: 'advanced' });
     running.add(this);
     this.#exited = new Promise((done) => this.#child.once('exit', done));
     this.#child.on('message', (message) => this.#receive(message));
@@ -117,7 +117,7 @@ export class ServerProcess {
       this.#waiting.set(id, { done, fail });
       this.#child.send({ id, steps }, (error) => error && fail(error));
     });
-    return within(ANSWER, `the answer to ${steps.map(([name]) => name).join('.')}`, answer);
+    return within(ANSWER, `the answer to ${steps.map(([name]) => name).join('../cluster')}`, answer);
   }
 
   #receive(message: any): void {

@@ -11,7 +11,7 @@ import {
   type ClientOptions,
   type Running,
   type Service,
-} from '../harness';
+} from './harness';
 import type { ClusterState, RedisConfig, WebSocketConfig } from '../../index';
 import { eventually, within } from './eventually';
 

@@ -3,7 +3,7 @@
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const here = fileURLToPath(new URL('.', import.meta.url));
+const here = fileURLToPath(new URL('..', import.meta.url));
 /** Of the row's settings, `heapMiB` lifts V8's limit where gigabytes of messages are kept. */
 const program = (name, rooms, { heapMiB }, ...more) => [
   process.execPath,
