@@ -4,33 +4,40 @@
 //! |---|---|
 //! | [`config`] | options, units and defaults |
 //! | [`error`] | the one error type, with stable codes |
+//! | [`clock`] | the time, and who moves it |
 //! | [`backpressure`] | what waits because of a client, and when its reader pauses |
-//! | [`json`] | JSON text as it travels, read in place |
-//! | [`packet`] | the wire form of a packet, encoded once |
-//! | [`event`] | what the service tells the outside, and the ports it speaks through |
-//! | [`hub`] | state in memory: users, rooms, history, counters |
-//! | [`cluster`] | the other servers, over Redis |
+//! | [`wire`] | packets and frames as bytes |
+//! | [`link`] | the way to one client |
+//! | [`selection`] | who is meant |
+//! | [`hub`] | state in memory: sockets, rooms, history, counters |
+//! | [`ports`] | the ways to JavaScript and to the other servers |
 //! | [`fanout`] | delivery to connections, in order |
 //! | [`service`] | the use cases: one function per verb of the API |
 //! | [`transport`] | Engine.IO and Socket.IO over socketioxide: handshake, streams, long-polling |
+//! | `adapter` | the messages of `@socket.io/redis-adapter`, byte for byte |
+//! | [`cluster`] | what instances tell each other |
+//! | `redis` | the connections to Redis |
 //! | [`memory`] | what is given back to the system after a storm |
 //! | [`server`] | lifecycle: builds the parts, ordered shutdown |
 //! | `node` | the Node.js addon: conversions and the event bridge |
 
+mod adapter;
 pub mod backpressure;
 pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod error;
-pub mod event;
 pub mod fanout;
 pub mod hub;
-pub mod json;
+pub mod link;
 pub mod memory;
-pub mod packet;
+pub mod ports;
+mod redis;
+pub mod selection;
 pub mod server;
 pub mod service;
 pub mod transport;
+pub mod wire;
 
 #[cfg(feature = "node")]
 mod node;

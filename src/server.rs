@@ -13,12 +13,7 @@ use tokio::{
 };
 
 use crate::{
-    cluster::Cluster,
-    config::Config,
-    event::{Ending, EventSink},
-    memory,
-    service::Service,
-    transport::Transport,
+    cluster::Cluster, config::Config, link::Ending, memory, ports::EventSink, service::Service, transport::Transport,
 };
 
 /// How long clients may take to read what is queued for them at shutdown.

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use native_websocket_service::{config::Config, event::Ending};
+use native_websocket_service::{config::Config, link::Ending};
 use support::{Admissions, Client, TestServer, Ws, config, event, number, until, within};
 
 /// Far more events than one client may have waiting.
@@ -149,8 +149,8 @@ async fn packets_before_the_answer_to_connect_are_bounded_by_their_bytes() {
     server.end().await;
 }
 
-fn is_large(event: &native_websocket_service::event::ServiceEvent, size: usize) -> bool {
-    matches!(event, native_websocket_service::event::ServiceEvent::Client { args, .. } if args.len() > size)
+fn is_large(event: &native_websocket_service::ports::ServiceEvent, size: usize) -> bool {
+    matches!(event, native_websocket_service::ports::ServiceEvent::Client { args, .. } if args.len() > size)
 }
 
 #[tokio::test]

@@ -5,11 +5,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use native_websocket_service::{
-    config::Config,
-    event::{Ending, Filter},
-    server::Server,
-};
+use native_websocket_service::{config::Config, link::Ending, selection::Filter, server::Server};
 use support::{Admissions, Client, Polling, TestServer, Ws, client, config, event, within};
 
 /// Bytes that may wait for a slow reader in these tests.

@@ -10,11 +10,12 @@ use std::{
 };
 
 use native_websocket_service::{
-    event::{Ending, Link, ServiceEvent},
     hub::{Identity, Room, User},
-    packet::Packet,
+    link::{Ending, Link},
+    ports::ServiceEvent,
     server::runtime,
     service::{ClientPacket, NewMessage, Service},
+    wire::packet::Packet,
 };
 use parking_lot::Mutex;
 use serde_json::Value;

@@ -3,8 +3,9 @@
 mod support;
 use bytes::Bytes;
 use native_websocket_service::{
-    event::{Ending, EventKind, EventSink, ServiceEvent},
     hub::{Identity, Unreachable, User},
+    link::Ending,
+    ports::{EventKind, EventSink, ServiceEvent},
     server::runtime,
     service::Service,
     transport::{ByteSink, Carrier, Head, Source},

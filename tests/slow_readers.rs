@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use native_websocket_service::{config::Config, event::Filter, packet::Packet, service::Targets};
+use native_websocket_service::{config::Config, selection::Filter, service::Targets, wire::packet::Packet};
 use support::{Client, TestServer, client, config, event, until, within};
 
 /// Bytes that may wait for a client that reads nothing.

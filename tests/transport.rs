@@ -5,9 +5,9 @@ mod support;
 
 use bytes::Bytes;
 use native_websocket_service::{
-    event::{EventKind, ServiceEvent},
-    packet::{Packet, PacketKind},
+    ports::{EventKind, ServiceEvent},
     service::Refusal,
+    wire::packet::{Packet, PacketKind},
 };
 use serde_json::{Value, json};
 use support::{Admissions, Client, Polling, TestServer, Ws, config, event, until, within};

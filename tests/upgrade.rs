@@ -5,7 +5,7 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
-use native_websocket_service::event::Ending;
+use native_websocket_service::link::Ending;
 use support::{
     Polling, TestServer, Ws,
     client::{polling, upgrade},

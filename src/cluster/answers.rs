@@ -10,20 +10,18 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-use super::{
-    Cluster,
-    classic::{
+use super::{Cluster, log::Body};
+use crate::{
+    adapter::{
+        msgpack::Unfit,
         request::{self, Call, Request, Selection, Target},
         response::{self, LocalSocket},
     },
-    log::Body,
-    msgpack::Unfit,
-};
-use crate::{
     clock,
-    event::{Ending, ServiceEvent},
     hub::User,
-    json,
+    link::Ending,
+    ports::ServiceEvent,
+    wire::json,
 };
 
 /// How long JavaScript may take to tell what it keeps in `socket.data`.

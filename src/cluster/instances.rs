@@ -13,7 +13,7 @@ use super::{
     log::{Body, Log},
     record::{Beat, Message, Snapshot, Totals},
     replica::{News, Replica},
-    stream::{Arrival, Stream},
+    sequence::{Arrival, Stream},
 };
 use crate::{
     hub::User,

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::record::{Message, Select};
-use crate::{event::Fact, packet::Packet};
+use crate::{ports::Fact, wire::packet::Packet};
 
 /// Publications that are kept for instances that missed something, and their bytes.
 const KEPT: usize = 16_384;

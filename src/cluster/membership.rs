@@ -10,13 +10,13 @@ use serde_json::Value;
 
 use super::{
     Cluster, Status,
-    connection::{ConnectionError, Observer},
     log::Body,
     record::{Beat, HistoryPart, Message, PacketParts, RoomFacts},
 };
 use crate::{
-    event::{EventKind, ServiceEvent},
     hub::Room,
+    ports::{EventKind, ServiceEvent},
+    redis::{ConnectionError, Observer},
 };
 
 /// Beats that another instance may take to tell what it knows.

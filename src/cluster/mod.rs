@@ -2,37 +2,31 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`connection`] | the connections to Redis: made again for ever, publishing and subscribing apart |
-//! | [`msgpack`] | JSON text to MessagePack and back, without recursion |
-//! | [`classic`] | the messages of `@socket.io/redis-adapter`, byte for byte |
 //! | [`record`] | the messages that instances of this package exchange besides |
-//! | [`outbox`] | what the service tells the others: the port [`Peers`](crate::event::Peers) |
+//! | [`peers`] | what the service tells the others: the port [`Peers`](crate::ports::Peers) |
 //! | [`log`], [`publisher`] | publications: numbered, waiting while Redis is away, kept for those that missed some |
-//! | [`inbound`] | what arrives, told apart and handed to the service |
-//! | [`stream`] | the publications of one other instance, put in order |
+//! | [`listener`] | what arrives, told apart and handed to the service |
+//! | [`sequence`] | the publications of one other instance, put in order |
 //! | [`replica`] | what one other instance has told of its sockets |
 //! | [`instances`] | who lives; streams and replicas |
 //! | [`membership`] | joining, beats, silence, leaving |
-//! | [`directory`] | the rooms, in a Redis hash |
-//! | [`storage`] | the messages, in Redis streams |
+//! | [`rooms`] | the rooms, in a Redis hash |
+//! | [`history`] | the messages, in Redis streams |
 //! | [`answers`], [`questions`] | requests of the adapter's kind: theirs and ours |
 
 mod answers;
-mod classic;
-mod connection;
-mod directory;
-mod inbound;
+mod history;
 mod instances;
+mod listener;
 mod log;
 mod membership;
-mod msgpack;
-mod outbox;
+mod peers;
 mod publisher;
 mod questions;
 mod record;
 mod replica;
-mod storage;
-mod stream;
+mod rooms;
+mod sequence;
 #[cfg(test)]
 mod tests;
 
@@ -55,21 +49,21 @@ use tokio::{
 
 use self::{
     answers::Asker,
-    classic::channels::Channels as ClassicChannels,
-    connection::Connections,
-    directory::Directory,
+    history::{Reader, Storage},
     instances::Instances,
     log::Log,
     membership::Ear,
-    outbox::Outbox,
+    peers::Outbox,
     questions::Pending,
     record::Totals,
-    storage::{Reader, Storage},
+    rooms::Directory,
 };
 use crate::{
+    adapter::{self, channels::Channels as ClassicChannels},
     clock,
     config::RedisConfig,
     hub::Rates,
+    redis::Connections,
     service::{ConnectionStats, Service},
 };
 
@@ -216,7 +210,7 @@ impl Cluster {
     /// Joins the cluster that the options name, if they name one. Returns at once; Redis may be away.
     pub fn start(service: &Arc<Service>, runtime: &Handle) -> Option<Arc<Self>> {
         let config = service.config.redis.as_ref()?;
-        let uid: Arc<str> = classic::random_id()?.into();
+        let uid: Arc<str> = adapter::random_id()?.into();
         let cluster = Arc::new_cyclic(|cluster| {
             let ear = Arc::new(Ear::new(cluster.clone()));
             Self::new(uid, service.clone(), config, runtime, ear)

@@ -9,12 +9,17 @@ use bytes::Bytes;
 
 use super::{
     Cluster,
-    classic::broadcast::{Flags, Mark, Outgoing},
     log::{Body, Entry, OwnedBroadcast},
-    msgpack::Unfit,
     record::{Envelope, Message, VERSION},
 };
-use crate::{event::Fact, packet::PacketKind};
+use crate::{
+    adapter::{
+        broadcast::{Flags, Mark, Outgoing},
+        msgpack::Unfit,
+    },
+    ports::Fact,
+    wire::packet::PacketKind,
+};
 
 /// Publications, and their bytes, that are sent before the answers of Redis are awaited.
 const BATCH: usize = 256;

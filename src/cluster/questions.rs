@@ -8,18 +8,18 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::{
-    Cluster, Selection,
-    classic::{
+use super::{Cluster, Selection};
+use crate::{
+    adapter::{
         self,
         broadcast::{Flags, Outgoing},
+        msgpack::Unfit,
         request::{self, Rooms},
         response::{self, Asked, Response},
     },
-    connection::ConnectionError,
-    msgpack::Unfit,
+    ports::ServiceEvent,
+    redis::ConnectionError,
 };
-use crate::event::ServiceEvent;
 
 /// A question that waits for its answers.
 #[derive(Debug)]
@@ -183,7 +183,7 @@ impl Cluster {
     ) {
         let cluster = self.clone();
         self.spawn(async move {
-            let request_id = classic::random_id().unwrap_or_else(|| "000000".into());
+            let request_id = adapter::random_id().unwrap_or_else(|| "000000".into());
             let pending = Pending::new(asked);
             let changed = pending.changed.clone();
             cluster.pending.lock().insert(request_id.clone(), pending);

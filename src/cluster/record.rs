@@ -7,11 +7,14 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{Command, Filter},
     hub::{RoomInfo, User},
-    json::{Args, is_json, quoted},
-    packet::{Packet, PacketKind},
+    ports::Command,
+    selection::Filter,
     service::ConnectionStats,
+    wire::{
+        json::{Args, is_json, quoted},
+        packet::{Packet, PacketKind},
+    },
 };
 
 /// What every message of ours begins with.

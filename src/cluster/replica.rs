@@ -8,9 +8,8 @@ use std::{
 use super::record::{Snapshot, SocketFacts, digest};
 use crate::{
     hub::{Identity, User},
-    json::is_json,
-    packet::Packet,
     service::{Loss, Service},
+    wire::{json::is_json, packet::Packet},
 };
 
 /// News that wait for a snapshot; beyond it the snapshot is asked for anew.

@@ -9,10 +9,11 @@ use parking_lot::Mutex;
 use super::{Cluster, membership::Ear};
 use crate::{
     config::{Config, RedisConfig},
-    event::{EventKind, EventSink, Link, ServiceEvent},
     hub::{Identity, Room, User},
-    packet::Packet,
+    link::Link,
+    ports::{EventKind, EventSink, ServiceEvent},
     service::Service,
+    wire::packet::Packet,
 };
 
 mod healing;

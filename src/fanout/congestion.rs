@@ -9,7 +9,7 @@ use std::sync::{
 
 use tokio::sync::Notify;
 
-use crate::event::Link;
+use crate::link::Link;
 
 /// How many connections are slow, and when that changes.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::packet::Packet;
+    use crate::wire::packet::Packet;
 
     /// So much waits for a client that reads.
     #[derive(Debug, Default)]

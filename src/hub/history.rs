@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{config::HistoryConfig, packet::Packet};
+use crate::{config::HistoryConfig, wire::packet::Packet};
 
 /// A chat message as it was sent; its packet is `["message", {…}]`.
 #[derive(Debug)]

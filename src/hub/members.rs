@@ -5,7 +5,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{Except, User};
-use crate::event::Link;
+use crate::link::Link;
 
 /// A change of membership, in order.
 #[derive(Debug, Clone)]

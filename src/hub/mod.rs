@@ -1,26 +1,26 @@
 //! State in memory: users, rooms, history, presence and counters. Synchronous and without I/O; callers pass the time.
 
-mod elsewhere;
 mod except;
 mod history;
 mod members;
 mod ordered;
+mod remote;
 mod room;
+mod socket;
 mod stats;
-mod user;
 
 use std::sync::Arc;
 
 use dashmap::DashMap;
 
-pub use elsewhere::Elsewhere;
 pub use except::Except;
 pub use history::{History, StoredMessage};
 pub use members::{Change, Member, Members};
 pub use ordered::Ordered;
+pub use remote::Elsewhere;
 pub use room::{Room, RoomInfo, RoomState};
+pub use socket::{Handshake, Identity, Interest, SocketId, Unreachable, User};
 pub use stats::{Rates, Stats};
-pub use user::{Handshake, Identity, Interest, SocketId, Unreachable, User};
 
 /// Everything that is known of who is connected and which rooms exist.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use super::{
     field::{Field, Fields},
     queue::{Item, Queue},
 };
-use crate::{cluster::Selection, error::Error, event::Answer};
+use crate::{cluster::Selection, error::Error, ports::Answer};
 
 /// Reports how an operation went when everything that works on it has let go of this.
 struct Outcome {

@@ -11,8 +11,8 @@ use super::{
     local::JsSocket,
 };
 use crate::{
-    event::Ending,
     hub::{Identity, User},
+    link::Ending,
     service::{Admitted, ClientPacket, ConnectionStats, Refusal},
 };
 

@@ -3,9 +3,9 @@
 use napi::bindgen_prelude::{Buffer, Either4, Null};
 
 use crate::{
-    event::ServiceEvent,
     hub::{Room, StoredMessage, User},
-    packet::{Packet, PacketKind},
+    ports::ServiceEvent,
+    wire::packet::{Packet, PacketKind},
 };
 
 /// A string, a number (booleans are 0 and 1), bytes or null.

@@ -3,11 +3,7 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use super::queue::{Item, Queue};
-use crate::{
-    event::{Link, ServiceEvent},
-    hub::User,
-    packet::Packet,
-};
+use crate::{hub::User, link::Link, ports::ServiceEvent, wire::packet::Packet};
 
 /// The way to a socket object: its own `emit`.
 pub(super) struct JsSocket {

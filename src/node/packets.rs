@@ -9,10 +9,10 @@ use super::{
     queue::Item,
 };
 use crate::{
-    event::Filter,
-    packet::{Packet, PacketKind},
+    selection::Filter,
     server::Server,
     service::Targets,
+    wire::packet::{Packet, PacketKind},
 };
 
 /// `BroadcastOptions`, as JSON.

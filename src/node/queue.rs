@@ -20,8 +20,8 @@ use super::field::Fields;
 use crate::{
     backpressure::{self, Charge, Work},
     error::Error,
-    event::{EventKind, EventSink, ServiceEvent},
     hub::User,
+    ports::{EventKind, EventSink, ServiceEvent},
     transport::Reply,
 };
 

@@ -4,7 +4,7 @@ use napi::bindgen_prelude::Buffer;
 use napi_derive::napi;
 
 use super::{binding::NativeService, packets::event};
-use crate::{cluster::Selection, event::Ending};
+use crate::{cluster::Selection, link::Ending};
 
 /// Why the sockets are disconnected, as with Socket.IO.
 const REASON: &str = "server namespace disconnect";

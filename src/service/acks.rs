@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::{ClientPacket, Service};
 use crate::{
     hub::User,
-    packet::{Packet, PacketKind},
+    wire::packet::{Packet, PacketKind},
 };
 
 /// Ids from here on are ours; those below are given by JavaScript, for each socket.

@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 
 use super::Service;
 use crate::{
-    event::ServiceEvent,
     hub::{Identity, User},
+    ports::ServiceEvent,
 };
 
 /// Who JavaScript says the client is; `None` leaves the identity of the handshake.

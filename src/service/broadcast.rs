@@ -5,9 +5,10 @@ use std::{collections::HashSet, sync::Arc};
 use super::Service;
 use crate::{
     error::{Error, Result},
-    event::{Broadcast, Fact, Filter},
     hub::{Except, Room, User},
-    packet::Packet,
+    ports::{Broadcast, Fact},
+    selection::Filter,
+    wire::packet::Packet,
 };
 
 impl Filter {

@@ -7,10 +7,12 @@ use bytes::Bytes;
 use super::{MessageType, NewMessage, Service, acks, payload::Payload, rooms::json_string};
 use crate::{
     error::{Error, Result},
-    event::{Fact, ServiceEvent},
     hub::{Room, User},
-    json::{self, Args},
-    packet::{MOST_PUBLISHED, Packet, PacketKind, RESERVED_EVENTS},
+    ports::{Fact, ServiceEvent},
+    wire::{
+        json::{self, Args},
+        packet::{MOST_PUBLISHED, Packet, PacketKind, RESERVED_EVENTS},
+    },
 };
 
 /// An EVENT or ACK of a client, its text still as it came.

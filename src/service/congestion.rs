@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::Service;
 use crate::{
-    event::Filter,
     hub::{Room, User},
+    selection::Filter,
 };
 
 /// Whom something was sent to.

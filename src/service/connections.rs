@@ -8,9 +8,10 @@ use super::Service;
 use crate::{
     clock,
     error::{Error, Result},
-    event::{Answer, Broadcast, Command, Ending, EventKind, Fact, ServiceEvent},
     hub::{Except, Rates, User},
-    packet::Packet,
+    link::Ending,
+    ports::{Answer, Broadcast, Command, EventKind, Fact, ServiceEvent},
+    wire::packet::Packet,
 };
 
 /// Connections whose round-trip time is asked of the kernel for one reading of the statistics.

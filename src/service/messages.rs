@@ -11,9 +11,9 @@ use super::{Service, rooms::json_string};
 use crate::{
     clock,
     error::{Error, Result},
-    event::{Broadcast, EventKind, Fact, ServiceEvent},
     hub::{Except, Room, StoredMessage},
-    packet::{Packet, PacketKind},
+    ports::{Broadcast, EventKind, Fact, ServiceEvent},
+    wire::packet::{Packet, PacketKind},
 };
 
 /// The four kinds of chat messages.

@@ -8,7 +8,7 @@ mod congestion;
 mod connections;
 mod messages;
 mod payload;
-mod peers;
+mod remote;
 mod rooms;
 
 use std::sync::{
@@ -24,9 +24,9 @@ use crate::{
     backpressure::Budget,
     clock::Clock,
     config::Config,
-    event::{EventKind, EventSink, Peers, ServiceEvent},
     fanout::Fanout,
     hub::Hub,
+    ports::{EventKind, EventSink, Peers, ServiceEvent},
 };
 
 pub use crate::fanout::Congestion;
@@ -36,7 +36,7 @@ pub use client::ClientPacket;
 pub use congestion::Targets;
 pub use connections::ConnectionStats;
 pub use messages::{MessageType, NewMessage};
-pub use peers::Loss;
+pub use remote::Loss;
 pub use rooms::RoomStats;
 
 /// A service: its state, its deliveries and what it tells JavaScript.

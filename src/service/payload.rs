@@ -1,6 +1,6 @@
 //! The payload of a built-in event: an object whose members stay text, read in one pass.
 
-use crate::json;
+use crate::wire::json;
 
 /// The members that built-in events know; `null` is as none. Of repeated keys the last one counts, as in `JSON.parse`.
 #[derive(Debug, Clone, Copy)]

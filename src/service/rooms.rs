@@ -6,10 +6,9 @@ use super::Service;
 use crate::{
     clock,
     error::{Error, Result},
-    event::{Answer, Broadcast, Command, EventKind, Fact, Peers, ServiceEvent},
     hub::{Except, Room, RoomInfo, RoomState, User},
-    json,
-    packet::Packet,
+    ports::{Answer, Broadcast, Command, EventKind, Fact, Peers, ServiceEvent},
+    wire::{json, packet::Packet},
 };
 
 /// `getRoomStats()`.

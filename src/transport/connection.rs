@@ -26,9 +26,9 @@ use super::{
 };
 use crate::{
     backpressure::Account,
-    event::{Ending, Link},
-    packet::{Packet, text_frame},
+    link::{Ending, Link},
     service::Congestion,
+    wire::packet::{Packet, text_frame},
 };
 
 /// How long a client may take to read what is left and to close its side.

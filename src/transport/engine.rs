@@ -37,9 +37,10 @@ use super::{
     session::{CLIENT_LEFT, Session},
 };
 use crate::{
-    event::{Ending, ServiceEvent},
-    packet::{MAX_ATTACHMENTS, Packet, PacketKind},
+    link::Ending,
+    ports::ServiceEvent,
     service::Service,
+    wire::packet::{MAX_ATTACHMENTS, Packet, PacketKind},
 };
 
 /// Packets that may wait in a polling client's queue; the byte limit comes first.

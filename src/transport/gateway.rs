@@ -18,11 +18,10 @@ use super::{
     engine::Transport,
     head::{Head, Offer, single},
     outbox::Carrier,
-    payload,
     session::{FAREWELL, Outgoing, Session, Verdict},
     stream::Bytestream,
 };
-use crate::backpressure::ITEM_COST;
+use crate::{backpressure::ITEM_COST, wire::payload};
 
 /// Separates the packets of a payload (Engine.IO protocol 4).
 const SEPARATOR: char = '\u{1e}';
@@ -33,7 +32,6 @@ const CLOSE: &str = "1";
 /// Socket.IO's refusal of a namespace other than the default one.
 const REFUSED: &str = "44/";
 const TEXT: &str = "text/plain; charset=UTF-8";
-pub(super) const BINARY: &str = "application/octet-stream";
 
 /// An HTTP response.
 #[derive(Debug, Clone)]
@@ -299,7 +297,7 @@ impl Transport {
             session.close("transport error");
             return Reply::new(413, TEXT, "");
         }
-        if !session.is_eio3() && content_type.as_deref() == Some(BINARY) {
+        if !session.is_eio3() && content_type.as_deref() == Some(payload::BINARY) {
             session.close("transport error");
             return Reply::error(3);
         }

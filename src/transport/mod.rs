@@ -7,14 +7,12 @@
 
 mod connection;
 mod engine;
-mod frame;
 mod gateway;
 #[cfg(unix)]
 pub mod handover;
 mod head;
 mod heartbeat;
 mod outbox;
-mod payload;
 mod session;
 mod stream;
 

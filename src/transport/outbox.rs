@@ -6,7 +6,7 @@ use bytes::{Buf as _, Bytes};
 
 #[cfg(unix)]
 use super::handover::Descriptor;
-use crate::{event::Ending, packet::Packet};
+use crate::{link::Ending, wire::packet::Packet};
 
 /// Buffers handed to the kernel in one call.
 const BUFFERS_PER_WRITE: usize = 64;

@@ -27,8 +27,8 @@ use super::{
 };
 use crate::{
     backpressure::{Account, Charge},
-    event::Link as _,
     hub::{Identity, SocketId, User},
+    link::Link as _,
     service::{Refusal, Service},
 };
 

@@ -19,11 +19,11 @@ use tokio::{
 };
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-use super::{
+use super::session::{FAREWELL, Outgoing, Session, Verdict};
+use crate::wire::{
     frame::{FrameError, FrameReader, Message, put_client_frame, put_client_text, server_frames},
-    session::{FAREWELL, Outgoing, Session, Verdict},
+    packet::text_frame,
 };
-use crate::packet::text_frame;
 
 /// Bytes read from a connection at once, in a buffer that the connections of a thread share.
 const READ_SIZE: usize = 64 * 1024;

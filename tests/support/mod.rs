@@ -18,10 +18,10 @@ use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 use native_websocket_service::{
     config::Config,
     hub::User,
-    packet::{Packet, PacketKind},
     server::Server,
     service::Service,
     transport::Transport,
+    wire::packet::{Packet, PacketKind},
 };
 
 #[allow(unused_imports)]

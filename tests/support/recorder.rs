@@ -10,8 +10,8 @@ use std::{
 
 use native_websocket_service::{
     backpressure::{Charge, Work, charge},
-    event::{EventKind, EventSink, ServiceEvent},
     hub::User,
+    ports::{EventKind, EventSink, ServiceEvent},
     service::{Admitted, Refusal, Service},
 };
 use parking_lot::Mutex;

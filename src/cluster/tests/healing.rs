@@ -116,7 +116,7 @@ async fn disconnecting_a_socket_that_is_just_gone_is_no_fault() {
     let outcome = Arc::new(Mutex::new(None));
     let answer = || {
         let outcome = outcome.clone();
-        let answer: crate::event::Answer = Box::new(move |result| *outcome.lock() = Some(result));
+        let answer: crate::ports::Answer = Box::new(move |result| *outcome.lock() = Some(result));
         answer
     };
     assert_eq!(one.service().disconnect_user_elsewhere("user-bob", "bye", &answer), 1);

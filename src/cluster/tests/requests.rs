@@ -1,7 +1,7 @@
 //! Requests of the adapter's kind that no server sends, and that must do no harm.
 
 use super::*;
-use crate::cluster::classic::{
+use crate::adapter::{
     broadcast::{Flags, Outgoing},
     request,
 };

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     config::Config,
-    event::{EventKind, EventSink, Link},
     hub::{Identity, Room},
+    link::Link,
+    ports::{EventKind, EventSink},
 };
 
 #[derive(Debug, Default)]

@@ -9,8 +9,8 @@ use super::{CLIENT_LEFT, Early, Inner, Partial, Session, SessionState, Verdict};
 use crate::{
     backpressure::{self, ITEM_COST, Work},
     hub::User,
-    packet::MAX_ATTACHMENTS,
     service::{ClientPacket, Service},
+    wire::packet::MAX_ATTACHMENTS,
 };
 
 impl Session {

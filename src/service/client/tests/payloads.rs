@@ -1,7 +1,7 @@
 //! Odd payloads: what `JSON.parse` takes is taken, to a bound, and in steps that follow the bytes.
 
 use super::*;
-use crate::json::steps;
+use crate::wire::json::steps;
 
 fn nested(levels: usize) -> String {
     format!("{}{}", "[".repeat(levels), "]".repeat(levels))

@@ -1,0 +1,331 @@
+//! Delivery: one worker for each part of the connections writes packets straight to them, in the order handed in.
+//!
+//! A packet for a room is one queue entry per part, whatever the number of members. What waits at the same moment
+//! leaves in one write per connection. What a client causes is charged to it until it is delivered, which holds its
+//! reader back ([`crate::backpressure`]); JavaScript is told when to wait ([`Fanout::is_congested`]). Nothing is dropped.
+
+mod congestion;
+
+use std::{
+    collections::VecDeque,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use futures_util::FutureExt as _;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use crate::{
+    backpressure::{self, Charge, RECEIVER_COST, Work},
+    hub::{Except, Member, Members, User},
+    link::{Ending, Link},
+    wire::packet::Packet,
+};
+
+pub use congestion::Congestion;
+
+/// Queue entries of one part above which JavaScript waits before it hands in more.
+const HIGH_WATER: usize = 512;
+/// Receivers up to which a packet does not wait for those of larger rooms.
+const FEW: usize = 64;
+/// Deliveries after which a worker lets other tasks of its thread run.
+const DELIVERIES_PER_TURN: usize = 256;
+
+#[derive(Debug)]
+enum Entry {
+    Many {
+        members: Arc<Vec<Member>>,
+        except: Except,
+        packet: Packet,
+    },
+    One {
+        user: Arc<User>,
+        packet: Packet,
+        volatile: bool,
+    },
+    Close {
+        user: Arc<User>,
+        ending: Ending,
+    },
+    Barrier(oneshot::Sender<()>),
+}
+
+/// Bytes of packets that a part has not delivered yet, for as long as this lives.
+#[derive(Debug)]
+struct Weight {
+    of: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[derive(Debug)]
+struct Queued {
+    entry: Entry,
+    weight: Weight,
+    charge: Option<Charge>,
+}
+
+#[derive(Debug, Default)]
+struct Part {
+    entries: Mutex<VecDeque<Queued>>,
+    /// Bytes of packets that wait, or are just being delivered.
+    bytes: Arc<AtomicUsize>,
+    wake: Notify,
+}
+
+/// The way from the service to its connections.
+#[derive(Debug)]
+pub struct Fanout {
+    parts: Vec<Arc<Part>>,
+    workers: Vec<tokio::task::JoinHandle<()>>,
+    congestion: Arc<Congestion>,
+}
+
+impl Fanout {
+    /// Starts one worker for each of `parts` on the runtime. `most`: bytes that may wait for one client.
+    pub fn start(parts: usize, most: usize, runtime: &tokio::runtime::Handle) -> Self {
+        let parts: Vec<_> = (0..parts.max(1)).map(|_| Arc::new(Part::default())).collect();
+        let workers = parts
+            .iter()
+            .map(|part| {
+                let part = part.clone();
+                runtime.spawn(async move {
+                    // A panic must not end the deliveries of every connection of the part.
+                    while AssertUnwindSafe(work(part.clone())).catch_unwind().await.is_err() {
+                        tracing::error!("a delivery panicked; its batch was lost");
+                    }
+                })
+            })
+            .collect();
+        Self {
+            parts,
+            workers,
+            congestion: Arc::new(Congestion::new(most)),
+        }
+    }
+
+    /// The clients that are slow to read.
+    pub fn congestion(&self) -> &Arc<Congestion> {
+        &self.congestion
+    }
+
+    /// Number of parts.
+    pub fn parts(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Sends to all members but some. Returns to how many. Call it under the room's lock, which gives the order.
+    pub fn send_many(&self, members: &Members, except: &Except, packet: &Packet) -> usize {
+        for (index, users) in members.snapshot() {
+            let cost = packet.len() + users.len() * RECEIVER_COST;
+            let entry = Entry::Many {
+                members: users.clone(),
+                except: except.clone(),
+                packet: packet.clone(),
+            };
+            self.push(index, entry, packet.len(), cost);
+        }
+        members.local_len(except)
+    }
+
+    /// Sends to one socket; a volatile packet is dropped when others still wait for its client.
+    pub fn send_one(&self, user: &Arc<User>, packet: Packet, volatile: bool) {
+        let bytes = packet.len();
+        let entry = Entry::One {
+            user: user.clone(),
+            packet,
+            volatile,
+        };
+        self.push(user.shard(self.parts.len()), entry, bytes, bytes);
+    }
+
+    /// Ends the connection of one socket once everything sent to it before is on its way.
+    pub fn close(&self, user: &Arc<User>, ending: Ending) {
+        let entry = Entry::Close {
+            user: user.clone(),
+            ending,
+        };
+        self.push(user.shard(self.parts.len()), entry, 0, 0);
+    }
+
+    /// Resolves when everything handed in before has been written or staged by its connection.
+    pub async fn flushed(&self) {
+        let mut barriers = Vec::with_capacity(self.parts.len());
+        for index in 0..self.parts.len() {
+            let (done, barrier) = oneshot::channel();
+            self.push(index, Entry::Barrier(done), 0, 0);
+            barriers.push(barrier);
+        }
+        for barrier in barriers {
+            let _ = barrier.await;
+        }
+    }
+
+    /// Whether callers should see who is slow to read, and wait for what was handed in, before they hand in more.
+    pub fn is_congested(&self) -> bool {
+        let quarter = self.congestion.quarter();
+        self.congestion.is_any_slow()
+            || self
+                .parts
+                .iter()
+                .any(|part| part.bytes.load(Ordering::Relaxed) >= quarter || part.entries.lock().len() >= HIGH_WATER)
+    }
+
+    /// Ends the workers.
+    pub fn stop(&self) {
+        for worker in &self.workers {
+            worker.abort();
+        }
+    }
+
+    fn push(&self, index: usize, entry: Entry, bytes: usize, cost: usize) {
+        if let Some(part) = self.parts.get(index) {
+            part.bytes.fetch_add(bytes, Ordering::Relaxed);
+            let queued = Queued {
+                entry,
+                weight: Weight {
+                    of: part.bytes.clone(),
+                    bytes,
+                },
+                charge: backpressure::charge(Work::Delivery, cost),
+            };
+            part.entries.lock().push_back(queued);
+            part.wake.notify_one();
+        }
+    }
+}
+
+impl Drop for Fanout {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+async fn work(part: Arc<Part>) {
+    loop {
+        let entries = std::mem::take(&mut *part.entries.lock());
+        if entries.is_empty() {
+            part.wake.notified().await;
+            // What other clients have sent by now is read first, so that it leaves in the same writes: the first turn
+            // asks the kernel, the second lets the readers run, which would otherwise come after this task.
+            tokio::task::yield_now().await;
+            tokio::task::yield_now().await;
+        } else {
+            deliver(entries).await;
+            // Packets that arrive meanwhile form the next batch.
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Connections that have something staged. Those that a packet for few reaches are written to first, so that it waits
+/// for no large room; what else is staged for them leaves with it, in order.
+#[derive(Debug, Default)]
+struct Staged {
+    first: Vec<Arc<dyn Link>>,
+    later: Vec<Arc<dyn Link>>,
+    turn: usize,
+}
+
+impl Staged {
+    fn send(&mut self, link: &Arc<dyn Link>, packet: &Packet, delivery: Delivery) {
+        let is_new = link.send(packet, delivery == Delivery::Now);
+        match delivery {
+            Delivery::Now => {}
+            // Also when a packet for many has staged it before.
+            Delivery::First => self.first.push(link.clone()),
+            Delivery::Later if is_new => self.later.push(link.clone()),
+            Delivery::Later => {}
+        }
+    }
+
+    /// Counts a delivery and lets other tasks run from time to time.
+    async fn count(&mut self) {
+        self.turn += 1;
+        if self.turn.is_multiple_of(DELIVERIES_PER_TURN) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn flush(&mut self) {
+        for links in [std::mem::take(&mut self.first), std::mem::take(&mut self.later)] {
+            for link in links {
+                link.flush();
+                self.count().await;
+            }
+        }
+    }
+}
+
+/// When a packet leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Delivery {
+    /// At once: nothing else waits.
+    Now,
+    First,
+    Later,
+}
+
+impl Delivery {
+    fn of(receivers: usize, alone: bool) -> Self {
+        match receivers {
+            _ if alone => Self::Now,
+            0..=FEW => Self::First,
+            _ => Self::Later,
+        }
+    }
+}
+
+/// Writes a batch. Connections that several packets are for are written to once, at the end.
+async fn deliver(entries: VecDeque<Queued>) {
+    let alone = entries.len() == 1;
+    let mut staged = Staged::default();
+    // What is staged counts until its connection has seen how much that is.
+    let mut held = Vec::with_capacity(entries.len());
+    for Queued { entry, weight, charge } in entries {
+        held.push((weight, charge));
+        match entry {
+            Entry::Many {
+                members,
+                except,
+                packet,
+            } => {
+                let delivery = Delivery::of(members.len(), alone);
+                for member in members.iter() {
+                    if except.is_empty() || !except.contains(member.user().key()) {
+                        staged.send(member.link(), &packet, delivery);
+                        staged.count().await;
+                    }
+                }
+            }
+            Entry::One { user, packet, volatile } => {
+                if !(volatile && user.link().waiting() > 0) {
+                    staged.send(user.link(), &packet, Delivery::of(1, alone));
+                }
+            }
+            Entry::Close { user, ending } => {
+                user.link().flush();
+                user.link().close(ending);
+            }
+            Entry::Barrier(done) => {
+                staged.flush().await;
+                held.clear();
+                let _ = done.send(());
+            }
+        }
+    }
+    staged.flush().await;
+    drop(held);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,395 @@
+//! One connected socket and the person behind it. Never does I/O; packets leave through its [`Link`].
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashSet},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+
+use super::{Ordered, Room};
+use crate::{link::Link, wire::packet::Packet};
+
+/// A Socket.IO id: 20 characters from a cryptographic source, unrelated to the transport's session id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SocketId([u8; SocketId::LENGTH]);
+
+impl SocketId {
+    const LENGTH: usize = 20;
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+    /// A new id; `None` when the system has no random bytes.
+    pub fn random() -> Option<Self> {
+        let mut bytes = [0; Self::LENGTH];
+        getrandom::fill(&mut bytes).ok()?;
+        Some(Self(bytes.map(|byte| {
+            Self::ALPHABET.get(usize::from(byte & 63)).copied().unwrap_or(b'A')
+        })))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or("")
+    }
+}
+
+/// Who is behind a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// `socket.userId`, else the socket id.
+    pub user_id: Box<str>,
+    /// Display name, if known.
+    pub username: Option<Box<str>>,
+    /// `"userId":…,"username":…` as JSON, for every packet that names the user.
+    pub fragment: Box<str>,
+}
+
+impl Identity {
+    /// An identity; the JSON fragment is derived.
+    pub fn new(user_id: &str, username: Option<&str>) -> Self {
+        let mut fragment = format!("\"userId\":{}", serde_json::Value::from(user_id));
+        if let Some(name) = username {
+            fragment.push_str(",\"username\":");
+            fragment.push_str(&serde_json::Value::from(name).to_string());
+        }
+        Self {
+            user_id: user_id.into(),
+            username: username.map(Into::into),
+            fragment: fragment.into(),
+        }
+    }
+}
+
+/// What a client said when it connected, for JavaScript's handshake object.
+#[derive(Debug, Clone)]
+pub enum Handshake {
+    /// A JSON object.
+    Whole(Box<str>),
+    /// The `auth` of CONNECT, a JSON object or nothing, and the other members, which the transport's session shares.
+    Parts {
+        /// `auth` as JSON.
+        auth: Box<str>,
+        /// Members as JSON, without braces: headers, URL, address.
+        members: Arc<str>,
+    },
+}
+
+impl Handshake {
+    fn json(&self, issued: u64) -> Cow<'_, str> {
+        match self {
+            Self::Whole(json) => Cow::Borrowed(json),
+            Self::Parts { auth, members } => {
+                let auth = if auth.is_empty() { "{}" } else { auth };
+                Cow::Owned(format!("{{\"auth\":{auth},\"issued\":{issued},{members}}}"))
+            }
+        }
+    }
+}
+
+impl From<&str> for Handshake {
+    fn from(json: &str) -> Self {
+        Self::Whole(json.into())
+    }
+}
+
+/// Which of a client's own events have listeners in JavaScript.
+#[derive(Debug, Default)]
+pub struct Interest {
+    /// Event names in canonical form.
+    pub names: HashSet<Box<str>>,
+    /// Every event, the built-in ones included.
+    pub any: bool,
+}
+
+/// The part of a handshake that holds its query.
+#[derive(serde::Deserialize)]
+struct Target<'a> {
+    #[serde(borrow, default)]
+    url: Cow<'a, str>,
+}
+
+#[derive(Debug, Default)]
+struct Rooms {
+    gone: bool,
+    list: Ordered<Room>,
+}
+
+/// A connected socket.
+#[derive(Debug)]
+pub struct User {
+    key: u64,
+    id: Box<str>,
+    link: Arc<dyn Link>,
+    identity: OnceLock<Identity>,
+    handshake: Handshake,
+    /// What `socket.user` holds besides, a JSON object; known where it is to be told to other instances.
+    profile: OnceLock<Box<str>>,
+    /// Uid of the instance that the socket is connected to, when it is another one.
+    instance: Option<Arc<str>>,
+    /// When the connection was made, milliseconds since the epoch.
+    pub connected_at: u64,
+    last_activity: AtomicU64,
+    rooms: Mutex<Rooms>,
+    interest: Mutex<Option<Box<Interest>>>,
+    pending_acks: Mutex<PendingAcks>,
+    /// JavaScript has heard of the connection, so that its listeners are in place.
+    settled: AtomicBool,
+    /// JavaScript holds objects that belong to the connection.
+    touched: AtomicBool,
+}
+
+/// A way that leads nowhere. Packets for a socket on another instance are published instead.
+#[derive(Debug)]
+pub struct Unreachable;
+
+impl Link for Unreachable {
+    fn send(&self, _: &Packet, _: bool) -> bool {
+        false
+    }
+}
+
+/// Acknowledgements that other servers may await from one client; beyond it the oldest ones expire. JavaScript bounds
+/// its own.
+const MOST_ASKED_ELSEWHERE: usize = 10_000;
+
+/// Ids of events whose acknowledgement is awaited.
+#[derive(Debug, Default)]
+struct PendingAcks {
+    /// By JavaScript.
+    here: HashSet<u64>,
+    /// By other servers, the oldest first.
+    elsewhere: BTreeSet<u64>,
+}
+
+impl User {
+    /// A socket that is not registered yet. `key` is unique in the process.
+    pub fn new(key: u64, id: &str, link: Arc<dyn Link>, handshake: Handshake, now: u64) -> Self {
+        Self {
+            key,
+            id: id.into(),
+            link,
+            identity: OnceLock::new(),
+            handshake,
+            profile: OnceLock::new(),
+            instance: None,
+            connected_at: now,
+            last_activity: AtomicU64::new(now),
+            rooms: Mutex::default(),
+            interest: Mutex::new(None),
+            pending_acks: Mutex::default(),
+            settled: AtomicBool::new(true),
+            touched: AtomicBool::new(false),
+        }
+    }
+
+    /// A socket that is connected to another instance: known of, but out of reach of this one's deliveries.
+    pub fn elsewhere(key: u64, id: &str, instance: &Arc<str>, connected_at: u64) -> Self {
+        Self {
+            instance: Some(instance.clone()),
+            ..Self::new(key, id, Arc::new(Unreachable), "{}".into(), connected_at)
+        }
+    }
+
+    /// Whether the socket is connected to another instance of the cluster.
+    pub fn is_elsewhere(&self) -> bool {
+        self.instance.is_some()
+    }
+
+    /// Uid of the instance that the socket is connected to, when it is another one.
+    pub fn instance(&self) -> Option<&Arc<str>> {
+        self.instance.as_ref()
+    }
+
+    /// Number of the connection, unique in the process.
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// The Socket.IO id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Which of `shards` parts the connection belongs to.
+    pub fn shard(&self, shards: usize) -> usize {
+        usize::try_from(self.key).unwrap_or(0) % shards.max(1)
+    }
+
+    /// The way to the client.
+    pub fn link(&self) -> &Arc<dyn Link> {
+        &self.link
+    }
+
+    /// The handshake as a JSON object: `auth`, `issued`, `headers`, `url`, `address`, `secure`.
+    pub fn handshake(&self) -> Cow<'_, str> {
+        self.handshake.json(self.connected_at)
+    }
+
+    /// Names the person behind the connection; only the first call counts.
+    pub fn identify(&self, identity: Identity) {
+        let _ = self.identity.set(identity);
+    }
+
+    /// The person behind the connection.
+    pub fn identity(&self) -> &Identity {
+        self.identity.get_or_init(|| Identity::new(&self.id, None))
+    }
+
+    /// `socket.userId`, else the socket id.
+    pub fn user_id(&self) -> &str {
+        &self.identity().user_id
+    }
+
+    /// Says what `socket.user` holds, as a JSON object; only the first call counts.
+    pub fn describe(&self, profile: &str) {
+        let _ = self.profile.set(profile.into());
+    }
+
+    /// What `socket.user` holds, as a JSON object, if it was said.
+    pub fn profile(&self) -> Option<&str> {
+        self.profile.get().map(|profile| &**profile)
+    }
+
+    /// `email` of the handshake's query; none where the query gives it more than once.
+    pub fn email(&self) -> Option<String> {
+        let handshake = self.handshake();
+        let Target { url } = serde_json::from_str(&handshake).ok()?;
+        let (_, query) = url.split_once('?')?;
+        let mut emails = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "email");
+        match (emails.next(), emails.next()) {
+            (Some((_, email)), None) => Some(email.into_owned()),
+            _ => None,
+        }
+    }
+
+    /// When the client last sent an event, milliseconds since the epoch.
+    pub fn last_activity(&self) -> u64 {
+        self.last_activity.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the client sent an event.
+    pub fn touch_activity(&self, now: u64) {
+        self.last_activity.store(now, Ordering::Relaxed);
+    }
+
+    /// Runs `change` on the socket's rooms; `None` when the socket is gone.
+    pub fn with_rooms<R>(&self, change: impl FnOnce(&mut Ordered<Room>) -> R) -> Option<R> {
+        let mut rooms = self.rooms.lock();
+        (!rooms.gone).then(|| change(&mut rooms.list))
+    }
+
+    /// Marks the socket as gone and takes its rooms; `None` when it was gone already.
+    pub fn take_rooms(&self) -> Option<Vec<Arc<Room>>> {
+        let mut rooms = self.rooms.lock();
+        if std::mem::replace(&mut rooms.gone, true) {
+            return None;
+        }
+        Some(std::mem::take(&mut rooms.list).into_vec())
+    }
+
+    /// Whether the socket is still connected.
+    pub fn is_connected(&self) -> bool {
+        !self.rooms.lock().gone
+    }
+
+    /// Changes which events have listeners.
+    pub fn set_interest(&self, change: impl FnOnce(&mut Interest)) {
+        change(self.interest.lock().get_or_insert_default());
+    }
+
+    /// Whether an event of the client has a listener; built-in events only count for `onAny` and their own name.
+    pub fn is_heard(&self, event: &str) -> bool {
+        self.interest
+            .lock()
+            .as_ref()
+            .is_some_and(|interest| interest.any || interest.names.contains(event))
+    }
+
+    /// Keeps unheard events coming until JavaScript has had a chance to add listeners.
+    pub fn unsettle(&self) {
+        self.settled.store(false, Ordering::Release);
+    }
+
+    /// JavaScript has heard of the connection.
+    pub fn settle(&self) {
+        self.settled.store(true, Ordering::Release);
+    }
+
+    /// Whether JavaScript has heard of the connection.
+    pub fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
+    }
+
+    /// Notes that JavaScript holds objects of this connection. Returns whether it did before.
+    pub fn touch(&self) -> bool {
+        self.touched.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether JavaScript holds objects of this connection.
+    pub fn is_touched(&self) -> bool {
+        self.touched.load(Ordering::Acquire)
+    }
+
+    /// Waits for the acknowledgement of an event of JavaScript's.
+    pub fn await_ack(&self, id: u64) {
+        self.pending_acks.lock().here.insert(id);
+    }
+
+    /// Waits for the acknowledgement of an event of another server. False when an older one expired for it.
+    pub fn await_ack_elsewhere(&self, id: u64) -> bool {
+        let mut pending = self.pending_acks.lock();
+        pending.elsewhere.insert(id);
+        pending.elsewhere.len() <= MOST_ASKED_ELSEWHERE || pending.elsewhere.pop_first().is_none()
+    }
+
+    /// Takes an awaited acknowledgement; false for one nobody waits for.
+    pub fn take_ack(&self, id: u64) -> bool {
+        let mut pending = self.pending_acks.lock();
+        pending.here.remove(&id) || pending.elsewhere.remove(&id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn email(handshake: &str) -> Option<String> {
+        User::new(1, "a", Arc::new(Unreachable), handshake.into(), 0).email()
+    }
+
+    #[test]
+    fn of_what_other_servers_await_the_oldest_expires() {
+        let user = User::new(1, "a", Arc::new(Unreachable), "{}".into(), 0);
+        user.await_ack(1);
+        let kept = (10..10 + MOST_ASKED_ELSEWHERE as u64).all(|id| user.await_ack_elsewhere(id));
+        assert!(
+            kept && !user.await_ack_elsewhere(u64::MAX),
+            "one expired too early, or none did"
+        );
+        assert!(!user.take_ack(10) && user.take_ack(11) && user.take_ack(u64::MAX) && user.take_ack(1));
+    }
+
+    #[test]
+    fn the_email_is_taken_from_the_query_of_the_handshake() {
+        let found = email(r#"{"auth":{"url":"/?email=no"},"headers":{"a":"b"},"url":"/s/?EIO=4&email=a%40b.c+d"}"#);
+        assert_eq!(found.as_deref(), Some("a@b.c d"));
+        assert_eq!(email(r#"{"url":"/s/?e\u006dail=\u0061"}"#).as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn a_query_without_one_email_has_none() {
+        for handshake in [
+            "{}",
+            "",
+            r#"{"url":"/s"}"#,
+            r#"{"url":"/?mail=a"}"#,
+            r#"{"url":"/?email=a&email=b"}"#,
+        ] {
+            assert_eq!(email(handshake), None, "{handshake}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What the service tells the other servers of a cluster, and the port it does so through.
+
+use std::sync::Arc;
+
+use crate::{
+    error::Result,
+    hub::{Room, User},
+    selection::Filter,
+    wire::packet::Packet,
+};
+
+/// What a broadcast tells other instances besides its packet. The socket it is about is the one left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fact {
+    /// Nothing.
+    None,
+    /// It is a chat message, sent at this time, and belongs into history.
+    Message(u64),
+    /// The socket began or ceased to type.
+    Typing(bool),
+    /// The socket joined the room.
+    Joined,
+    /// The socket left the room.
+    Left,
+    /// Instances have told their clients themselves; the packet is for Node.js servers only.
+    Foreign,
+}
+
+/// A packet for clients of other servers.
+#[derive(Debug, Clone, Copy)]
+pub struct Broadcast<'a> {
+    /// What they get.
+    pub packet: &'a Packet,
+    /// Members of any of these rooms; everyone when there is none. Every socket is in the room of its own id.
+    pub rooms: &'a [&'a str],
+    /// But no members of these.
+    pub except: &'a [&'a str],
+    /// It may be dropped where it would have to wait.
+    pub volatile: bool,
+    /// What it tells besides.
+    pub fact: Fact,
+}
+
+/// What an instance asks of the one that a socket is connected to.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Command {
+    /// Join this room of the registry.
+    Join(String),
+    /// Leave this room of the registry.
+    Leave(String),
+    /// Disconnect, for this reason.
+    Disconnect(String),
+}
+
+/// Called once with the outcome of a [`Command`].
+pub type Answer = Box<dyn FnOnce(Result<()>) + Send>;
+
+/// The other servers of a cluster. Implemented by the cluster and by the recorder of tests.
+///
+/// Called under the locks of the service, which give the order: never blocks, and never calls back.
+pub trait Peers: Send + Sync + std::fmt::Debug {
+    /// Sends a packet to clients elsewhere.
+    fn broadcast(&self, broadcast: &Broadcast<'_>);
+    /// Tells other instances of a chat message, sent at this time, that belongs into history and goes to no client.
+    fn stored(&self, room_id: &str, packet: &Packet, time: u64);
+    /// Sends a packet to those clients of other instances that fit the filter: of a room, or of everyone.
+    fn select(&self, packet: &Packet, within: Option<&str>, filter: &Filter);
+    /// Whether what is known of sockets on other instances is as new as it can be.
+    fn is_current(&self) -> bool;
+    /// A socket was registered here.
+    fn connected(&self, user: &Arc<User>);
+    /// A socket of this instance is gone; it has left its rooms before.
+    fn disconnected(&self, user: &Arc<User>);
+    /// A room was created here.
+    fn room_created(&self, room: &Room);
+    /// A room was deleted: here, or else by another instance. These sockets of this instance were its members.
+    fn room_deleted(&self, room_id: &str, members: &[Arc<User>], here: bool);
+    /// Reads a room's messages back from where they are kept, when that is yet to be done; waits for it, but not long.
+    /// Not called under a lock.
+    fn restore(&self, room: &Arc<Room>);
+    /// Asks the instance of a socket to do something with it.
+    fn ask(&self, socket: &User, command: Command, answer: Answer);
+}

@@ -1,0 +1,13 @@
+//! Packets and frames as bytes. Knows no connection, no socket and no room.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`packet`] | a packet of the service, encoded once |
+//! | [`frame`] | WebSocket frames (RFC 6455) |
+//! | [`payload`] | the packets of a polling request (Engine.IO) |
+//! | [`json`] | JSON text as it travels, read in place |
+
+pub mod frame;
+pub mod json;
+pub mod packet;
+pub mod payload;
