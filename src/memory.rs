@@ -45,7 +45,7 @@ struct Storm {
 impl Storm {
     /// Looks at the service. True once after each storm.
     fn is_over(&mut self, service: &Arc<Service>) -> bool {
-        let connections = service.hub.user_count();
+        let connections = service.hub.socket_count();
         self.most_connections = self.most_connections.max(connections);
         let have_left = self.most_connections >= MANY_CONNECTIONS && connections <= self.most_connections / 2;
         if have_left {

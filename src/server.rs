@@ -105,8 +105,8 @@ impl Server {
     ) -> impl Future<Output = ()> + Send + 'static {
         service.close();
         async move {
-            for user in service.hub.users() {
-                service.disconnect(&user, "server_shutdown", Ending::Close);
+            for socket in service.hub.sockets() {
+                service.disconnect(&socket, "server_shutdown", Ending::Close);
             }
             service.fanout().flushed().await;
             let others = async {

@@ -52,7 +52,7 @@ async fn only_the_client_that_javascript_cannot_keep_up_with_pauses() {
     let (Client::Ws(flooder), flooder_id) = Client::ws(server.address).await else {
         unreachable!()
     };
-    server.user(&flooder_id).set_interest(|interest| interest.any = true);
+    server.socket(&flooder_id).set_interest(|interest| interest.any = true);
     let mut others = Client::each(server.address).await;
     server.recorder.stall();
     let flooding = flood(*flooder);
@@ -89,7 +89,7 @@ async fn a_request_of_many_small_events_waits_for_javascript_like_a_stream_of_th
     let (Client::Polling(polling), id) = Client::polling(server.address).await else {
         unreachable!()
     };
-    server.user(&id).set_interest(|interest| interest.any = true);
+    server.socket(&id).set_interest(|interest| interest.any = true);
     server.recorder.stall();
     let body = (0..FLOOD).map(own).collect::<Vec<_>>().join("\u{1e}");
     let posting = tokio::spawn({
@@ -101,7 +101,7 @@ async fn a_request_of_many_small_events_waits_for_javascript_like_a_stream_of_th
     let taken = server.recorder.own_events(&id).len();
     assert!((SHARE - 1..=SHARE).contains(&taken), "{taken} events");
     assert!(
-        server.user(&id).is_connected(),
+        server.socket(&id).is_connected(),
         "its heartbeats cannot be read meanwhile"
     );
     server.recorder.resume();
@@ -120,8 +120,8 @@ async fn packets_before_the_answer_to_connect_are_bounded_by_their_bytes() {
     *server.recorder.admissions.lock() = Admissions::Ignore;
     let mut client = Ws::handshake(server.address).await;
     client.send("40").await;
-    let user = server.recorder.admission().await;
-    user.set_interest(|interest| interest.any = true);
+    let socket = server.recorder.admission().await;
+    socket.set_interest(|interest| interest.any = true);
     let sending = tokio::spawn(async move {
         let filler = "x".repeat(LARGE);
         for number in 0..COUNT {
@@ -132,7 +132,7 @@ async fn packets_before_the_answer_to_connect_are_bounded_by_their_bytes() {
     until("a full account", || server.service().budget().paused() == 1).await;
     let waiting = server.service().budget().waiting();
     assert!((LARGE..4 * LARGE).contains(&waiting), "{waiting} bytes");
-    server.service().decide(user.key(), Ok(Default::default()));
+    server.service().decide(socket.key(), Ok(Default::default()));
     let mut client = within("the rest", sending).await.unwrap();
     assert!(client.packet().await.unwrap().starts_with("40{"));
     client.send("420[\"room:join\",{}]").await;
@@ -159,12 +159,12 @@ async fn a_client_that_pauses_is_seen_to_go() {
     let (Client::Ws(flooder), id) = Client::ws(server.address).await else {
         unreachable!()
     };
-    server.user(&id).set_interest(|interest| interest.any = true);
+    server.socket(&id).set_interest(|interest| interest.any = true);
     server.recorder.stall();
     let flooding = flood(*flooder);
     until("a full account", || server.service().budget().paused() == 1).await;
-    let user = server.user(&id);
-    server.service().disconnect(&user, "kicked", Ending::Kick);
+    let socket = server.socket(&id);
+    server.service().disconnect(&socket, "kicked", Ending::Kick);
     flooding.abort();
     server.recorder.resume();
     server.end().await;
@@ -178,7 +178,7 @@ async fn silence_while_javascript_is_busy_is_not_the_clients() {
     server.recorder.stall();
     // Neither polls nor posts: it would have to go through Node.js.
     tokio::time::sleep(5 * quick_heartbeats().ping_timeout).await;
-    assert!(server.user(&polling_id).is_connected() && server.user(&vanished_id).is_connected());
+    assert!(server.socket(&polling_id).is_connected() && server.socket(&vanished_id).is_connected());
     server.recorder.resume();
     let mut client = Client::Polling(polling);
     server.service().emit_to_socket(&polling_id, event("[\"n\",1]"), false);

@@ -31,7 +31,7 @@ async fn a_client_that_stops_reading_is_closed_and_the_others_get_everything() {
     for (client, _) in &mut readers {
         while !client.packet().await.unwrap().contains(&slow_id) {}
     }
-    let slow_user = server.user(&slow_id);
+    let slow_user = server.socket(&slow_id);
     let padding = "x".repeat(32 * 1024);
     let mut sent = 0;
     while slow_user.is_connected() {
@@ -69,12 +69,12 @@ async fn a_client_that_stops_reading_is_closed_and_the_others_get_everything() {
 async fn a_polling_client_that_stops_polling_is_closed_at_the_limit() {
     let server = TestServer::start(small_queues());
     let (client, id) = Client::polling(server.address).await;
-    let user = server.user(&id);
+    let socket = server.socket(&id);
     let packet = event(&format!("[\"n\",\"{}\"]", "x".repeat(32 * 1024)));
     let mut sent = 0;
-    while user.is_connected() {
+    while socket.is_connected() {
         assert!(sent < MANY, "a client that does not poll is still connected");
-        server.service().send_to(&user, packet.clone(), false);
+        server.service().send_to(&socket, packet.clone(), false);
         server.service().fanout().flushed().await;
         tokio::task::yield_now().await;
         sent += 1;
@@ -123,9 +123,9 @@ async fn what_was_sent_before_a_disconnect_arrives_before_the_farewell() {
 #[tokio::test]
 async fn what_a_listener_of_connection_sends_comes_after_the_answer_to_connect() {
     let server = TestServer::start(config());
-    *server.recorder.listener.lock() = Some(std::sync::Arc::new(|service: &_, user: &_| {
+    *server.recorder.listener.lock() = Some(std::sync::Arc::new(|service: &_, socket: &_| {
         for number in 0..5 {
-            service.send_to(user, event(&format!("[\"n\",{number}]")), false);
+            service.send_to(socket, event(&format!("[\"n\",{number}]")), false);
         }
     }));
     for (mut client, _) in Client::each(server.address).await {
@@ -145,7 +145,7 @@ async fn a_disconnect_may_leave_the_transport_open() {
         assert!(
             server
                 .service()
-                .disconnect(&server.user(&id), "server namespace disconnect", Ending::Leave)
+                .disconnect(&server.socket(&id), "server namespace disconnect", Ending::Leave)
         );
         for number in 0..20 {
             assert_eq!(support::number(&client.packet().await.unwrap()), number);

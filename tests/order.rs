@@ -10,7 +10,7 @@ use std::{
 };
 
 use native_websocket_service::{
-    hub::{Identity, Room, User},
+    hub::{Identity, Room, Socket},
     link::{Ending, Link},
     ports::ServiceEvent,
     server::runtime,
@@ -56,7 +56,7 @@ struct Stage {
     /// Rooms that exist or did.
     rooms: Mutex<Vec<Arc<Room>>>,
     /// Sockets that are connected or were.
-    users: Mutex<Vec<Arc<User>>>,
+    sockets: Mutex<Vec<Arc<Socket>>>,
 }
 
 impl Stage {
@@ -69,44 +69,50 @@ impl Stage {
             rooms: Mutex::new(rooms.collect()),
             recorder,
             inboxes: Mutex::default(),
-            users: Mutex::default(),
+            sockets: Mutex::default(),
             service,
         })
     }
 
-    fn connect(&self, person: &str) -> Arc<User> {
+    fn connect(&self, person: &str) -> Arc<Socket> {
         let inbox = Arc::new(Inbox::default());
         let key = self.service.next_key();
-        let user = Arc::new(User::new(key, &format!("socket-{key}"), inbox.clone(), "{}".into(), 0));
-        user.identify(Identity::new(person, None));
-        self.inboxes.lock().insert(user.id().to_owned(), inbox);
-        self.service.register(&user).unwrap();
-        self.users.lock().push(user.clone());
-        user
+        let socket = Arc::new(Socket::new(
+            key,
+            &format!("socket-{key}"),
+            inbox.clone(),
+            "{}".into(),
+            0,
+        ));
+        socket.identify(Identity::new(person, None));
+        self.inboxes.lock().insert(socket.id().to_owned(), inbox);
+        self.service.register(&socket).unwrap();
+        self.sockets.lock().push(socket.clone());
+        socket
     }
 
     fn any_room(&self, random: &mut Random) -> Arc<Room> {
         random.pick(&self.rooms.lock()).clone()
     }
 
-    fn any_user(&self, random: &mut Random) -> Option<Arc<User>> {
-        let users = self.users.lock();
-        (!users.is_empty()).then(|| random.pick(&users).clone())
+    fn any_user(&self, random: &mut Random) -> Option<Arc<Socket>> {
+        let sockets = self.sockets.lock();
+        (!sockets.is_empty()).then(|| random.pick(&sockets).clone())
     }
 
-    fn client(&self, user: &Arc<User>, args: &str) {
+    fn client(&self, socket: &Arc<Socket>, args: &str) {
         let packet = ClientPacket {
             args,
             attachments: Vec::new(),
             id: None,
         };
-        self.service.client_event(user, packet).unwrap();
+        self.service.client_event(socket, packet).unwrap();
     }
 
     /// Ends every socket and waits until everything has been delivered.
     fn clear(&self) {
-        for user in self.service.hub.users() {
-            self.service.disconnect(&user, "end", Ending::Kick);
+        for socket in self.service.hub.sockets() {
+            self.service.disconnect(&socket, "end", Ending::Kick);
         }
         self.flush();
     }
@@ -153,11 +159,11 @@ fn id_of(message: &str) -> String {
     message["id"].as_str().unwrap().to_owned()
 }
 
-fn step(stage: &Stage, random: &mut Random, own: &mut Vec<Arc<User>>, person: &str) {
+fn step(stage: &Stage, random: &mut Random, own: &mut Vec<Arc<Socket>>, person: &str) {
     let service = &stage.service;
     let room = stage.any_room(random);
     let room_id = room.info.id.to_string();
-    let Some(user) = (if random.below(4) == 0 {
+    let Some(socket) = (if random.below(4) == 0 {
         stage.any_user(random)
     } else {
         own.last().cloned()
@@ -167,7 +173,7 @@ fn step(stage: &Stage, random: &mut Random, own: &mut Vec<Arc<User>>, person: &s
     match random.below(100) {
         0..=39 => {
             let message = format!("[\"message\",{{\"roomId\":\"{room_id}\",\"content\":\"x\"}}]");
-            stage.client(&user, &message);
+            stage.client(&socket, &message);
         }
         40..=54 => {
             let message = NewMessage {
@@ -180,25 +186,25 @@ fn step(stage: &Stage, random: &mut Random, own: &mut Vec<Arc<User>>, person: &s
             let _ = service.send_message(&room_id, message);
         }
         55..=69 => {
-            let _ = service.join_room(user.id(), &room_id);
+            let _ = service.join_room(socket.id(), &room_id);
         }
-        70..=79 => service.leave_room(user.id(), &room_id),
+        70..=79 => service.leave_room(socket.id(), &room_id),
         80..=83 => {
             let typing = format!("[\"typing\",{{\"roomId\":\"{room_id}\",\"isTyping\":true}}]");
-            stage.client(&user, &typing);
+            stage.client(&socket, &typing);
         }
         84..=86 => {
-            let _ = service.socket_join(&user, "plain");
+            let _ = service.socket_join(&socket, "plain");
         }
-        87..=88 => service.socket_leave(&user, "plain"),
+        87..=88 => service.socket_leave(&socket, "plain"),
         89..=93 => {
             if own.len() < SOCKETS {
                 own.push(stage.connect(person));
             }
         }
         94..=96 if !own.is_empty() => {
-            let user = own.swap_remove(random.below(own.len()));
-            service.disconnect(&user, "random", Ending::Kick);
+            let socket = own.swap_remove(random.below(own.len()));
+            service.disconnect(&socket, "random", Ending::Kick);
         }
         97 => {
             // Of other threads too, and perhaps in the middle of their coming.
@@ -250,16 +256,16 @@ fn every_member_sees_the_order_of_history_whatever_others_do() {
     let constant: Vec<_> = (0..5)
         .map(|index| stage.connect(&format!("constant-{index}")))
         .collect();
-    for user in &constant {
-        stage.service.join_room(user.id(), &first.info.id).unwrap();
+    for socket in &constant {
+        stage.service.join_room(socket.id(), &first.info.id).unwrap();
     }
-    stage.users.lock().clear();
+    stage.sockets.lock().clear();
     let sending = std::thread::spawn({
         let (stage, first) = (stage.clone(), first.clone());
         let authors = constant.clone();
         move || {
             for number in 0..2_000 {
-                let author: &Arc<User> = &authors[number % authors.len()];
+                let author: &Arc<Socket> = &authors[number % authors.len()];
                 let message = format!(
                     "[\"message\",{{\"roomId\":\"{}\",\"content\":\"{number}\"}}]",
                     first.info.id
@@ -268,7 +274,7 @@ fn every_member_sees_the_order_of_history_whatever_others_do() {
                 if number % 3 == 0 {
                     let _ = stage
                         .any_user(&mut Random::new(number as u64))
-                        .map(|user| stage.service.join_room(user.id(), &first.info.id));
+                        .map(|socket| stage.service.join_room(socket.id(), &first.info.id));
                 }
             }
         }
@@ -281,12 +287,12 @@ fn every_member_sees_the_order_of_history_whatever_others_do() {
     let (_, history) = stage.service.messages(&first.info.id, 0..=u64::MAX);
     let history: Vec<_> = history.iter().rev().map(|message| id_of(message.json())).collect();
     assert_eq!(told[first.info.id.as_ref()], history);
-    for user in &constant {
+    for socket in &constant {
         assert_eq!(
-            stage.received(user.id())[first.info.id.as_ref()],
+            stage.received(socket.id())[first.info.id.as_ref()],
             history,
             "{}",
-            user.id()
+            socket.id()
         );
     }
     for room in stage.service.hub.rooms(None) {
@@ -297,9 +303,9 @@ fn every_member_sees_the_order_of_history_whatever_others_do() {
     }
     let mut away: HashMap<(String, String), usize> = HashMap::new();
     for event in stage.recorder.events() {
-        if let ServiceEvent::RoomLeave(user, room) = event {
+        if let ServiceEvent::RoomLeave(socket, room) = event {
             *away
-                .entry((user.id().to_owned(), room.info.id.to_string()))
+                .entry((socket.id().to_owned(), room.info.id.to_string()))
                 .or_default() += 1;
         }
     }
@@ -321,20 +327,20 @@ fn assert_suffixes(stage: &Stage, room: &Arc<Room>, messages: &[String]) {
     for event in stage.recorder.events() {
         match event {
             ServiceEvent::Message(at, _) if Arc::ptr_eq(&at, room) => count += 1,
-            ServiceEvent::RoomJoin(user, at) if Arc::ptr_eq(&at, room) => {
-                since.insert(user.id().to_owned(), count);
+            ServiceEvent::RoomJoin(socket, at) if Arc::ptr_eq(&at, room) => {
+                since.insert(socket.id().to_owned(), count);
             }
             _ => {}
         }
     }
-    for user in room.state().members.in_order() {
-        let joined_at = since[user.id()];
+    for socket in room.state().members.in_order() {
+        let joined_at = since[socket.id()];
         let received = stage
-            .received(user.id())
+            .received(socket.id())
             .remove(room.info.id.as_ref())
             .unwrap_or_default();
         let suffix = &messages[joined_at..];
-        assert!(received.ends_with(suffix), "{} in {}", user.id(), room.info.id);
+        assert!(received.ends_with(suffix), "{} in {}", socket.id(), room.info.id);
     }
 }
 
@@ -348,16 +354,16 @@ fn each_connection_has_one_disconnect_and_leaves_nothing_behind() {
     let (mut connected, mut gone) = (Vec::new(), HashSet::new());
     for event in stage.recorder.events() {
         match event {
-            ServiceEvent::Connection(user) => connected.push(user.key()),
-            ServiceEvent::Disconnect(user, ..) => assert!(gone.insert(user.key()), "{} twice", user.id()),
+            ServiceEvent::Connection(socket) => connected.push(socket.key()),
+            ServiceEvent::Disconnect(socket, ..) => assert!(gone.insert(socket.key()), "{} twice", socket.id()),
             _ => {}
         }
     }
     assert_eq!(connected.len(), gone.len());
     assert!(connected.iter().all(|key| gone.contains(key)));
-    for user in stage.users.lock().iter() {
-        assert!(!user.is_connected());
-        assert_eq!(stage.service.socket_rooms(user), Vec::<String>::new());
+    for socket in stage.sockets.lock().iter() {
+        assert!(!socket.is_connected());
+        assert_eq!(stage.service.socket_rooms(socket), Vec::<String>::new());
     }
 }
 

@@ -3,7 +3,7 @@
 mod support;
 use bytes::Bytes;
 use native_websocket_service::{
-    hub::{Identity, Unreachable, User},
+    hub::{Identity, Socket, Unreachable},
     link::Ending,
     ports::{EventKind, EventSink, ServiceEvent},
     server::runtime,
@@ -24,26 +24,26 @@ use support::{
 use support::{Recorder, config};
 use tokio::net::TcpStream;
 
-fn user(service: &Service, person: &str) -> Arc<User> {
+fn socket(service: &Service, person: &str) -> Arc<Socket> {
     let key = service.next_key();
-    let user = Arc::new(User::new(
+    let socket = Arc::new(Socket::new(
         key,
         &format!("socket-{key}"),
         Arc::new(Unreachable),
         "{}".into(),
         0,
     ));
-    user.identify(Identity::new(person, None));
-    user
+    socket.identify(Identity::new(person, None));
+    socket
 }
 
 #[test]
 fn a_socket_that_is_gone_creates_no_plain_room() {
     let service = Service::new(config(), Arc::new(Recorder::default()), &runtime(4).unwrap());
-    let user = user(&service, "p");
-    service.register(&user).unwrap();
-    service.unregister(&user, "gone");
-    assert!(service.socket_join(&user, "plain").is_err());
+    let socket = socket(&service, "p");
+    service.register(&socket).unwrap();
+    service.unregister(&socket, "gone");
+    assert!(service.socket_join(&socket, "plain").is_err());
     assert!(service.hub.plain_room("plain").is_none());
     assert!(service.hub.is_clean());
 }
@@ -60,11 +60,11 @@ impl EventSink for Racing {
     }
     fn emit(&self, event: ServiceEvent) {
         match event {
-            ServiceEvent::Connection(user) => {
+            ServiceEvent::Connection(socket) => {
                 let service = self.service.get().unwrap().clone();
                 let (done, end) = mpsc::channel();
                 std::thread::spawn(move || {
-                    service.disconnect_user(user.user_id(), "kicked");
+                    service.disconnect_user(socket.user_id(), "kicked");
                     let _ = done.send(());
                 });
                 // A service that keeps the order makes the other thread wait.
@@ -82,7 +82,7 @@ fn connection_is_told_before_disconnect() {
     let sink = Arc::new(Racing::default());
     let service = Arc::new(Service::new(config(), sink.clone(), &runtime(4).unwrap()));
     let _ = sink.service.set(service.clone());
-    service.register(&user(&service, "p")).unwrap();
+    service.register(&socket(&service, "p")).unwrap();
     let deadline = Instant::now() + Duration::from_secs(5);
     while sink.told.lock().len() < 2 && Instant::now() < deadline {
         std::thread::yield_now();
@@ -94,16 +94,16 @@ fn connection_is_told_before_disconnect() {
 fn room_leave_is_told_before_disconnect() {
     let recorder = Arc::new(Recorder::default());
     let service = Arc::new(Service::new(config(), recorder.clone(), &runtime(4).unwrap()));
-    let user = user(&service, "p");
-    service.register(&user).unwrap();
+    let socket = socket(&service, "p");
+    service.register(&socket).unwrap();
     let room = service.create_room("r", "default");
-    service.join_room(user.id(), &room.info.id).unwrap();
+    service.join_room(socket.id(), &room.info.id).unwrap();
     let state = room.state();
     let (one, other) = std::thread::scope(|scope| {
-        let leaving = scope.spawn(|| service.leave_room(user.id(), &room.info.id));
+        let leaving = scope.spawn(|| service.leave_room(socket.id(), &room.info.id));
         // Wait until the leaving thread stands before the room's lock (listed no more, or the socket's lock is held).
         std::thread::sleep(Duration::from_millis(200));
-        let ending = scope.spawn(|| service.unregister(&user, "gone"));
+        let ending = scope.spawn(|| service.unregister(&socket, "gone"));
         std::thread::sleep(Duration::from_millis(200));
         drop(state);
         (leaving.join().is_ok(), ending.join().is_ok())
@@ -118,15 +118,15 @@ fn a_typing_event_of_a_departing_socket_is_not_told_after_disconnect() {
     config.require_membership = false;
     let recorder = Arc::new(Recorder::default());
     let service = Arc::new(Service::new(config, recorder.clone(), &runtime(4).unwrap()));
-    let user = user(&service, "p");
-    service.register(&user).unwrap();
+    let socket = socket(&service, "p");
+    service.register(&socket).unwrap();
     let room = service.create_room("r", "default");
     let state = room.state();
     std::thread::scope(|scope| {
         let typing = scope.spawn(|| {
             let args = format!("[\"typing\",{{\"roomId\":\"{}\",\"isTyping\":true}}]", room.info.id);
             service.client_event(
-                &user,
+                &socket,
                 native_websocket_service::service::ClientPacket {
                     args: &args,
                     attachments: vec![],
@@ -135,7 +135,7 @@ fn a_typing_event_of_a_departing_socket_is_not_told_after_disconnect() {
             )
         });
         std::thread::sleep(Duration::from_millis(200));
-        let ending = scope.spawn(|| service.unregister(&user, "gone"));
+        let ending = scope.spawn(|| service.unregister(&socket, "gone"));
         std::thread::sleep(Duration::from_millis(200));
         drop(state);
         typing.join().unwrap().unwrap();
@@ -148,7 +148,7 @@ fn a_typing_event_of_a_departing_socket_is_not_told_after_disconnect() {
 async fn packets_for_a_socket_that_left_do_not_reach_its_successor() {
     let server = support::TestServer::start(config());
     for (mut client, first) in support::Client::each(server.address).await {
-        let old = server.user(&first);
+        let old = server.socket(&first);
         client.send("41").await;
         server.recorder.disconnected(&first).await;
         let second = client.connect().await;
@@ -166,11 +166,11 @@ async fn packets_for_a_socket_that_left_do_not_reach_its_successor() {
 async fn a_listener_of_connection_may_disconnect_the_client() {
     for transport in [false, true] {
         let server = TestServer::start(config());
-        *server.recorder.listener.lock() = Some(std::sync::Arc::new(move |service: &_, user: &_| {
+        *server.recorder.listener.lock() = Some(std::sync::Arc::new(move |service: &_, socket: &_| {
             for number in 0..5 {
-                service.send_to(user, event(&format!("[\"n\",{number}]")), false);
+                service.send_to(socket, event(&format!("[\"n\",{number}]")), false);
             }
-            service.disconnect(user, "kicked", Ending::kick(transport));
+            service.disconnect(socket, "kicked", Ending::kick(transport));
         }));
         let clients = [
             Client::Ws(Box::new(Ws::handshake(server.address).await)),
@@ -226,7 +226,7 @@ async fn an_answer_to_connect_that_comes_during_the_upgrade_finds_its_way() {
         assert!(received[0].contains(asked.id()), "{received:?}");
         decide.await.unwrap();
         until("the socket's registration", || {
-            server.service().hub.user(asked.id()).is_some()
+            server.service().hub.socket(asked.id()).is_some()
         })
         .await;
         let padding = "x".repeat(1_000);

@@ -26,13 +26,13 @@ fn large(number: usize) -> Packet {
 
 /// Sends until so many bytes wait for the client. Returns how many packets that took.
 async fn fill(server: &TestServer, id: &str, bytes: usize) -> usize {
-    let user = server.user(id);
+    let socket = server.socket(id);
     let mut sent = 0;
-    while user.link().waiting() < bytes {
-        server.service().send_to(&user, large(sent), false);
+    while socket.link().waiting() < bytes {
+        server.service().send_to(&socket, large(sent), false);
         server.service().fanout().flushed().await;
         sent += 1;
-        assert!(user.is_connected(), "closed after {sent} packets");
+        assert!(socket.is_connected(), "closed after {sent} packets");
     }
     sent
 }
@@ -63,7 +63,7 @@ async fn a_client_that_reads_nothing_is_closed_beyond_the_limit_and_not_below_it
     fill(&server, &beyond_id, LIMIT + PACKET).await;
     assert_eq!(server.recorder.disconnected(&beyond_id).await, "transport error");
     tokio::time::sleep(2 * STALL).await;
-    assert!(server.user(&below_id).is_connected());
+    assert!(server.socket(&below_id).is_connected());
     drop((below, beyond));
     server.end().await;
 }
@@ -75,10 +75,10 @@ async fn far_too_much_closes_any_client_at_once() {
     let server = TestServer::start(config);
     let (client, id) = client::narrow(&server).await;
     fill(&server, &id, 4 * LIMIT - 2 * PACKET).await;
-    assert!(server.user(&id).is_connected());
-    let user = server.user(&id);
+    assert!(server.socket(&id).is_connected());
+    let socket = server.socket(&id);
     for number in 0..4 {
-        server.service().send_to(&user, large(number), false);
+        server.service().send_to(&socket, large(number), false);
     }
     assert_eq!(server.recorder.disconnected(&id).await, "transport error");
     drop(client);
@@ -111,7 +111,7 @@ async fn a_sender_waits_for_those_it_sent_to_and_for_nobody_else() {
     for id in [&slow_id, &quick_id] {
         service.join_room(id, &room.info.id).unwrap();
     }
-    let user = server.user(&slow_id);
+    let socket = server.socket(&slow_id);
     let sent = fill(&server, &slow_id, LIMIT).await;
     let but_slow = Filter {
         except: vec![slow_id.clone()],
@@ -131,16 +131,16 @@ async fn a_sender_waits_for_those_it_sent_to_and_for_nobody_else() {
         Targets::Room(room.info.id.to_string(), Filter::default()),
         Targets::Everyone(Filter::default()),
     ] {
-        let missing = LIMIT.saturating_sub(user.link().waiting()) / PACKET;
+        let missing = LIMIT.saturating_sub(socket.link().waiting()) / PACKET;
         for number in 0..missing {
-            service.send_to(&user, large(sent + number), false);
+            service.send_to(&socket, large(sent + number), false);
         }
         service.fanout().flushed().await;
         let waiting = {
             let (service, targets) = (service.clone(), targets.clone());
             tokio::spawn(async move { service.eased(&targets).await })
         };
-        while user.link().waiting() >= LIMIT / 2 {
+        while socket.link().waiting() >= LIMIT / 2 {
             assert!(!waiting.is_finished(), "{targets:?} did not wait");
             slow.packet().await.unwrap();
         }
@@ -155,17 +155,17 @@ async fn senders_no_longer_wait_for_a_client_that_was_seen_to_read_nothing() {
     let server = TestServer::start(small_queues());
     let (mut client, id) = client::narrow(&server).await;
     let sent = fill(&server, &id, LIMIT / 2).await;
-    let user = server.user(&id);
-    assert!(user.link().awaited() >= LIMIT / 2);
+    let socket = server.socket(&id);
+    assert!(socket.link().awaited() >= LIMIT / 2);
     within("a sender", server.service().eased(&Targets::Socket(id.clone()))).await;
-    until("a stalled client", || user.link().awaited() == 0).await;
-    assert!(user.link().waiting() >= LIMIT / 2);
+    until("a stalled client", || socket.link().awaited() == 0).await;
+    assert!(socket.link().waiting() >= LIMIT / 2);
     // Until it reads again.
     for _ in 0..sent {
         client.packet().await.expect("still connected");
     }
     fill(&server, &id, LIMIT / 2).await;
-    assert!(user.link().awaited() >= LIMIT / 2);
+    assert!(socket.link().awaited() >= LIMIT / 2);
     drop(client);
     server.end().await;
 }

@@ -17,7 +17,7 @@ async fn a_handshake_succeeds_over_every_transport() {
     let server = TestServer::start(config());
     for (client, id) in Client::each(server.address).await {
         assert_eq!(id.len(), 20);
-        assert_eq!(server.user(&id).user_id(), id);
+        assert_eq!(server.socket(&id).user_id(), id);
         client.close().await;
         assert_eq!(server.recorder.disconnected(&id).await, "transport close");
     }
@@ -101,10 +101,10 @@ async fn a_failed_event_is_answered_with_error_and_acknowledgement() {
 async fn an_acknowledgement_that_is_awaited_reaches_the_service_once() {
     let server = TestServer::start(config());
     for (mut client, id) in Client::each(server.address).await {
-        let user = server.user(&id);
-        user.await_ack(5);
+        let socket = server.socket(&id);
+        socket.await_ack(5);
         let question = Packet::new(PacketKind::Event(Some(5)), "[\"q\"]", Vec::new());
-        server.service().send_to(&user, question, false);
+        server.service().send_to(&socket, question, false);
         assert_eq!(client.packet().await.unwrap(), "425[\"q\"]");
         for answer in ["435[1]", "435[2]", "436[3]"] {
             client.send(answer).await;
@@ -113,8 +113,8 @@ async fn an_acknowledgement_that_is_awaited_reaches_the_service_once() {
         client.ask(1, "[\"room:leave\",{\"roomId\":\"x\"}]").await;
         let answers = server.recorder.events().into_iter().filter_map(|event| match event {
             ServiceEvent::Ack {
-                user, id: ack, args, ..
-            } if user.id() == id => Some((ack, args)),
+                socket, id: ack, args, ..
+            } if socket.id() == id => Some((ack, args)),
             _ => None,
         });
         assert_eq!(answers.collect::<Vec<_>>(), [(5, Bytes::from_static(b"[1]"))]);
@@ -170,14 +170,14 @@ fn socket_id(answer: &Option<String>) -> String {
 async fn events_of_the_application_come_in_order_with_their_attachments() {
     let server = TestServer::start(config());
     for (mut client, id) in Client::each(server.address).await {
-        server.user(&id).set_interest(|interest| interest.any = true);
+        server.socket(&id).set_interest(|interest| interest.any = true);
         for number in 0..50 {
             client.send(&format!("42[\"own\",{number}]")).await;
         }
         client.ask(1, "[\"room:leave\",{\"roomId\":\"x\"}]").await;
         let events = server.recorder.events();
         let heard = events.iter().filter_map(|event| match event {
-            ServiceEvent::Client { user, args, .. } if user.id() == id => {
+            ServiceEvent::Client { socket, args, .. } if socket.id() == id => {
                 Some(String::from_utf8(args.to_vec()).unwrap())
             }
             _ => None,
@@ -292,13 +292,13 @@ async fn a_client_that_vanishes_during_admission_leaves_nothing_behind() {
         server
             .recorder
             .wait("the end of the admission", |event| {
-                matches!(event, ServiceEvent::Abandoned(user) if user.key() == asked.key()).then_some(())
+                matches!(event, ServiceEvent::Abandoned(socket) if socket.key() == asked.key()).then_some(())
             })
             .await;
         // Too late.
         server.service().decide(asked.key(), Ok(Default::default()));
         within("the end of the session", server.transport().quiet()).await;
-        assert!(server.service().hub.user(asked.id()).is_none());
+        assert!(server.service().hub.socket(asked.id()).is_none());
         server.end().await;
     }
 }

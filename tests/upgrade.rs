@@ -34,8 +34,8 @@ fn numbers(packets: &[String]) -> Vec<u64> {
 async fn migrate(server: Arc<TestServer>, seed: u64) {
     let mut random = Random::new(seed);
     let (mut client, id) = polling(&server).await;
-    let user = server.user(&id);
-    user.set_interest(|interest| interest.any = true);
+    let socket = server.socket(&id);
+    socket.set_interest(|interest| interest.any = true);
     let sender = tokio::spawn({
         let (server, id, pause) = (server.clone(), id.clone(), random.below(40));
         async move {
@@ -163,7 +163,7 @@ async fn a_socket_disconnected_during_its_upgrade_gets_what_was_sent_before() {
         let mut received = Vec::new();
         let mut ws = upgrade(&client, false, &mut received).await;
         server.count_to(&id, 0..50);
-        server.service().disconnect(&server.user(&id), "bye", Ending::Kick);
+        server.service().disconnect(&server.socket(&id), "bye", Ending::Kick);
         received.extend(ws.rest().await);
         assert_eq!(received.pop().as_deref(), Some("41"));
         assert_eq!(numbers(&received), (0..50).collect::<Vec<_>>());

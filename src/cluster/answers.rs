@@ -18,7 +18,7 @@ use crate::{
         response::{self, LocalSocket},
     },
     clock,
-    hub::User,
+    hub::Socket,
     link::Ending,
     ports::ServiceEvent,
     wire::json,
@@ -52,8 +52,8 @@ impl Cluster {
         let asker = Asker { uid, id };
         match call {
             Call::Sockets { rooms } => {
-                let users = self.service.selected(&texts(&rooms), &[]);
-                let ids: Vec<&str> = users.iter().map(|user| user.id()).collect();
+                let sockets = self.service.selected(&texts(&rooms), &[]);
+                let ids: Vec<&str> = sockets.iter().map(|socket| socket.id()).collect();
                 self.answer(&asker, |id| response::socket_ids(id, &ids));
             }
             Call::AllRooms => {
@@ -62,21 +62,21 @@ impl Cluster {
                 self.answer(&asker, |id| response::rooms(id, &names));
             }
             Call::Join { target, rooms } => {
-                let users = self.targets(&asker, &target);
-                for (user, room) in pairs(&users, &rooms) {
-                    let _ = self.service.socket_join(user, room);
+                let sockets = self.targets(&asker, &target);
+                for (socket, room) in pairs(&sockets, &rooms) {
+                    let _ = self.service.socket_join(socket, room);
                 }
             }
             Call::Leave { target, rooms } => {
-                let users = self.targets(&asker, &target);
-                for (user, room) in pairs(&users, &rooms) {
-                    self.service.socket_leave(user, room);
+                let sockets = self.targets(&asker, &target);
+                for (socket, room) in pairs(&sockets, &rooms) {
+                    self.service.socket_leave(socket, room);
                 }
             }
             Call::Disconnect { target, close } => {
-                for user in self.targets(&asker, &target) {
+                for socket in self.targets(&asker, &target) {
                     self.service
-                        .disconnect(&user, "server namespace disconnect", Ending::kick(close));
+                        .disconnect(&socket, "server namespace disconnect", Ending::kick(close));
                 }
             }
             Call::Fetch(selection) => {
@@ -99,30 +99,30 @@ impl Cluster {
     }
 
     /// The sockets of this instance that a request means. One that means a single socket expects a confirmation.
-    fn targets(&self, asker: &Asker, target: &Target) -> Vec<Arc<User>> {
+    fn targets(&self, asker: &Asker, target: &Target) -> Vec<Arc<Socket>> {
         match target {
             Target::Rooms(selection) => self.selected(selection),
             Target::Socket(socket_id) => {
-                let user = self.service.hub.user(socket_id);
-                if user.is_some() {
+                let socket = self.service.hub.socket(socket_id);
+                if socket.is_some() {
                     self.answer(asker, response::confirmation);
                 }
-                user.into_iter().collect()
+                socket.into_iter().collect()
             }
         }
     }
 
-    fn selected(&self, selection: &Selection) -> Vec<Arc<User>> {
+    fn selected(&self, selection: &Selection) -> Vec<Arc<Socket>> {
         self.service
             .selected(&texts(&selection.rooms), &texts(&selection.except))
     }
 
     async fn answer_fetch(self: Arc<Self>, asker: Asker, selection: Selection) {
-        let users = self.selected(&selection);
-        let data = self.data_of(&users).await;
-        let described: Vec<_> = users
+        let sockets = self.selected(&selection);
+        let data = self.data_of(&sockets).await;
+        let described: Vec<_> = sockets
             .iter()
-            .map(|user| (user, whole_handshake(user), self.service.socket_rooms(user)))
+            .map(|socket| (socket, whole_handshake(socket), self.service.socket_rooms(socket)))
             .collect();
         let rooms: Vec<Vec<&str>> = described
             .iter()
@@ -132,8 +132,8 @@ impl Cluster {
             .iter()
             .zip(&rooms)
             .enumerate()
-            .map(|(index, ((user, handshake, _), rooms))| LocalSocket {
-                id: user.id(),
+            .map(|(index, ((socket, handshake, _), rooms))| LocalSocket {
+                id: socket.id(),
                 handshake,
                 rooms,
                 data: data.get(index).map_or("{}", |data| data.get()),
@@ -144,8 +144,8 @@ impl Cluster {
 
     /// What the application keeps in `socket.data`, for each of these sockets in order; nothing when JavaScript has no
     /// object of any of them, or is busy.
-    async fn data_of(&self, users: &[Arc<User>]) -> Vec<Box<RawValue>> {
-        if !users.iter().any(|user| user.is_touched()) {
+    async fn data_of(&self, sockets: &[Arc<Socket>]) -> Vec<Box<RawValue>> {
+        if !sockets.iter().any(|socket| socket.is_touched()) {
             return Vec::new();
         }
         let (sender, data) = oneshot::channel();
@@ -153,12 +153,12 @@ impl Cluster {
         self.data_wanted.insert(number, sender);
         self.service
             .sink()
-            .emit(ServiceEvent::DataWanted(number, users.to_vec()));
+            .emit(ServiceEvent::DataWanted(number, sockets.to_vec()));
         let data = tokio::time::timeout(DATA_PATIENCE, data).await;
         self.data_wanted.remove(&number);
         let data = data.ok().and_then(Result::ok).unwrap_or_default();
         let data: Vec<Box<RawValue>> = serde_json::from_str(&data).unwrap_or_default();
-        if data.len() == users.len() { data } else { Vec::new() }
+        if data.len() == sockets.len() { data } else { Vec::new() }
     }
 
     /// `serverSideEmit` of another server, for the application.
@@ -209,7 +209,7 @@ impl Cluster {
         attachments: Vec<Bytes>,
         patience: Duration,
     ) {
-        let users = self.selected(to);
+        let sockets = self.selected(to);
         let (cluster, collected_for) = (self.clone(), asker.clone());
         let on_ack = Box::new(move |args: &str, attachments: &[Bytes]| {
             cluster.answer(&collected_for, |id| response::ack(id, args, attachments));
@@ -217,7 +217,7 @@ impl Cluster {
         let counted = |count: usize| self.answer(&asker, |id| response::client_count(id, count as u64));
         let until = Instant::now() + patience;
         self.service
-            .emit_expecting_acks(users, args, attachments, until, counted, on_ack);
+            .emit_expecting_acks(sockets, args, attachments, until, counted, on_ack);
     }
 
     /// Answers on the asker's own channel, which servers since 7.1 listen on, or else on the common one.
@@ -254,8 +254,8 @@ pub(super) struct Asker {
 
 /// The handshake as Socket.IO's servers tell it: with the query, the time as text, and whether it came across domains.
 /// What clients said stays text: it may be nested deep, or hold what Rust has no strings for.
-fn whole_handshake(user: &User) -> String {
-    let handshake = user.handshake();
+fn whole_handshake(socket: &Socket) -> String {
+    let handshake = socket.handshake();
     let member = |object: &str, name: &str| {
         let mut members = json::members(object)?;
         let (_, value) = members.find(|(key, _)| *key == name)?;
@@ -282,7 +282,7 @@ fn whole_handshake(user: &User) -> String {
     format!(
         "{told}{comma}\"query\":{},\"time\":{},\"xdomain\":{is_cross_domain}}}",
         serde_json::Value::from(parameters),
-        json::quoted(&clock::date_text(user.connected_at)),
+        json::quoted(&clock::date_text(socket.connected_at)),
     )
 }
 
@@ -290,8 +290,8 @@ fn texts(names: &[Box<str>]) -> Vec<String> {
     names.iter().map(|name| name.to_string()).collect()
 }
 
-fn pairs<'a>(users: &'a [Arc<User>], rooms: &'a [Box<str>]) -> impl Iterator<Item = (&'a Arc<User>, &'a str)> {
-    users
+fn pairs<'a>(sockets: &'a [Arc<Socket>], rooms: &'a [Box<str>]) -> impl Iterator<Item = (&'a Arc<Socket>, &'a str)> {
+    sockets
         .iter()
-        .flat_map(move |user| rooms.iter().map(move |room| (user, &**room)))
+        .flat_map(move |socket| rooms.iter().map(move |room| (socket, &**room)))
 }

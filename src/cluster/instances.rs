@@ -16,7 +16,7 @@ use super::{
     sequence::{Arrival, Stream},
 };
 use crate::{
-    hub::User,
+    hub::Socket,
     service::{Loss, Service},
 };
 
@@ -313,8 +313,8 @@ impl Instances {
     }
 
     /// The user of a socket of this instance.
-    pub(super) fn user(&self, uid: &str, socket_id: &str) -> Option<Arc<User>> {
-        self.others.get(uid)?.replica.user(socket_id).cloned()
+    pub(super) fn socket(&self, uid: &str, socket_id: &str) -> Option<Arc<Socket>> {
+        self.others.get(uid)?.replica.socket(socket_id).cloned()
     }
 
     /// A room has become known.

@@ -21,7 +21,7 @@ use crate::{
         channels::Scope,
     },
     error::Error,
-    hub::User,
+    hub::Socket,
     wire::{
         json::placeholders_fit,
         packet::{Packet, PacketKind},
@@ -127,11 +127,11 @@ impl Cluster {
         match (mark.kind, socket) {
             (kind::MESSAGE, _) => self.service.receive_message(&room, &packet, mark.time),
             (kind::TYPING | kind::TYPED, Some(socket)) => {
-                let user = self.instances.lock().user(uid, &socket);
-                match user {
-                    Some(user) => self
+                let socket = self.instances.lock().socket(uid, &socket);
+                match socket {
+                    Some(socket) => self
                         .service
-                        .receive_typing(&user, &room, mark.kind == kind::TYPING, &packet),
+                        .receive_typing(&socket, &room, mark.kind == kind::TYPING, &packet),
                     None => self.deliver(broadcast),
                 }
             }
@@ -282,30 +282,30 @@ impl Cluster {
     /// number from `since` on, and saying it twice changes nothing. Clients are served between the parts.
     fn send_snapshot(self: &Arc<Self>, uid: &Arc<str>) {
         let since = self.outbox.log.next_seq();
-        let users = self.service.hub.users();
-        let parts = users.len().div_ceil(SNAPSHOT_PART).max(1);
-        self.send_snapshot_part(uid, since, &users, 0..parts);
+        let sockets = self.service.hub.sockets();
+        let parts = sockets.len().div_ceil(SNAPSHOT_PART).max(1);
+        self.send_snapshot_part(uid, since, &sockets, 0..parts);
         if parts > 1 {
             let (cluster, uid) = (self.clone(), uid.clone());
             self.spawn(async move {
                 for part in 1..parts {
                     tokio::task::yield_now().await;
-                    cluster.send_snapshot_part(&uid, since, &users, part..parts);
+                    cluster.send_snapshot_part(&uid, since, &sockets, part..parts);
                 }
             });
         }
     }
 
     /// Sends the first one of these parts.
-    fn send_snapshot_part(&self, uid: &Arc<str>, since: u64, users: &[Arc<User>], parts: Range<usize>) {
+    fn send_snapshot_part(&self, uid: &Arc<str>, since: u64, sockets: &[Arc<Socket>], parts: Range<usize>) {
         let part = parts.start;
-        let users = users.iter().skip(part * SNAPSHOT_PART).take(SNAPSHOT_PART);
-        let sockets = users.filter_map(|user| {
-            let rooms = user.with_rooms(|rooms| {
+        let sockets = sockets.iter().skip(part * SNAPSHOT_PART).take(SNAPSHOT_PART);
+        let sockets = sockets.filter_map(|socket| {
+            let rooms = socket.with_rooms(|rooms| {
                 let registered = rooms.iter().filter(|room| room.info.registered);
                 registered.map(|room| room.info.id.to_string()).collect()
             })?;
-            Some((SocketFacts::of(user), rooms))
+            Some((SocketFacts::of(socket), rooms))
         });
         let snapshot = Snapshot {
             since,

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    hub::{Room, User},
+    hub::{Room, Socket},
     ports::{Answer, Broadcast, Command, Fact, Peers},
     selection::Filter,
     wire::packet::Packet,
@@ -145,15 +145,15 @@ impl Peers for Outbox {
         self.is_current.load(Ordering::Acquire)
     }
 
-    fn connected(&self, user: &Arc<User>) {
-        let facts = SocketFacts::of(user);
+    fn connected(&self, socket: &Arc<Socket>) {
+        let facts = SocketFacts::of(socket);
         self.log
-            .publish(Body::Message(Message::Connected(facts)), digest(user.id(), None));
+            .publish(Body::Message(Message::Connected(facts)), digest(socket.id(), None));
     }
 
-    fn disconnected(&self, user: &Arc<User>) {
-        let message = Message::Disconnected(user.id().to_owned());
-        self.log.publish(Body::Message(message), digest(user.id(), None));
+    fn disconnected(&self, socket: &Arc<Socket>) {
+        let message = Message::Disconnected(socket.id().to_owned());
+        self.log.publish(Body::Message(message), digest(socket.id(), None));
     }
 
     fn room_created(&self, room: &Room) {
@@ -162,7 +162,7 @@ impl Peers for Outbox {
         self.log.publish(Body::Message(Message::RoomCreated(facts)), 0);
     }
 
-    fn room_deleted(&self, room_id: &str, members: &[Arc<User>], here: bool) {
+    fn room_deleted(&self, room_id: &str, members: &[Arc<Socket>], here: bool) {
         self.directory.deleted(room_id, here);
         if here {
             self.log
@@ -172,7 +172,7 @@ impl Peers for Outbox {
             }
         }
         if !members.is_empty() {
-            let digest = members.iter().map(|user| digest(user.id(), Some(room_id)));
+            let digest = members.iter().map(|socket| digest(socket.id(), Some(room_id)));
             let digest = digest.fold(0, |all, one| all ^ one);
             self.log
                 .publish(Body::Message(Message::RoomCleared(room_id.to_owned())), digest);
@@ -188,7 +188,7 @@ impl Peers for Outbox {
         let _ = reader.read(storage, room).recv_timeout(RESTORE_PATIENCE);
     }
 
-    fn ask(&self, socket: &User, command: Command, answer: Answer) {
+    fn ask(&self, socket: &Socket, command: Command, answer: Answer) {
         let Some(instance) = socket.instance() else {
             return answer(Err(Error::UserNotFound));
         };

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    hub::{RoomInfo, User},
+    hub::{RoomInfo, Socket},
     ports::Command,
     selection::Filter,
     service::ConnectionStats,
@@ -97,21 +97,21 @@ pub(super) struct SocketFacts {
 }
 
 impl SocketFacts {
-    pub(super) fn of(user: &User) -> Self {
-        let identity = user.identity();
+    pub(super) fn of(socket: &Socket) -> Self {
+        let identity = socket.identity();
         Self {
-            id: user.id().to_owned(),
+            id: socket.id().to_owned(),
             user_id: identity.user_id.to_string(),
             username: identity.username.as_deref().map(str::to_owned),
-            profile: user.profile().map(str::to_owned).or_else(|| email_profile(user)),
-            connected_at: user.connected_at,
+            profile: socket.profile().map(str::to_owned).or_else(|| email_profile(socket)),
+            connected_at: socket.connected_at,
         }
     }
 }
 
 /// What is known of a user whom the application has not described.
-fn email_profile(user: &User) -> Option<String> {
-    let email = user.email()?;
+fn email_profile(socket: &Socket) -> Option<String> {
+    let email = socket.email()?;
     Some(format!("{{\"email\":{}}}", quoted(&email)))
 }
 

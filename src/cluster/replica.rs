@@ -7,7 +7,7 @@ use std::{
 
 use super::record::{Snapshot, SocketFacts, digest};
 use crate::{
-    hub::{Identity, User},
+    hub::{Identity, Socket},
     service::{Loss, Service},
     wire::{json::is_json, packet::Packet},
 };
@@ -35,7 +35,7 @@ pub(super) enum News {
 /// A socket of the instance.
 #[derive(Debug)]
 struct Known {
-    user: Arc<User>,
+    socket: Arc<Socket>,
     rooms: HashSet<Box<str>>,
 }
 
@@ -121,8 +121,8 @@ impl Replica {
     }
 
     /// The user of one of the instance's sockets.
-    pub(super) fn user(&self, socket_id: &str) -> Option<&Arc<User>> {
-        self.sockets.get(socket_id).map(|known| &known.user)
+    pub(super) fn socket(&self, socket_id: &str) -> Option<&Arc<Socket>> {
+        self.sockets.get(socket_id).map(|known| &known.socket)
     }
 
     /// Takes news with its number. False when a snapshot is to be asked for, because too much waits for one.
@@ -192,7 +192,7 @@ impl Replica {
     pub(super) fn attach(&self, service: &Service, room_id: &str) {
         for known in self.sockets.values() {
             if known.rooms.contains(room_id) {
-                service.joined_elsewhere(&known.user, room_id, None);
+                service.joined_remotely(&known.socket, room_id, None);
             }
         }
     }
@@ -201,10 +201,10 @@ impl Replica {
     pub(super) fn lose(self, service: &Service, loss: Loss) -> HashSet<Box<str>> {
         let mut gone = self.returning.unwrap_or_default();
         gone.extend(self.sockets.keys().cloned());
-        let mut users: Vec<_> = self.sockets.into_values().map(|known| known.user).collect();
-        users.sort_unstable_by_key(|user| user.key());
-        for user in users {
-            service.lose(&user, loss);
+        let mut sockets: Vec<_> = self.sockets.into_values().map(|known| known.socket).collect();
+        sockets.sort_unstable_by_key(|socket| socket.key());
+        for socket in sockets {
+            service.lose(&socket, loss);
         }
         gone
     }
@@ -219,7 +219,7 @@ impl Replica {
                 for (id, known) in &mut self.sockets {
                     if known.rooms.remove(&*room) {
                         self.digest ^= digest(id, Some(&room));
-                        service.left_elsewhere(&known.user, &room, None);
+                        service.left_remotely(&known.socket, &room, None);
                     }
                 }
             }
@@ -227,20 +227,20 @@ impl Replica {
     }
 
     /// Learns of a socket unless it is known, by `meet`.
-    fn connect(&mut self, service: &Service, facts: SocketFacts, meet: impl FnOnce(&Service, &Arc<User>)) {
+    fn connect(&mut self, service: &Service, facts: SocketFacts, meet: impl FnOnce(&Service, &Arc<Socket>)) {
         if self.sockets.contains_key(&*facts.id) {
             return;
         }
-        let user = User::elsewhere(service.next_key(), &facts.id, &self.instance, facts.connected_at);
-        user.identify(Identity::new(&facts.user_id, facts.username.as_deref()));
+        let socket = Socket::remote(service.next_key(), &facts.id, &self.instance, facts.connected_at);
+        socket.identify(Identity::new(&facts.user_id, facts.username.as_deref()));
         if let Some(profile) = facts.profile.as_ref().filter(|profile| is_json(profile)) {
-            user.describe(profile);
+            socket.describe(profile);
         }
-        let user = Arc::new(user);
-        meet(service, &user);
+        let socket = Arc::new(socket);
+        meet(service, &socket);
         self.digest ^= digest(&facts.id, None);
         let known = Known {
-            user,
+            socket,
             rooms: HashSet::new(),
         };
         self.sockets.insert(facts.id.into(), known);
@@ -252,7 +252,7 @@ impl Replica {
                 self.digest ^= digest(id, Some(room));
             }
             self.digest ^= digest(id, None);
-            service.lose(&known.user, loss);
+            service.lose(&known.socket, loss);
         }
     }
 
@@ -263,7 +263,7 @@ impl Replica {
         if known.rooms.insert(room.into()) {
             self.digest ^= digest(id, Some(room));
         }
-        service.joined_elsewhere(&known.user, room, packet);
+        service.joined_remotely(&known.socket, room, packet);
     }
 
     fn leave(&mut self, service: &Service, id: &str, room: &str, packet: Option<&Packet>) {
@@ -273,7 +273,7 @@ impl Replica {
         if known.rooms.remove(room) {
             self.digest ^= digest(id, Some(room));
         }
-        service.left_elsewhere(&known.user, room, packet);
+        service.left_remotely(&known.socket, room, packet);
     }
 
     /// What is known becomes what the snapshot says; clients that were told otherwise are told.
@@ -295,9 +295,9 @@ impl Replica {
             let id = facts.id.clone();
             // One that came while the instance was away was told by the instance itself.
             let was_gone = returning.as_ref().is_some_and(|gone| gone.contains(&*id));
-            self.connect(service, facts, |service, user| match was_gone {
-                true => service.find_again(user, leads),
-                false => service.meet(user),
+            self.connect(service, facts, |service, socket| match was_gone {
+                true => service.find_again(socket, leads),
+                false => service.meet(socket),
             });
             self.replace_rooms(service, &id, &rooms, tells);
         }
@@ -305,18 +305,18 @@ impl Replica {
 
     fn replace_rooms(&mut self, service: &Service, id: &str, rooms: &[String], tells: bool) {
         let Some(known) = self.sockets.get(id) else { return };
-        let user = known.user.clone();
+        let socket = known.socket.clone();
         let before = known.rooms.clone();
         let now: HashSet<&str> = rooms.iter().map(String::as_str).collect();
         for room in before.iter().filter(|room| !now.contains(&***room)) {
             if tells {
-                service.missed_leaving(&user, room);
+                service.missed_leaving(&socket, room);
             }
             self.leave(service, id, room, None);
         }
         for room in rooms.iter().filter(|room| !before.contains(room.as_str())) {
             if tells {
-                service.rejoined_elsewhere(&user, room);
+                service.rejoined_remotely(&socket, room);
             }
             self.join(service, id, room, None);
         }

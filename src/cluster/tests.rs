@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::{Cluster, membership::Ear};
 use crate::{
     config::{Config, RedisConfig},
-    hub::{Identity, Room, User},
+    hub::{Identity, Room, Socket},
     link::Link,
     ports::{EventKind, EventSink, ServiceEvent},
     service::Service,
@@ -43,10 +43,10 @@ impl EventSink for Told {
 
     fn emit(&self, event: ServiceEvent) {
         let words = match event {
-            ServiceEvent::Connection(user) => format!("connection {}", user.id()),
-            ServiceEvent::Disconnect(user, reason, _) => format!("disconnect {} {reason}", user.id()),
-            ServiceEvent::RoomJoin(user, _) => format!("join {}", user.id()),
-            ServiceEvent::RoomLeave(user, _) => format!("leave {}", user.id()),
+            ServiceEvent::Connection(socket) => format!("connection {}", socket.id()),
+            ServiceEvent::Disconnect(socket, reason, _) => format!("disconnect {} {reason}", socket.id()),
+            ServiceEvent::RoomJoin(socket, _) => format!("join {}", socket.id()),
+            ServiceEvent::RoomLeave(socket, _) => format!("leave {}", socket.id()),
             _ => return,
         };
         self.0.lock().push(words);
@@ -88,17 +88,17 @@ impl Node {
         &self.cluster.service
     }
 
-    pub(super) fn connect(&self, name: &str) -> (Arc<User>, Arc<Inbox>) {
+    pub(super) fn connect(&self, name: &str) -> (Arc<Socket>, Arc<Inbox>) {
         let inbox = Arc::new(Inbox::default());
         let key = self.service().next_key();
-        let user = Arc::new(User::new(key, name, inbox.clone(), "{}".into(), 0));
-        user.identify(Identity::new(&format!("user-{name}"), None));
-        self.service().register(&user).unwrap();
-        (user, inbox)
+        let socket = Arc::new(Socket::new(key, name, inbox.clone(), "{}".into(), 0));
+        socket.identify(Identity::new(&format!("user-{name}"), None));
+        self.service().register(&socket).unwrap();
+        (socket, inbox)
     }
 
-    pub(super) fn join(&self, user: &User, room: &Room) {
-        self.service().join_room(user.id(), &room.info.id).unwrap();
+    pub(super) fn join(&self, socket: &Socket, room: &Room) {
+        self.service().join_room(socket.id(), &room.info.id).unwrap();
     }
 
     /// What it says, which leaves it with this.
@@ -132,21 +132,21 @@ impl Node {
 
     /// What it knows of sockets anywhere: id, and the rooms that it is in.
     pub(super) fn knows(&self) -> Vec<(String, Vec<String>)> {
-        let mut users: Vec<_> = self
+        let mut sockets: Vec<_> = self
             .service()
             .hub
             .everyone_anywhere()
             .iter()
-            .map(|user| {
-                let mut rooms: Vec<String> = user
+            .map(|socket| {
+                let mut rooms: Vec<String> = socket
                     .with_rooms(|rooms| rooms.iter().map(|room| room.info.id.to_string()).collect())
                     .unwrap_or_default();
                 rooms.sort_unstable();
-                (user.id().to_owned(), rooms)
+                (socket.id().to_owned(), rooms)
             })
             .collect();
-        users.sort_unstable();
-        users
+        sockets.sort_unstable();
+        sockets
     }
 
     /// Packets that a client of this instance received since the last call, by the name of their event.

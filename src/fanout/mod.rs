@@ -21,7 +21,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::{
     backpressure::{self, Charge, RECEIVER_COST, Work},
-    hub::{Except, Member, Members, User},
+    hub::{Except, Member, Members, Socket},
     link::{Ending, Link},
     wire::packet::Packet,
 };
@@ -43,12 +43,12 @@ enum Entry {
         packet: Packet,
     },
     One {
-        user: Arc<User>,
+        socket: Arc<Socket>,
         packet: Packet,
         volatile: bool,
     },
     Close {
-        user: Arc<User>,
+        socket: Arc<Socket>,
         ending: Ending,
     },
     Barrier(oneshot::Sender<()>),
@@ -125,10 +125,10 @@ impl Fanout {
 
     /// Sends to all members but some. Returns to how many. Call it under the room's lock, which gives the order.
     pub fn send_many(&self, members: &Members, except: &Except, packet: &Packet) -> usize {
-        for (index, users) in members.snapshot() {
-            let cost = packet.len() + users.len() * RECEIVER_COST;
+        for (index, sockets) in members.snapshot() {
+            let cost = packet.len() + sockets.len() * RECEIVER_COST;
             let entry = Entry::Many {
-                members: users.clone(),
+                members: sockets.clone(),
                 except: except.clone(),
                 packet: packet.clone(),
             };
@@ -138,23 +138,23 @@ impl Fanout {
     }
 
     /// Sends to one socket; a volatile packet is dropped when others still wait for its client.
-    pub fn send_one(&self, user: &Arc<User>, packet: Packet, volatile: bool) {
+    pub fn send_one(&self, socket: &Arc<Socket>, packet: Packet, volatile: bool) {
         let bytes = packet.len();
         let entry = Entry::One {
-            user: user.clone(),
+            socket: socket.clone(),
             packet,
             volatile,
         };
-        self.push(user.shard(self.parts.len()), entry, bytes, bytes);
+        self.push(socket.shard(self.parts.len()), entry, bytes, bytes);
     }
 
     /// Ends the connection of one socket once everything sent to it before is on its way.
-    pub fn close(&self, user: &Arc<User>, ending: Ending) {
+    pub fn close(&self, socket: &Arc<Socket>, ending: Ending) {
         let entry = Entry::Close {
-            user: user.clone(),
+            socket: socket.clone(),
             ending,
         };
-        self.push(user.shard(self.parts.len()), entry, 0, 0);
+        self.push(socket.shard(self.parts.len()), entry, 0, 0);
     }
 
     /// Resolves when everything handed in before has been written or staged by its connection.
@@ -301,20 +301,24 @@ async fn deliver(entries: VecDeque<Queued>) {
             } => {
                 let delivery = Delivery::of(members.len(), alone);
                 for member in members.iter() {
-                    if except.is_empty() || !except.contains(member.user().key()) {
+                    if except.is_empty() || !except.contains(member.socket().key()) {
                         staged.send(member.link(), &packet, delivery);
                         staged.count().await;
                     }
                 }
             }
-            Entry::One { user, packet, volatile } => {
-                if !(volatile && user.link().waiting() > 0) {
-                    staged.send(user.link(), &packet, Delivery::of(1, alone));
+            Entry::One {
+                socket,
+                packet,
+                volatile,
+            } => {
+                if !(volatile && socket.link().waiting() > 0) {
+                    staged.send(socket.link(), &packet, Delivery::of(1, alone));
                 }
             }
-            Entry::Close { user, ending } => {
-                user.link().flush();
-                user.link().close(ending);
+            Entry::Close { socket, ending } => {
+                socket.link().flush();
+                socket.link().close(ending);
             }
             Entry::Barrier(done) => {
                 staged.flush().await;

@@ -57,7 +57,7 @@ impl Link for Inbox {
     }
 }
 
-type Client = (Arc<User>, Arc<Inbox>);
+type Client = (Arc<Socket>, Arc<Inbox>);
 
 /// A room of clients in several parts.
 fn room(size: u64) -> (Members, Vec<Client>) {
@@ -65,12 +65,12 @@ fn room(size: u64) -> (Members, Vec<Client>) {
     let clients: Vec<_> = (0..size)
         .map(|key| {
             let inbox = Arc::new(Inbox::default());
-            let user = User::new(key, &key.to_string(), inbox.clone(), "{}".into(), 0);
-            (Arc::new(user), inbox)
+            let socket = Socket::new(key, &key.to_string(), inbox.clone(), "{}".into(), 0);
+            (Arc::new(socket), inbox)
         })
         .collect();
-    for (user, _) in &clients {
-        members.insert(user);
+    for (socket, _) in &clients {
+        members.insert(socket);
     }
     (members, clients)
 }
@@ -95,7 +95,7 @@ async fn every_client_of_every_part_gets_packets_in_the_order_handed_in() {
         if number % 10 == 3 {
             clients
                 .iter()
-                .for_each(|(user, _)| fanout.send_one(user, packet(number), false));
+                .for_each(|(socket, _)| fanout.send_one(socket, packet(number), false));
         } else {
             assert_eq!(fanout.send_many(&members, &Except::new(), &packet(number)), 10);
         }
@@ -140,9 +140,9 @@ async fn a_volatile_packet_is_dropped_only_for_a_busy_client() {
     let fanout = fanout();
     let (_, clients) = room(2);
     clients[0].1.waiting.store(1, Ordering::Relaxed);
-    for (user, _) in &clients {
-        fanout.send_one(user, packet(0), false);
-        fanout.send_one(user, packet(1), true);
+    for (socket, _) in &clients {
+        fanout.send_one(socket, packet(0), false);
+        fanout.send_one(socket, packet(1), true);
     }
     fanout.flushed().await;
     assert_eq!(*clients[0].1.written.lock(), args([0]));
@@ -165,30 +165,30 @@ async fn a_client_is_closed_after_what_was_sent_to_it() {
 async fn a_packet_for_few_does_not_wait_for_a_large_room() {
     let fanout = fanout();
     let order = Arc::new(Mutex::new(Vec::new()));
-    let recorded = |key: u64| -> Arc<User> {
+    let recorded = |key: u64| -> Arc<Socket> {
         let link = Recorded {
             key,
             order: order.clone(),
         };
-        Arc::new(User::new(key, &key.to_string(), Arc::new(link), "{}".into(), 0))
+        Arc::new(Socket::new(key, &key.to_string(), Arc::new(link), "{}".into(), 0))
     };
     // All in one part, so that one worker serves both rooms.
     let keys = (0_u64..).filter(|key| recorded(*key).shard(PARTS) == 0);
-    let users: Vec<_> = keys.take(1_000).map(recorded).collect();
+    let sockets: Vec<_> = keys.take(1_000).map(recorded).collect();
     let mut large = Members::new(PARTS);
-    users.iter().for_each(|user| {
-        large.insert(user);
+    sockets.iter().for_each(|socket| {
+        large.insert(socket);
     });
     let mut small = Members::new(PARTS);
-    let pair = [users[500].key(), users[999].key()];
-    small.insert(&users[500]);
-    small.insert(&users[999]);
+    let pair = [sockets[500].key(), sockets[999].key()];
+    small.insert(&sockets[500]);
+    small.insert(&sockets[999]);
     fanout.send_many(&large, &Except::new(), &packet(0));
     fanout.send_many(&small, &Except::new(), &packet(1));
     fanout.flushed().await;
     let order = order.lock();
     assert_eq!(order[..2], pair, "the small room is written to first");
-    assert!(users.iter().all(|user| order.contains(&user.key())));
+    assert!(sockets.iter().all(|socket| order.contains(&socket.key())));
 }
 
 /// Notes who is written to, in order.
@@ -256,7 +256,7 @@ impl Link for Broken {
 #[tokio::test]
 async fn deliveries_go_on_after_a_panic() {
     let fanout = fanout();
-    let broken = Arc::new(User::new(0, "broken", Arc::new(Broken), "{}".into(), 0));
+    let broken = Arc::new(Socket::new(0, "broken", Arc::new(Broken), "{}".into(), 0));
     fanout.send_one(&broken, packet(0), false);
     // The barrier is lost with its batch.
     tokio::time::timeout(Duration::from_secs(10), fanout.flushed())

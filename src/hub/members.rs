@@ -4,16 +4,16 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Except, User};
+use super::{Except, Socket};
 use crate::link::Link;
 
 /// A change of membership, in order.
 #[derive(Debug, Clone)]
 pub enum Change {
     /// The socket joined.
-    Joined(Arc<User>),
+    Joined(Arc<Socket>),
     /// The socket left.
-    Left(Arc<User>),
+    Left(Arc<Socket>),
 }
 
 #[derive(Debug)]
@@ -29,20 +29,20 @@ struct Slot {
 #[derive(Debug, Clone)]
 pub struct Member {
     link: Arc<dyn Link>,
-    user: Arc<User>,
+    socket: Arc<Socket>,
 }
 
 impl Member {
-    fn new(user: &Arc<User>) -> Self {
+    fn new(socket: &Arc<Socket>) -> Self {
         Self {
-            link: user.link().clone(),
-            user: user.clone(),
+            link: socket.link().clone(),
+            socket: socket.clone(),
         }
     }
 
     /// The user.
-    pub fn user(&self) -> &Arc<User> {
-        &self.user
+    pub fn socket(&self) -> &Arc<Socket> {
+        &self.socket
     }
 
     /// The way to its connection.
@@ -56,7 +56,7 @@ impl Member {
 pub struct Members {
     slots: HashMap<u64, Slot>,
     parts: Vec<Arc<Vec<Member>>>,
-    elsewhere: Vec<Arc<User>>,
+    remote: Vec<Arc<Socket>>,
     next_order: u64,
     /// Changes that JavaScript has not heard of; `None` when it is to be told everything anew.
     journal: Option<Vec<Change>>,
@@ -71,7 +71,7 @@ impl Members {
         Self {
             slots: HashMap::new(),
             parts: vec![Arc::default(); shards.max(1)],
-            elsewhere: Vec::new(),
+            remote: Vec::new(),
             next_order: 0,
             journal: None,
         }
@@ -88,13 +88,13 @@ impl Members {
             let slot = self.slots.get(&key);
             slot.is_some_and(|slot| slot.shard < self.parts.len())
         });
-        self.slots.len() - self.elsewhere.len() - left_out
+        self.slots.len() - self.remote.len() - left_out
     }
 
     /// Keys of the members that are connected to this instance, in no order.
     pub fn local_keys(&self) -> impl Iterator<Item = u64> {
         let members = self.parts.iter().flat_map(|part| part.iter());
-        members.map(|member| member.user.key())
+        members.map(|member| member.socket.key())
     }
 
     /// Whether nobody is in the room.
@@ -108,22 +108,22 @@ impl Members {
     }
 
     /// Adds a member; false when it was one already.
-    pub fn insert(&mut self, user: &Arc<User>) -> bool {
-        let shard = match user.is_elsewhere() {
+    pub fn insert(&mut self, socket: &Arc<Socket>) -> bool {
+        let shard = match socket.is_remote() {
             true => self.parts.len(),
-            false => user.shard(self.parts.len()),
+            false => socket.shard(self.parts.len()),
         };
-        let std::collections::hash_map::Entry::Vacant(slot) = self.slots.entry(user.key()) else {
+        let std::collections::hash_map::Entry::Vacant(slot) = self.slots.entry(socket.key()) else {
             return false;
         };
         let index = match self.parts.get_mut(shard) {
             Some(part) => {
-                Arc::make_mut(part).push(Member::new(user));
+                Arc::make_mut(part).push(Member::new(socket));
                 part.len() - 1
             }
             None => {
-                self.elsewhere.push(user.clone());
-                self.elsewhere.len() - 1
+                self.remote.push(socket.clone());
+                self.remote.len() - 1
             }
         };
         slot.insert(Slot {
@@ -133,28 +133,28 @@ impl Members {
             typing: false,
         });
         self.next_order += 1;
-        self.note(Change::Joined(user.clone()));
+        self.note(Change::Joined(socket.clone()));
         true
     }
 
     /// Removes a member and tells whether it was typing; `None` when it was none.
     pub fn remove(&mut self, key: u64) -> Option<bool> {
         let slot = self.slots.remove(&key)?;
-        let (user, moved) = match self.parts.get_mut(slot.shard) {
+        let (socket, moved) = match self.parts.get_mut(slot.shard) {
             Some(part) => {
                 let part = Arc::make_mut(part);
                 let member = swap_remove(part, slot.index)?;
-                (member.user, part.get(slot.index).map(|moved| moved.user.key()))
+                (member.socket, part.get(slot.index).map(|moved| moved.socket.key()))
             }
             None => {
-                let user = swap_remove(&mut self.elsewhere, slot.index)?;
-                (user, self.elsewhere.get(slot.index).map(|moved| moved.key()))
+                let socket = swap_remove(&mut self.remote, slot.index)?;
+                (socket, self.remote.get(slot.index).map(|moved| moved.key()))
             }
         };
         if let Some(moved) = moved.and_then(|key| self.slots.get_mut(&key)) {
             moved.index = slot.index;
         }
-        self.note(Change::Left(user));
+        self.note(Change::Left(socket));
         Some(slot.typing)
     }
 
@@ -171,34 +171,34 @@ impl Members {
     }
 
     /// The members in the order in which they joined.
-    pub fn in_order(&self) -> Vec<Arc<User>> {
-        let mut users: Vec<_> = self
+    pub fn in_order(&self) -> Vec<Arc<Socket>> {
+        let mut sockets: Vec<_> = self
             .parts
             .iter()
-            .flat_map(|part| part.iter().map(|member| member.user.clone()))
-            .chain(self.elsewhere.iter().cloned())
+            .flat_map(|part| part.iter().map(|member| member.socket.clone()))
+            .chain(self.remote.iter().cloned())
             .collect();
-        users.sort_unstable_by_key(|user| self.slots.get(&user.key()).map_or(0, |slot| slot.order));
-        users
+        sockets.sort_unstable_by_key(|socket| self.slots.get(&socket.key()).map_or(0, |slot| slot.order));
+        sockets
     }
 
     /// As [`Members::in_order`], those connected to this instance only.
-    pub fn local_in_order(&self) -> Vec<Arc<User>> {
-        let mut users = self.in_order();
-        users.retain(|user| !user.is_elsewhere());
-        users
+    pub fn local_in_order(&self) -> Vec<Arc<Socket>> {
+        let mut sockets = self.in_order();
+        sockets.retain(|socket| !socket.is_remote());
+        sockets
     }
 
     /// Takes everyone out.
-    pub fn clear(&mut self) -> Vec<Arc<User>> {
-        let users = self.in_order();
+    pub fn clear(&mut self) -> Vec<Arc<Socket>> {
+        let sockets = self.in_order();
         self.slots.clear();
         for part in &mut self.parts {
             *part = Arc::default();
         }
-        self.elsewhere = Vec::new();
+        self.remote = Vec::new();
         self.journal = None;
-        users
+        sockets
     }
 
     /// Changes since the last call. At first, and when there were too many, all members instead, and true.
@@ -231,23 +231,29 @@ mod tests {
     use super::*;
     use crate::hub::Unreachable;
 
-    fn user(key: u64) -> Arc<User> {
-        Arc::new(User::new(key, &key.to_string(), Arc::new(Unreachable), "{}".into(), 0))
+    fn socket(key: u64) -> Arc<Socket> {
+        Arc::new(Socket::new(
+            key,
+            &key.to_string(),
+            Arc::new(Unreachable),
+            "{}".into(),
+            0,
+        ))
     }
 
     fn keys_of(members: &[Member]) -> Vec<u64> {
-        members.iter().map(|member| member.user().key()).collect()
+        members.iter().map(|member| member.socket().key()).collect()
     }
 
-    fn keys(users: &[Arc<User>]) -> Vec<u64> {
-        users.iter().map(|user| user.key()).collect()
+    fn keys(sockets: &[Arc<Socket>]) -> Vec<u64> {
+        sockets.iter().map(|socket| socket.key()).collect()
     }
 
     /// Sockets with these keys, in two parts.
     fn members(keys: std::ops::Range<u64>) -> Members {
         let mut members = Members::new(2);
         for key in keys {
-            assert!(members.insert(&user(key)));
+            assert!(members.insert(&socket(key)));
         }
         members
     }
@@ -261,7 +267,7 @@ mod tests {
     #[test]
     fn joining_twice_is_once() {
         let mut members = members(0..1);
-        assert!(!members.insert(&user(0)));
+        assert!(!members.insert(&socket(0)));
         assert_eq!((members.len(), members.in_order().len()), (1, 1));
     }
 
@@ -271,7 +277,7 @@ mod tests {
         for order in 0..24_u64 {
             let mut left: Vec<u64> = vec![0, 2, 4, 6];
             let mut members = Members::new(2);
-            left.iter().for_each(|key| assert!(members.insert(&user(*key))));
+            left.iter().for_each(|key| assert!(members.insert(&socket(*key))));
             let mut choice = order;
             for remaining in (1..=4).rev() {
                 let key = left.remove(usize::try_from(choice % remaining).unwrap());
@@ -290,16 +296,19 @@ mod tests {
     fn members_are_listed_in_the_order_in_which_they_joined() {
         let mut members = members(0..6);
         members.remove(1);
-        members.insert(&user(1));
+        members.insert(&socket(1));
         assert_eq!(keys(&members.in_order()), [0, 2, 3, 4, 5, 1]);
     }
 
     #[test]
     fn a_snapshot_stays_as_it_was() {
         let mut members = members(0..4);
-        let before: Vec<_> = members.snapshot().map(|(part, users)| (part, users.clone())).collect();
+        let before: Vec<_> = members
+            .snapshot()
+            .map(|(part, sockets)| (part, sockets.clone()))
+            .collect();
         members.remove(0);
-        members.insert(&user(9));
+        members.insert(&socket(9));
         members.clear();
         let seen: Vec<_> = before.iter().map(|(part, members)| (*part, keys_of(members))).collect();
         assert_eq!(seen, [(0, vec![0, 2]), (1, vec![1, 3])]);
@@ -319,8 +328,8 @@ mod tests {
     fn told(members: &mut Members) -> (bool, Vec<String>) {
         let (anew, changes) = members.take_changes();
         let changes = changes.iter().map(|change| match change {
-            Change::Joined(user) => format!("+{}", user.key()),
-            Change::Left(user) => format!("-{}", user.key()),
+            Change::Joined(socket) => format!("+{}", socket.key()),
+            Change::Left(socket) => format!("-{}", socket.key()),
         });
         (anew, changes.collect())
     }
@@ -331,7 +340,7 @@ mod tests {
         assert_eq!(told(&mut members), (true, vec!["+0".into(), "+1".into()]));
         assert_eq!(told(&mut members), (false, vec![]));
         members.remove(0);
-        members.insert(&user(5));
+        members.insert(&socket(5));
         members.remove(8);
         assert_eq!(told(&mut members), (false, vec!["-0".into(), "+5".into()]));
     }
@@ -341,11 +350,11 @@ mod tests {
         let mut members = members(0..1);
         told(&mut members);
         for _ in 0..JOURNAL_SLACK {
-            members.insert(&user(3));
+            members.insert(&socket(3));
             members.remove(3);
         }
         assert!(members.journal.is_none(), "the journal grows without bound");
-        members.insert(&user(4));
+        members.insert(&socket(4));
         assert_eq!(told(&mut members), (true, vec!["+0".into(), "+4".into()]));
         members.remove(4);
         assert_eq!(told(&mut members), (false, vec!["-4".into()]));

@@ -17,18 +17,18 @@ pub use except::Except;
 pub use history::{History, StoredMessage};
 pub use members::{Change, Member, Members};
 pub use ordered::Ordered;
-pub use remote::Elsewhere;
+pub use remote::RemoteSockets;
 pub use room::{Room, RoomInfo, RoomState};
-pub use socket::{Handshake, Identity, Interest, SocketId, Unreachable, User};
+pub use socket::{Handshake, Identity, Interest, Socket, SocketId, Unreachable};
 pub use stats::{Rates, Stats};
 
 /// Everything that is known of who is connected and which rooms exist.
 #[derive(Debug)]
 pub struct Hub {
-    sockets: DashMap<Box<str>, Arc<User>>,
-    by_user: DashMap<Box<str>, Ordered<User>>,
+    sockets: DashMap<Box<str>, Arc<Socket>>,
+    by_user: DashMap<Box<str>, Ordered<Socket>>,
     /// Sockets on the other instances of the cluster.
-    elsewhere: Elsewhere,
+    remote: RemoteSockets,
     rooms: DashMap<Box<str>, Arc<Room>>,
     /// Socket.IO rooms that are not in the registry; they exist while they have members.
     plain_rooms: DashMap<Box<str>, Arc<Room>>,
@@ -44,7 +44,7 @@ impl Hub {
         Self {
             sockets: DashMap::new(),
             by_user: DashMap::new(),
-            elsewhere: Elsewhere::default(),
+            remote: RemoteSockets::default(),
             rooms: DashMap::new(),
             plain_rooms: DashMap::new(),
             everyone: Room::new(RoomInfo::plain(""), shards),
@@ -59,13 +59,13 @@ impl Hub {
     }
 
     /// Registers a connection. Returns whether it is the first of its user, or `None` when the id is taken.
-    pub fn insert_user(&self, user: &Arc<User>) -> Option<bool> {
-        match self.sockets.entry(user.id().into()) {
+    pub fn insert_socket(&self, socket: &Arc<Socket>) -> Option<bool> {
+        match self.sockets.entry(socket.id().into()) {
             dashmap::Entry::Occupied(_) => return None,
-            dashmap::Entry::Vacant(entry) => entry.insert(user.clone()),
+            dashmap::Entry::Vacant(entry) => entry.insert(socket.clone()),
         };
-        let mut sockets = self.by_user.entry(user.user_id().into()).or_default();
-        sockets.push(user.clone());
+        let mut sockets = self.by_user.entry(socket.user_id().into()).or_default();
+        sockets.push(socket.clone());
         let first = sockets.len() == 1;
         drop(sockets);
         self.stats.connected();
@@ -73,17 +73,18 @@ impl Hub {
     }
 
     /// Makes a registered connection one of everyone.
-    pub fn publish(&self, user: &Arc<User>) {
-        user.with_rooms(|_| self.everyone.state().members.insert(user));
+    pub fn publish(&self, socket: &Arc<Socket>) {
+        socket.with_rooms(|_| self.everyone.state().members.insert(socket));
     }
 
     /// Forgets a connection. Returns whether it was the last of its user, or `None` when it was not registered.
-    pub fn remove_user(&self, user: &Arc<User>) -> Option<bool> {
-        self.sockets.remove_if(user.id(), |_, known| Arc::ptr_eq(known, user))?;
-        self.everyone.state().members.remove(user.key());
-        let last = match self.by_user.entry(user.user_id().into()) {
+    pub fn remove_socket(&self, socket: &Arc<Socket>) -> Option<bool> {
+        self.sockets
+            .remove_if(socket.id(), |_, known| Arc::ptr_eq(known, socket))?;
+        self.everyone.state().members.remove(socket.key());
+        let last = match self.by_user.entry(socket.user_id().into()) {
             dashmap::Entry::Occupied(mut entry) => {
-                entry.get_mut().remove(user);
+                entry.get_mut().remove(socket);
                 let last = entry.get().is_empty();
                 if last {
                     entry.remove();
@@ -96,19 +97,19 @@ impl Hub {
     }
 
     /// The user of a socket.
-    pub fn user(&self, socket_id: &str) -> Option<Arc<User>> {
+    pub fn socket(&self, socket_id: &str) -> Option<Arc<Socket>> {
         self.sockets.get(socket_id).map(|entry| entry.value().clone())
     }
 
     /// All connections, in the order in which they came.
-    pub fn users(&self) -> Vec<Arc<User>> {
-        let mut users: Vec<_> = self.sockets.iter().map(|entry| entry.value().clone()).collect();
-        users.sort_unstable_by_key(|user| user.key());
-        users
+    pub fn sockets(&self) -> Vec<Arc<Socket>> {
+        let mut sockets: Vec<_> = self.sockets.iter().map(|entry| entry.value().clone()).collect();
+        sockets.sort_unstable_by_key(|socket| socket.key());
+        sockets
     }
 
     /// At most so many connections. Which ones depends on nothing but their ids.
-    pub fn sample(&self, most: usize) -> Vec<Arc<User>> {
+    pub fn sample(&self, most: usize) -> Vec<Arc<Socket>> {
         self.sockets
             .iter()
             .take(most)
@@ -117,35 +118,35 @@ impl Hub {
     }
 
     /// Number of live connections.
-    pub fn user_count(&self) -> usize {
+    pub fn socket_count(&self) -> usize {
         self.sockets.len()
     }
 
     /// Sockets on the other instances of the cluster.
-    pub fn elsewhere(&self) -> &Elsewhere {
-        &self.elsewhere
+    pub fn remote(&self) -> &RemoteSockets {
+        &self.remote
     }
 
     /// The user of a socket of any instance.
-    pub fn anyone(&self, socket_id: &str) -> Option<Arc<User>> {
-        self.user(socket_id).or_else(|| self.elsewhere.user(socket_id))
+    pub fn anyone(&self, socket_id: &str) -> Option<Arc<Socket>> {
+        self.socket(socket_id).or_else(|| self.remote.socket(socket_id))
     }
 
     /// The connections of a user to any instance, those to this one first.
-    pub fn sockets_anywhere(&self, user_id: &str) -> Vec<Arc<User>> {
+    pub fn sockets_anywhere(&self, user_id: &str) -> Vec<Arc<Socket>> {
         let mut sockets = self.sockets_of(user_id);
-        sockets.extend(self.elsewhere.sockets_of(user_id));
+        sockets.extend(self.remote.sockets_of(user_id));
         sockets
     }
 
     /// The connections to any instance, in the order in which this one learnt of them.
-    pub fn everyone_anywhere(&self) -> Vec<Arc<User>> {
-        let mut users = self.users();
-        if !self.elsewhere.is_empty() {
-            users.extend(self.elsewhere.users());
-            users.sort_unstable_by_key(|user| user.key());
+    pub fn everyone_anywhere(&self) -> Vec<Arc<Socket>> {
+        let mut sockets = self.sockets();
+        if !self.remote.is_empty() {
+            sockets.extend(self.remote.sockets());
+            sockets.sort_unstable_by_key(|socket| socket.key());
         }
-        users
+        sockets
     }
 
     /// The room that every connection of this instance is in.
@@ -154,7 +155,7 @@ impl Hub {
     }
 
     /// The connections of a user, in the order in which they came.
-    pub fn sockets_of(&self, user_id: &str) -> Vec<Arc<User>> {
+    pub fn sockets_of(&self, user_id: &str) -> Vec<Arc<Socket>> {
         self.by_user
             .get(user_id)
             .map(|entry| entry.value().iter().cloned().collect())
@@ -163,7 +164,7 @@ impl Hub {
 
     /// Whether a user has a connection to any instance.
     pub fn is_online(&self, user_id: &str) -> bool {
-        self.by_user.contains_key(user_id) || self.elsewhere.is_online(user_id)
+        self.by_user.contains_key(user_id) || self.remote.is_online(user_id)
     }
 
     /// Puts a room into the registry. `None` when it is there already.
@@ -208,15 +209,15 @@ impl Hub {
     }
 
     /// Puts a socket into a room outside the registry. False when the socket is gone.
-    pub fn join_plain(&self, user: &Arc<User>, name: &str) -> bool {
+    pub fn join_plain(&self, socket: &Arc<Socket>, name: &str) -> bool {
         let entry = self
             .plain_rooms
             .entry(name.into())
             .or_insert_with(|| Arc::new(Room::new(RoomInfo::plain(name), self.shards)));
         let room = entry.value().clone();
         // The entry stays locked, so that a leaving last member cannot drop the room in between.
-        let joined = user.with_rooms(|rooms| {
-            if room.state().members.insert(user) {
+        let joined = socket.with_rooms(|rooms| {
+            if room.state().members.insert(socket) {
                 rooms.push(room.clone());
             }
         });
@@ -229,12 +230,12 @@ impl Hub {
     }
 
     /// Takes a socket out of a room outside the registry.
-    pub fn leave_plain(&self, user: &Arc<User>, name: &str) {
+    pub fn leave_plain(&self, socket: &Arc<Socket>, name: &str) {
         if let dashmap::Entry::Occupied(entry) = self.plain_rooms.entry(name.into()) {
             let room = entry.get().clone();
-            user.with_rooms(|rooms| rooms.remove(&room));
+            socket.with_rooms(|rooms| rooms.remove(&room));
             let mut state = room.state();
-            state.members.remove(user.key());
+            state.members.remove(socket.key());
             let empty = state.members.is_empty();
             drop(state);
             if empty {
@@ -247,7 +248,7 @@ impl Hub {
     pub fn is_clean(&self) -> bool {
         self.sockets.is_empty()
             && self.by_user.is_empty()
-            && self.elsewhere.is_empty()
+            && self.remote.is_empty()
             && self.plain_rooms.is_empty()
             && self.everyone.state().members.is_empty()
             && self.rooms.iter().all(|room| room.state().members.is_empty())
@@ -258,23 +259,23 @@ impl Hub {
 mod tests {
     use super::*;
 
-    fn user(key: u64, person: &str) -> Arc<User> {
-        let user = User::new(key, &format!("socket-{key}"), Arc::new(Unreachable), "{}".into(), 0);
-        user.identify(Identity::new(person, None));
-        Arc::new(user)
+    fn socket(key: u64, person: &str) -> Arc<Socket> {
+        let socket = Socket::new(key, &format!("socket-{key}"), Arc::new(Unreachable), "{}".into(), 0);
+        socket.identify(Identity::new(person, None));
+        Arc::new(socket)
     }
 
     #[test]
     fn a_person_is_online_from_the_first_socket_to_the_last() {
         let hub = Hub::new(2);
-        let (one, other) = (user(1, "ann"), user(2, "ann"));
-        assert_eq!(hub.insert_user(&one), Some(true));
-        assert_eq!(hub.insert_user(&other), Some(false));
-        let sockets: Vec<_> = hub.sockets_of("ann").iter().map(|user| user.key()).collect();
+        let (one, other) = (socket(1, "ann"), socket(2, "ann"));
+        assert_eq!(hub.insert_socket(&one), Some(true));
+        assert_eq!(hub.insert_socket(&other), Some(false));
+        let sockets: Vec<_> = hub.sockets_of("ann").iter().map(|socket| socket.key()).collect();
         assert_eq!(sockets, [1, 2]);
-        assert_eq!(hub.remove_user(&one), Some(false));
+        assert_eq!(hub.remove_socket(&one), Some(false));
         assert!(hub.is_online("ann"));
-        assert_eq!(hub.remove_user(&other), Some(true));
+        assert_eq!(hub.remove_socket(&other), Some(true));
         assert!(!hub.is_online("ann"));
         assert!(hub.is_clean());
         assert_eq!(hub.stats.total_connections(), 2);
@@ -283,19 +284,19 @@ mod tests {
     #[test]
     fn a_socket_id_is_taken_once() {
         let hub = Hub::new(2);
-        let one = user(1, "ann");
-        let imposter = Arc::new(User::new(9, one.id(), Arc::new(Unreachable), "{}".into(), 0));
-        assert_eq!(hub.insert_user(&one), Some(true));
-        assert_eq!(hub.insert_user(&imposter), None);
-        assert_eq!(hub.remove_user(&imposter), None);
-        assert_eq!(hub.user(one.id()).map(|user| user.key()), Some(1));
-        assert_eq!((hub.user_count(), hub.users().len()), (1, 1));
+        let one = socket(1, "ann");
+        let imposter = Arc::new(Socket::new(9, one.id(), Arc::new(Unreachable), "{}".into(), 0));
+        assert_eq!(hub.insert_socket(&one), Some(true));
+        assert_eq!(hub.insert_socket(&imposter), None);
+        assert_eq!(hub.remove_socket(&imposter), None);
+        assert_eq!(hub.socket(one.id()).map(|socket| socket.key()), Some(1));
+        assert_eq!((hub.socket_count(), hub.sockets().len()), (1, 1));
     }
 
     #[test]
     fn a_plain_room_lives_as_long_as_it_has_members() {
         let hub = Hub::new(2);
-        let (one, other) = (user(1, "ann"), user(2, "bob"));
+        let (one, other) = (socket(1, "ann"), socket(2, "bob"));
         assert!(hub.join_plain(&one, "lobby"));
         assert!(hub.join_plain(&one, "lobby"));
         assert!(hub.join_plain(&other, "lobby"));
@@ -309,7 +310,7 @@ mod tests {
 
     #[test]
     fn a_socket_that_is_gone_gives_up_its_rooms_once() {
-        let one = user(1, "ann");
+        let one = socket(1, "ann");
         assert!(one.take_rooms().is_some());
         assert!(one.take_rooms().is_none());
         assert!(!one.is_connected());
@@ -351,19 +352,19 @@ mod tests {
     #[test]
     fn sockets_of_all_instances_are_listed_together() {
         let hub = Hub::new(1);
-        let far = Arc::new(User::elsewhere(2, "far", &"instance".into(), 0));
-        for socket in [user(1, "ann"), user(3, "bob")] {
-            hub.insert_user(&socket);
+        let far = Arc::new(Socket::remote(2, "far", &"instance".into(), 0));
+        for socket in [socket(1, "ann"), socket(3, "bob")] {
+            hub.insert_socket(&socket);
         }
-        assert!(hub.elsewhere().insert(&far));
-        let keys: Vec<_> = hub.everyone_anywhere().iter().map(|user| user.key()).collect();
+        assert!(hub.remote().insert(&far));
+        let keys: Vec<_> = hub.everyone_anywhere().iter().map(|socket| socket.key()).collect();
         assert_eq!(keys, [1, 2, 3]);
-        assert_eq!(hub.users().len(), 2);
+        assert_eq!(hub.sockets().len(), 2);
     }
 
     #[test]
     fn an_acknowledgement_is_taken_once() {
-        let one = user(1, "ann");
+        let one = socket(1, "ann");
         one.await_ack(4);
         assert!(one.take_ack(4));
         assert!(!one.take_ack(4));

@@ -4,37 +4,37 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 
-use super::{Ordered, User};
+use super::{Ordered, Socket};
 
 /// The sockets of other instances, by socket id and by user.
 #[derive(Debug, Default)]
-pub struct Elsewhere {
-    sockets: DashMap<Box<str>, Arc<User>>,
-    by_user: DashMap<Box<str>, Ordered<User>>,
+pub struct RemoteSockets {
+    sockets: DashMap<Box<str>, Arc<Socket>>,
+    by_user: DashMap<Box<str>, Ordered<Socket>>,
 }
 
-impl Elsewhere {
+impl RemoteSockets {
     /// Learns of a socket. False when its id is known already.
-    pub fn insert(&self, user: &Arc<User>) -> bool {
-        match self.sockets.entry(user.id().into()) {
+    pub fn insert(&self, socket: &Arc<Socket>) -> bool {
+        match self.sockets.entry(socket.id().into()) {
             dashmap::Entry::Occupied(_) => return false,
-            dashmap::Entry::Vacant(entry) => entry.insert(user.clone()),
+            dashmap::Entry::Vacant(entry) => entry.insert(socket.clone()),
         };
         self.by_user
-            .entry(user.user_id().into())
+            .entry(socket.user_id().into())
             .or_default()
-            .push(user.clone());
+            .push(socket.clone());
         true
     }
 
     /// Forgets a socket. False when it was not known.
-    pub fn remove(&self, user: &Arc<User>) -> bool {
+    pub fn remove(&self, socket: &Arc<Socket>) -> bool {
         let removed = self
             .sockets
-            .remove_if(user.id(), |_, known| Arc::ptr_eq(known, user))
+            .remove_if(socket.id(), |_, known| Arc::ptr_eq(known, socket))
             .is_some();
-        if let dashmap::Entry::Occupied(mut entry) = self.by_user.entry(user.user_id().into()) {
-            entry.get_mut().remove(user);
+        if let dashmap::Entry::Occupied(mut entry) = self.by_user.entry(socket.user_id().into()) {
+            entry.get_mut().remove(socket);
             if entry.get().is_empty() {
                 entry.remove();
             }
@@ -43,12 +43,12 @@ impl Elsewhere {
     }
 
     /// The user of a socket.
-    pub fn user(&self, socket_id: &str) -> Option<Arc<User>> {
+    pub fn socket(&self, socket_id: &str) -> Option<Arc<Socket>> {
         self.sockets.get(socket_id).map(|entry| entry.value().clone())
     }
 
     /// The connections of a user.
-    pub fn sockets_of(&self, user_id: &str) -> Vec<Arc<User>> {
+    pub fn sockets_of(&self, user_id: &str) -> Vec<Arc<Socket>> {
         self.by_user
             .get(user_id)
             .map(|entry| entry.value().iter().cloned().collect())
@@ -61,10 +61,10 @@ impl Elsewhere {
     }
 
     /// All sockets, in the order in which they were learnt of.
-    pub fn users(&self) -> Vec<Arc<User>> {
-        let mut users: Vec<_> = self.sockets.iter().map(|entry| entry.value().clone()).collect();
-        users.sort_unstable_by_key(|user| user.key());
-        users
+    pub fn sockets(&self) -> Vec<Arc<Socket>> {
+        let mut sockets: Vec<_> = self.sockets.iter().map(|entry| entry.value().clone()).collect();
+        sockets.sort_unstable_by_key(|socket| socket.key());
+        sockets
     }
 
     /// Number of sockets.

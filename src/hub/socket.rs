@@ -120,7 +120,7 @@ struct Rooms {
 
 /// A connected socket.
 #[derive(Debug)]
-pub struct User {
+pub struct Socket {
     key: u64,
     id: Box<str>,
     link: Arc<dyn Link>,
@@ -154,7 +154,7 @@ impl Link for Unreachable {
 
 /// Acknowledgements that other servers may await from one client; beyond it the oldest ones expire. JavaScript bounds
 /// its own.
-const MOST_ASKED_ELSEWHERE: usize = 10_000;
+const MOST_REMOTE_ACKS: usize = 10_000;
 
 /// Ids of events whose acknowledgement is awaited.
 #[derive(Debug, Default)]
@@ -162,10 +162,10 @@ struct PendingAcks {
     /// By JavaScript.
     here: HashSet<u64>,
     /// By other servers, the oldest first.
-    elsewhere: BTreeSet<u64>,
+    remote: BTreeSet<u64>,
 }
 
-impl User {
+impl Socket {
     /// A socket that is not registered yet. `key` is unique in the process.
     pub fn new(key: u64, id: &str, link: Arc<dyn Link>, handshake: Handshake, now: u64) -> Self {
         Self {
@@ -187,7 +187,7 @@ impl User {
     }
 
     /// A socket that is connected to another instance: known of, but out of reach of this one's deliveries.
-    pub fn elsewhere(key: u64, id: &str, instance: &Arc<str>, connected_at: u64) -> Self {
+    pub fn remote(key: u64, id: &str, instance: &Arc<str>, connected_at: u64) -> Self {
         Self {
             instance: Some(instance.clone()),
             ..Self::new(key, id, Arc::new(Unreachable), "{}".into(), connected_at)
@@ -195,7 +195,7 @@ impl User {
     }
 
     /// Whether the socket is connected to another instance of the cluster.
-    pub fn is_elsewhere(&self) -> bool {
+    pub fn is_remote(&self) -> bool {
         self.instance.is_some()
     }
 
@@ -340,16 +340,16 @@ impl User {
     }
 
     /// Waits for the acknowledgement of an event of another server. False when an older one expired for it.
-    pub fn await_ack_elsewhere(&self, id: u64) -> bool {
+    pub fn await_remote_ack(&self, id: u64) -> bool {
         let mut pending = self.pending_acks.lock();
-        pending.elsewhere.insert(id);
-        pending.elsewhere.len() <= MOST_ASKED_ELSEWHERE || pending.elsewhere.pop_first().is_none()
+        pending.remote.insert(id);
+        pending.remote.len() <= MOST_REMOTE_ACKS || pending.remote.pop_first().is_none()
     }
 
     /// Takes an awaited acknowledgement; false for one nobody waits for.
     pub fn take_ack(&self, id: u64) -> bool {
         let mut pending = self.pending_acks.lock();
-        pending.here.remove(&id) || pending.elsewhere.remove(&id)
+        pending.here.remove(&id) || pending.remote.remove(&id)
     }
 }
 
@@ -358,19 +358,19 @@ mod tests {
     use super::*;
 
     fn email(handshake: &str) -> Option<String> {
-        User::new(1, "a", Arc::new(Unreachable), handshake.into(), 0).email()
+        Socket::new(1, "a", Arc::new(Unreachable), handshake.into(), 0).email()
     }
 
     #[test]
     fn of_what_other_servers_await_the_oldest_expires() {
-        let user = User::new(1, "a", Arc::new(Unreachable), "{}".into(), 0);
-        user.await_ack(1);
-        let kept = (10..10 + MOST_ASKED_ELSEWHERE as u64).all(|id| user.await_ack_elsewhere(id));
+        let socket = Socket::new(1, "a", Arc::new(Unreachable), "{}".into(), 0);
+        socket.await_ack(1);
+        let kept = (10..10 + MOST_REMOTE_ACKS as u64).all(|id| socket.await_remote_ack(id));
         assert!(
-            kept && !user.await_ack_elsewhere(u64::MAX),
+            kept && !socket.await_remote_ack(u64::MAX),
             "one expired too early, or none did"
         );
-        assert!(!user.take_ack(10) && user.take_ack(11) && user.take_ack(u64::MAX) && user.take_ack(1));
+        assert!(!socket.take_ack(10) && socket.take_ack(11) && socket.take_ack(u64::MAX) && socket.take_ack(1));
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl NativeService {
     pub fn disconnect_user_elsewhere(&self, id: f64, user_id: String, reason: String) {
         let outcome = Outcome::new(id, &self.queue, None);
         let service = self.server.service();
-        service.disconnect_user_elsewhere(&user_id, &reason, &|| outcome.clone().collect());
+        service.disconnect_remote(&user_id, &reason, &|| outcome.clone().collect());
     }
 
     /// Asks the other servers for the names of their Socket.IO rooms.

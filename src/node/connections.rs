@@ -11,7 +11,7 @@ use super::{
     local::JsSocket,
 };
 use crate::{
-    hub::{Identity, User},
+    hub::{Identity, Socket},
     link::Ending,
     service::{Admitted, ClientPacket, ConnectionStats, Refusal},
 };
@@ -27,22 +27,22 @@ pub(super) fn figures(stats: &ConnectionStats) -> Vec<f64> {
     ]
 }
 
-fn describe(user: &User, profile: Option<String>) {
+fn describe(socket: &Socket, profile: Option<String>) {
     if let Some(profile) = profile {
-        user.describe(&profile);
+        socket.describe(&profile);
     }
 }
 
 #[napi]
 impl NativeService {
     fn end(&self, socket_id: &str, reason: &str, ending: Ending) -> bool {
-        let user = self.socket(socket_id);
-        user.is_some_and(|user| self.server.service().disconnect(&user, reason, ending))
+        let socket = self.socket(socket_id);
+        socket.is_some_and(|socket| self.server.service().disconnect(&socket, reason, ending))
     }
 
-    pub(super) fn socket(&self, socket_id: &str) -> Option<Arc<User>> {
+    pub(super) fn socket(&self, socket_id: &str) -> Option<Arc<Socket>> {
         let admitted = || self.queue.admissions.get(socket_id).map(|entry| entry.value().clone());
-        self.server.service().hub.user(socket_id).or_else(admitted)
+        self.server.service().hub.socket(socket_id).or_else(admitted)
     }
 
     /// The record of a user connected to any instance; empty when there is none. JavaScript will hear of its end.
@@ -50,10 +50,10 @@ impl NativeService {
     pub fn user(&self, socket_id: String) -> Vec<Field> {
         let _rest = self.server.service().at_rest();
         let mut fields = Fields::default();
-        if let Some(user) = self.server.service().hub.anyone(&socket_id) {
+        if let Some(socket) = self.server.service().hub.anyone(&socket_id) {
             // One that is just leaving might not be told of any more.
-            user.with_rooms(|_| {
-                fields.record(&user);
+            socket.with_rooms(|_| {
+                fields.record(&socket);
             });
         }
         fields.into_vec()
@@ -64,39 +64,39 @@ impl NativeService {
     #[napi]
     pub fn watch(&self, socket_id: String) -> bool {
         let _rest = self.server.service().at_rest();
-        let user = self.server.service().hub.anyone(&socket_id);
-        user.is_some_and(|user| user.with_rooms(|_| user.touch()).is_some())
+        let socket = self.server.service().hub.anyone(&socket_id);
+        socket.is_some_and(|socket| socket.with_rooms(|_| socket.touch()).is_some())
     }
 
     /// Whether a socket is registered on this instance.
     #[napi]
     pub fn is_connected(&self, socket_id: String) -> bool {
         let _rest = self.server.service().at_rest();
-        self.server.service().hub.user(&socket_id).is_some()
+        self.server.service().hub.socket(&socket_id).is_some()
     }
 
     /// When a socket last sent an event, in milliseconds since the epoch; -1 when it is not registered.
     #[napi]
     pub fn last_activity(&self, socket_id: String) -> f64 {
         let _rest = self.server.service().at_rest();
-        let user = self.server.service().hub.anyone(&socket_id);
-        user.map_or(-1.0, |user| user.last_activity() as f64)
+        let socket = self.server.service().hub.anyone(&socket_id);
+        socket.map_or(-1.0, |socket| socket.last_activity() as f64)
     }
 
     /// Whether this instance has a socket.
     #[napi]
     pub fn has_sockets(&self) -> bool {
-        self.server.service().hub.user_count() > 0
+        self.server.service().hub.socket_count() > 0
     }
 
     /// Ids of all sockets of all instances, in the order in which they came here.
     #[napi]
     pub fn users(&self) -> Vec<String> {
-        let users = {
+        let sockets = {
             let _rest = self.server.service().at_rest();
             self.server.service().hub.everyone_anywhere()
         };
-        users.iter().map(|user| user.id().to_owned()).collect()
+        sockets.iter().map(|socket| socket.id().to_owned()).collect()
     }
 
     /// A socket of a user: one of whose end JavaScript will hear, or an empty id. Null when the user has no socket.
@@ -104,8 +104,10 @@ impl NativeService {
     pub fn online_socket(&self, user_id: String) -> Option<String> {
         let _rest = self.server.service().at_rest();
         let sockets = self.server.service().hub.sockets_anywhere(&user_id);
-        let told = sockets.iter().find(|user| user.is_touched() && user.is_connected());
-        let id = told.map_or("", |user| user.id());
+        let told = sockets
+            .iter()
+            .find(|socket| socket.is_touched() && socket.is_connected());
+        let id = told.map_or("", |socket| socket.id());
         (!sockets.is_empty()).then(|| id.to_owned())
     }
 
@@ -114,7 +116,7 @@ impl NativeService {
     pub fn sockets_of(&self, user_id: String) -> Vec<String> {
         let _rest = self.server.service().at_rest();
         let sockets = self.server.service().hub.sockets_anywhere(&user_id);
-        sockets.iter().map(|user| user.id().to_owned()).collect()
+        sockets.iter().map(|socket| socket.id().to_owned()).collect()
     }
 
     /// JavaScript lets a connection in, with the identity it gives it, and the profile that other instances are told.
@@ -127,8 +129,8 @@ impl NativeService {
         username: Option<String>,
         profile: Option<String>,
     ) {
-        if let Some((_, user)) = self.queue.admissions.remove(&*socket_id) {
-            describe(&user, profile);
+        if let Some((_, socket)) = self.queue.admissions.remove(&*socket_id) {
+            describe(&socket, profile);
         }
         let identity = user_id.map(|user_id| Identity::new(&user_id, username.as_deref()));
         self.server.service().decide(index(key), Ok(Admitted { identity }));
@@ -150,7 +152,7 @@ impl NativeService {
         username: Option<String>,
         profile: Option<String>,
     ) -> bool {
-        let Some(user) = self
+        let Some(socket) = self
             .queue
             .admissions
             .get(&*socket_id)
@@ -158,9 +160,9 @@ impl NativeService {
         else {
             return false;
         };
-        user.identify(Identity::new(&user_id, username.as_deref()));
-        describe(&user, profile);
-        self.server.service().register(&user).is_ok()
+        socket.identify(Identity::new(&user_id, username.as_deref()));
+        describe(&socket, profile);
+        self.server.service().register(&socket).is_ok()
     }
 
     /// Registers a socket object of JavaScript's own. False when its id is taken.
@@ -175,55 +177,55 @@ impl NativeService {
     ) -> bool {
         let link = Arc::new(JsSocket::new(self.queue.clone()));
         let service = self.server.service();
-        let user = User::new(
+        let socket = Socket::new(
             service.next_key(),
             &socket_id,
             link.clone(),
             handshake.as_str().into(),
             service.clock.called(),
         );
-        let user = Arc::new(user);
-        link.belongs_to(&user);
-        user.identify(Identity::new(&user_id, username.as_deref()));
-        describe(&user, profile);
-        service.register(&user).is_ok()
+        let socket = Arc::new(socket);
+        link.belongs_to(&socket);
+        socket.identify(Identity::new(&user_id, username.as_deref()));
+        describe(&socket, profile);
+        service.register(&socket).is_ok()
     }
 
     /// A client event of a socket object of JavaScript's own.
     #[napi]
     pub fn local_event(&self, socket_id: String, args: String, attachments: Vec<Buffer>, ack: Option<f64>) {
-        if let Some(user) = self.server.service().hub.user(&socket_id) {
+        if let Some(socket) = self.server.service().hub.socket(&socket_id) {
             let packet = ClientPacket {
                 args: &args,
                 attachments: bytes_of(attachments),
                 id: ack.map(index),
             };
             // The arguments were encoded by Socket.IO's own parser.
-            let _ = self.server.service().client_event(&user, packet);
+            let _ = self.server.service().client_event(&socket, packet);
         }
     }
 
     /// The listeners of a connection are about to run: broadcasts reach it from now on.
     #[napi]
     pub fn publish(&self, socket_id: String) {
-        if let Some(user) = self.socket(&socket_id) {
-            self.server.service().hub.publish(&user);
+        if let Some(socket) = self.socket(&socket_id) {
+            self.server.service().hub.publish(&socket);
         }
     }
 
     /// JavaScript has heard of a connection.
     #[napi]
     pub fn settle(&self, socket_id: String) {
-        if let Some(user) = self.socket(&socket_id) {
-            self.server.service().introduced(&user);
+        if let Some(socket) = self.socket(&socket_id) {
+            self.server.service().introduced(&socket);
         }
     }
 
     /// Adds or removes interest in a client's event; in every event without a name.
     #[napi]
     pub fn hear(&self, socket_id: String, event: Option<String>, wanted: bool) {
-        if let Some(user) = self.socket(&socket_id) {
-            user.set_interest(|interest| match event {
+        if let Some(socket) = self.socket(&socket_id) {
+            socket.set_interest(|interest| match event {
                 Some(event) if wanted => {
                     interest.names.insert(event.into());
                 }

@@ -3,7 +3,7 @@
 use napi::bindgen_prelude::{Buffer, Either4, Null};
 
 use crate::{
-    hub::{Room, StoredMessage, User},
+    hub::{Room, Socket, StoredMessage},
     ports::ServiceEvent,
     wire::packet::{Packet, PacketKind},
 };
@@ -68,15 +68,15 @@ impl Fields {
 
     /// Socket id, user id, name, handshake, connection time, and the profile of a user of another instance: what
     /// JavaScript makes a user of.
-    pub(super) fn record(&mut self, user: &User) -> &mut Self {
-        user.touch();
-        let identity = user.identity();
-        self.text(user.id())
+    pub(super) fn record(&mut self, socket: &Socket) -> &mut Self {
+        socket.touch();
+        let identity = socket.identity();
+        self.text(socket.id())
             .text(&*identity.user_id)
             .optional(identity.username.as_deref())
-            .text(user.handshake())
-            .integer(user.connected_at)
-            .optional(user.profile().filter(|_| user.is_elsewhere()))
+            .text(socket.handshake())
+            .integer(socket.connected_at)
+            .optional(socket.profile().filter(|_| socket.is_remote()))
     }
 
     /// Id, name, label, creation time, creator and metadata: what JavaScript makes a room of.
@@ -92,19 +92,19 @@ impl Fields {
     }
 
     /// An event about a user in a room, after the record of the room unless JavaScript has it.
-    fn in_room(&mut self, kind: u8, user: &User, room: &Room) -> &mut Self {
+    fn in_room(&mut self, kind: u8, socket: &Socket, room: &Room) -> &mut Self {
         if !room.touch() {
             self.number(23).room(room);
         }
-        self.number(kind).user(user).text(&*room.info.id)
+        self.number(kind).socket(socket).text(&*room.info.id)
     }
 
     /// Socket id, then the rest of the record, or null when JavaScript has it already.
-    fn user(&mut self, user: &User) -> &mut Self {
-        if user.touch() {
-            self.text(user.id()).optional(None)
+    fn socket(&mut self, socket: &Socket) -> &mut Self {
+        if socket.touch() {
+            self.text(socket.id()).optional(None)
         } else {
-            self.record(user)
+            self.record(socket)
         }
     }
 
@@ -115,9 +115,12 @@ impl Fields {
     /// Appends an event: its number, then its parts. `lib/native/events.js` reads what is written here.
     pub(super) fn event(&mut self, event: &ServiceEvent) {
         match event {
-            ServiceEvent::Connection(user) => self.number(1).user(user),
-            ServiceEvent::Disconnect(user, reason, rooms) => {
-                self.number(2).user(user).text(&**reason).integer(rooms.len() as u64);
+            ServiceEvent::Connection(socket) => self.number(1).socket(socket),
+            ServiceEvent::Disconnect(socket, reason, rooms) => {
+                self.number(2)
+                    .socket(socket)
+                    .text(&**reason)
+                    .integer(rooms.len() as u64);
                 for room in rooms {
                     self.text(&*room.info.id);
                 }
@@ -127,49 +130,49 @@ impl Fields {
                 let first = room.state().history.first_seq();
                 self.number(3).text(&*room.info.id).integer(first).message(message)
             }
-            ServiceEvent::RoomJoin(user, room) => self.in_room(4, user, room),
-            ServiceEvent::RoomLeave(user, room) => self.in_room(5, user, room),
-            ServiceEvent::Typing(user, room, typing) => self.in_room(6, user, room).flag(*typing),
+            ServiceEvent::RoomJoin(socket, room) => self.in_room(4, socket, room),
+            ServiceEvent::RoomLeave(socket, room) => self.in_room(5, socket, room),
+            ServiceEvent::Typing(socket, room, typing) => self.in_room(6, socket, room).flag(*typing),
             ServiceEvent::Client {
-                user,
+                socket,
                 args,
                 attachments,
                 ack,
             } => self
                 .number(7)
-                .user(user)
+                .socket(socket)
                 .text(String::from_utf8_lossy(args))
                 .number(ack.map_or(-1.0, |id| id as f64))
                 .attachments(attachments),
             ServiceEvent::Ack {
-                user,
+                socket,
                 id,
                 args,
                 attachments,
             } => self
                 .number(8)
-                .text(user.id())
+                .text(socket.id())
                 .integer(*id)
                 .text(String::from_utf8_lossy(args))
                 .attachments(attachments),
-            ServiceEvent::AckRefused(user, id, error) => {
-                self.number(25).text(user.id()).integer(*id).text(error.to_string())
+            ServiceEvent::AckRefused(socket, id, error) => {
+                self.number(25).text(socket.id()).integer(*id).text(error.to_string())
             }
-            ServiceEvent::Abandoned(user) => self.number(16).text(user.id()),
-            ServiceEvent::Admission(user) => {
-                user.touch();
+            ServiceEvent::Abandoned(socket) => self.number(16).text(socket.id()),
+            ServiceEvent::Admission(socket) => {
+                socket.touch();
                 self.number(9)
-                    .integer(user.key())
-                    .text(user.id())
-                    .text(user.handshake())
-                    .integer(user.connected_at)
+                    .integer(socket.key())
+                    .text(socket.id())
+                    .text(socket.handshake())
+                    .integer(socket.connected_at)
             }
-            ServiceEvent::Deliver(user, packet) => {
+            ServiceEvent::Deliver(socket, packet) => {
                 let ack = match packet.kind() {
                     PacketKind::Ack(id) => id as f64,
                     PacketKind::Event(_) => -1.0,
                 };
-                self.number(10).text(user.id()).number(ack).packet(packet)
+                self.number(10).text(socket.id()).number(ack).packet(packet)
             }
             ServiceEvent::RoomForgotten(room) => self.number(18).text(&*room.info.id),
             ServiceEvent::Cluster(status) => self.number(19).text(*status),
@@ -177,10 +180,10 @@ impl Fields {
                 .number(20)
                 .text(String::from_utf8_lossy(args))
                 .number(ack.map_or(-1.0, |id| id as f64)),
-            ServiceEvent::DataWanted(id, users) => {
-                self.number(21).integer(*id).integer(users.len() as u64);
-                for user in users {
-                    self.text(user.id());
+            ServiceEvent::DataWanted(id, sockets) => {
+                self.number(21).integer(*id).integer(sockets.len() as u64);
+                for socket in sockets {
+                    self.text(socket.id());
                 }
                 self
             }

@@ -3,12 +3,12 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use super::queue::{Item, Queue};
-use crate::{hub::User, link::Link, ports::ServiceEvent, wire::packet::Packet};
+use crate::{hub::Socket, link::Link, ports::ServiceEvent, wire::packet::Packet};
 
 /// The way to a socket object: its own `emit`.
 pub(super) struct JsSocket {
     queue: Arc<Queue>,
-    user: OnceLock<Weak<User>>,
+    socket: OnceLock<Weak<Socket>>,
 }
 
 impl std::fmt::Debug for JsSocket {
@@ -21,20 +21,20 @@ impl JsSocket {
     pub(super) fn new(queue: Arc<Queue>) -> Self {
         Self {
             queue,
-            user: OnceLock::new(),
+            socket: OnceLock::new(),
         }
     }
 
-    pub(super) fn belongs_to(&self, user: &Arc<User>) {
-        let _ = self.user.set(Arc::downgrade(user));
+    pub(super) fn belongs_to(&self, socket: &Arc<Socket>) {
+        let _ = self.socket.set(Arc::downgrade(socket));
     }
 }
 
 impl Link for JsSocket {
     fn send(&self, packet: &Packet, _: bool) -> bool {
-        if let Some(user) = self.user.get().and_then(Weak::upgrade) {
+        if let Some(socket) = self.socket.get().and_then(Weak::upgrade) {
             self.queue
-                .push(Item::Event(ServiceEvent::Deliver(user, packet.clone())));
+                .push(Item::Event(ServiceEvent::Deliver(socket, packet.clone())));
         }
         false
     }

@@ -105,32 +105,32 @@ impl NativeService {
         ack: Option<f64>,
         volatile: bool,
     ) -> bool {
-        let Some(user) = self.socket(&socket_id) else {
+        let Some(socket) = self.socket(&socket_id) else {
             return false;
         };
         let ack = ack.map(index);
         if let Some(id) = ack {
-            user.await_ack(id);
+            socket.await_ack(id);
         }
         let packet = Packet::new(PacketKind::Event(ack), &args, bytes_of(attachments));
-        self.server.service().send_to(&user, packet, volatile);
+        self.server.service().send_to(&socket, packet, volatile);
         true
     }
 
     /// Forgets an awaited acknowledgement.
     #[napi]
     pub fn forget_ack(&self, socket_id: String, id: f64) {
-        if let Some(user) = self.socket(&socket_id) {
-            user.take_ack(index(id));
+        if let Some(socket) = self.socket(&socket_id) {
+            socket.take_ack(index(id));
         }
     }
 
     /// Acknowledges a client's event.
     #[napi]
     pub fn acknowledge(&self, socket_id: String, id: f64, args: String, attachments: Vec<Buffer>) {
-        if let Some(user) = self.socket(&socket_id) {
+        if let Some(socket) = self.socket(&socket_id) {
             let packet = Packet::new(PacketKind::Ack(index(id)), &args, bytes_of(attachments));
-            self.server.service().send_to(&user, packet, false);
+            self.server.service().send_to(&socket, packet, false);
         }
     }
 

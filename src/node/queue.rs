@@ -20,7 +20,7 @@ use super::field::Fields;
 use crate::{
     backpressure::{self, Charge, Work},
     error::Error,
-    hub::User,
+    hub::Socket,
     ports::{EventKind, EventSink, ServiceEvent},
     transport::Reply,
 };
@@ -126,7 +126,7 @@ pub(super) struct Queue {
     is_probed: AtomicBool,
     closed: AtomicBool,
     /// Sockets that JavaScript is deciding about; they are not registered yet.
-    pub(super) admissions: DashMap<Box<str>, Arc<User>>,
+    pub(super) admissions: DashMap<Box<str>, Arc<Socket>>,
 }
 
 impl Queue {
@@ -231,8 +231,8 @@ impl EventSink for Queue {
     }
 
     fn emit(&self, event: ServiceEvent) {
-        if let ServiceEvent::Admission(user) = &event {
-            self.admissions.insert(user.id().into(), user.clone());
+        if let ServiceEvent::Admission(socket) = &event {
+            self.admissions.insert(socket.id().into(), socket.clone());
         }
         self.push(Item::Event(event));
     }

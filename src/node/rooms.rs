@@ -76,7 +76,7 @@ impl NativeService {
         let _rest = self.server.service().at_rest();
         let room = self.server.service().hub.room(&room_id);
         let members = room.map_or_else(Vec::new, |room| room.state().members.in_order());
-        members.iter().map(|user| user.id().to_owned()).collect()
+        members.iter().map(|socket| socket.id().to_owned()).collect()
     }
 
     /// Changes of a room's members since the last call: `+id` joined, `-id` left; after `*`, all members anew.
@@ -88,8 +88,8 @@ impl NativeService {
         };
         let (anew, changes) = room.state().members.take_changes();
         let changes = changes.iter().map(|change| match change {
-            Change::Joined(user) => format!("+{}", user.id()),
-            Change::Left(user) => format!("-{}", user.id()),
+            Change::Joined(socket) => format!("+{}", socket.id()),
+            Change::Left(socket) => format!("-{}", socket.id()),
         });
         anew.then(|| "*".to_owned()).into_iter().chain(changes).collect()
     }
@@ -115,14 +115,14 @@ impl NativeService {
     pub fn socket_join(&self, socket_id: String, room: String) -> bool {
         let service = self.server.service();
         self.socket(&socket_id)
-            .is_some_and(|user| service.socket_join(&user, &room).is_ok())
+            .is_some_and(|socket| service.socket_join(&socket, &room).is_ok())
     }
 
     /// A socket leaves a registered or plain room.
     #[napi]
     pub fn socket_leave(&self, socket_id: String, room: String) {
-        if let Some(user) = self.socket(&socket_id) {
-            self.server.service().socket_leave(&user, &room);
+        if let Some(socket) = self.socket(&socket_id) {
+            self.server.service().socket_leave(&socket, &room);
         }
     }
 
@@ -130,7 +130,7 @@ impl NativeService {
     #[napi]
     pub fn socket_rooms(&self, socket_id: String) -> Vec<String> {
         let _rest = self.server.service().at_rest();
-        let user = self.socket(&socket_id);
-        user.map_or_else(Vec::new, |user| self.server.service().socket_rooms(&user))
+        let socket = self.socket(&socket_id);
+        socket.map_or_else(Vec::new, |socket| self.server.service().socket_rooms(&socket))
     }
 }

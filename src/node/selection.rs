@@ -42,8 +42,8 @@ impl NativeService {
     #[napi]
     pub fn selected(&self, rooms: Vec<String>, except: Vec<String>) -> Vec<String> {
         let _rest = self.server.service().at_rest();
-        let users = self.server.service().selected(&rooms, &except);
-        users.iter().map(|user| user.id().to_owned()).collect()
+        let sockets = self.server.service().selected(&rooms, &except);
+        sockets.iter().map(|socket| socket.id().to_owned()).collect()
     }
 
     /// Makes the sockets that are meant join rooms, or leave them; with `local`, those of this instance only.
@@ -60,8 +60,8 @@ impl NativeService {
     #[napi]
     pub fn disconnect_sockets(&self, rooms: Vec<String>, except: Vec<String>, close: bool, local: bool) {
         let service = self.server.service();
-        for user in service.selected(&rooms, &except) {
-            service.disconnect(&user, REASON, Ending::kick(close));
+        for socket in service.selected(&rooms, &except) {
+            service.disconnect(&socket, REASON, Ending::kick(close));
         }
         if let Some(cluster) = self.server.cluster().filter(|_| !local) {
             cluster.disconnect_sockets(&Selection { rooms, except }, close);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     error::Result,
-    hub::{Room, User},
+    hub::{Room, Socket},
     selection::Filter,
     wire::packet::Packet,
 };
@@ -68,16 +68,16 @@ pub trait Peers: Send + Sync + std::fmt::Debug {
     /// Whether what is known of sockets on other instances is as new as it can be.
     fn is_current(&self) -> bool;
     /// A socket was registered here.
-    fn connected(&self, user: &Arc<User>);
+    fn connected(&self, socket: &Arc<Socket>);
     /// A socket of this instance is gone; it has left its rooms before.
-    fn disconnected(&self, user: &Arc<User>);
+    fn disconnected(&self, socket: &Arc<Socket>);
     /// A room was created here.
     fn room_created(&self, room: &Room);
     /// A room was deleted: here, or else by another instance. These sockets of this instance were its members.
-    fn room_deleted(&self, room_id: &str, members: &[Arc<User>], here: bool);
+    fn room_deleted(&self, room_id: &str, members: &[Arc<Socket>], here: bool);
     /// Reads a room's messages back from where they are kept, when that is yet to be done; waits for it, but not long.
     /// Not called under a lock.
     fn restore(&self, room: &Arc<Room>);
     /// Asks the instance of a socket to do something with it.
-    fn ask(&self, socket: &User, command: Command, answer: Answer);
+    fn ask(&self, socket: &Socket, command: Command, answer: Answer);
 }

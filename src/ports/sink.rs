@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     error::Error,
-    hub::{Room, StoredMessage, User},
+    hub::{Room, Socket, StoredMessage},
     wire::packet::Packet,
 };
 
@@ -34,22 +34,22 @@ pub enum EventKind {
 #[derive(Debug, Clone)]
 pub enum ServiceEvent {
     /// `connection(user)`.
-    Connection(Arc<User>),
+    Connection(Arc<Socket>),
     /// `disconnect(user, reason)`, with the rooms the socket was in. Also sent, unheard, for a user that JavaScript
     /// holds objects of.
-    Disconnect(Arc<User>, Arc<str>, Vec<Arc<Room>>),
+    Disconnect(Arc<Socket>, Arc<str>, Vec<Arc<Room>>),
     /// `message(message)`.
     Message(Arc<Room>, Arc<StoredMessage>),
     /// `room:join({ user, room })`.
-    RoomJoin(Arc<User>, Arc<Room>),
+    RoomJoin(Arc<Socket>, Arc<Room>),
     /// `room:leave({ user, room })`.
-    RoomLeave(Arc<User>, Arc<Room>),
+    RoomLeave(Arc<Socket>, Arc<Room>),
     /// `typing({ user, room, isTyping })`.
-    Typing(Arc<User>, Arc<Room>, bool),
+    Typing(Arc<Socket>, Arc<Room>, bool),
     /// A client's own event for the listeners of its socket.
     Client {
         /// Who sent it.
-        user: Arc<User>,
+        socket: Arc<Socket>,
         /// JSON array `["event", …]`.
         args: Bytes,
         /// Attachments of the array's placeholders.
@@ -60,7 +60,7 @@ pub enum ServiceEvent {
     /// A client's acknowledgement of an event sent to it.
     Ack {
         /// Who sent it.
-        user: Arc<User>,
+        socket: Arc<Socket>,
         /// Id of the event.
         id: u64,
         /// JSON array of arguments.
@@ -69,13 +69,13 @@ pub enum ServiceEvent {
         attachments: Vec<Bytes>,
     },
     /// A client's acknowledgement was refused: who sent it, the id of the event, and why.
-    AckRefused(Arc<User>, u64, Error),
+    AckRefused(Arc<Socket>, u64, Error),
     /// A connection waits for middleware, or for an overridden `handleConnection`.
-    Admission(Arc<User>),
+    Admission(Arc<Socket>),
     /// A connection that JavaScript was asked about has ended without being registered.
-    Abandoned(Arc<User>),
+    Abandoned(Arc<Socket>),
     /// A packet for a socket that lives in JavaScript.
-    Deliver(Arc<User>, Packet),
+    Deliver(Arc<Socket>, Packet),
     /// A room was deleted by another instance.
     RoomForgotten(Arc<Room>),
     /// `cluster(status)`.
@@ -88,7 +88,7 @@ pub enum ServiceEvent {
         ack: Option<u64>,
     },
     /// Another server asks for what the application keeps in `socket.data`; the number is for the answer.
-    DataWanted(u64, Vec<Arc<User>>),
+    DataWanted(u64, Vec<Arc<Socket>>),
     /// The answer to a question of the application's.
     Answered {
         /// Number of the question.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{ClientPacket, Service};
 use crate::{
-    hub::User,
+    hub::Socket,
     wire::packet::{Packet, PacketKind},
 };
 
@@ -23,7 +23,7 @@ pub type OnAck = Box<dyn Fn(&str, &[Bytes]) + Send + Sync>;
 pub(super) struct Collected {
     until: Instant,
     on_ack: OnAck,
-    users: Vec<Arc<User>>,
+    sockets: Vec<Arc<Socket>>,
 }
 
 impl std::fmt::Debug for Collected {
@@ -37,7 +37,7 @@ impl Service {
     /// called before, with the number of sockets that are waited for.
     pub fn emit_expecting_acks(
         &self,
-        users: Vec<Arc<User>>,
+        sockets: Vec<Arc<Socket>>,
         args: &str,
         attachments: Vec<Bytes>,
         until: Instant,
@@ -45,27 +45,27 @@ impl Service {
         on_ack: OnAck,
     ) {
         let id = FIRST_ID + self.next_ack.fetch_add(1, Ordering::Relaxed);
-        let users: Vec<_> = users
+        let sockets: Vec<_> = sockets
             .into_iter()
-            .inspect(|user| {
-                if !user.await_ack_elsewhere(id) {
+            .inspect(|socket| {
+                if !socket.await_remote_ack(id) {
                     tracing::debug!(
-                        socket = user.id(),
+                        socket = socket.id(),
                         "an acknowledgement that another server awaits has expired"
                     );
                 }
             })
             .collect();
-        counted(users.len());
+        counted(sockets.len());
         let packet = Packet::new(PacketKind::Event(Some(id)), args, attachments);
         let collected = Collected {
             until,
             on_ack,
-            users: users.clone(),
+            sockets: sockets.clone(),
         };
         self.collected.insert(id, collected);
-        for user in users {
-            self.send_to(&user, packet.clone(), false);
+        for socket in sockets {
+            self.send_to(&socket, packet.clone(), false);
         }
     }
 
@@ -87,8 +87,8 @@ impl Service {
         self.collected.retain(|id, collected| {
             let is_over = collected.until <= now;
             if is_over {
-                collected.users.iter().for_each(|user| {
-                    user.take_ack(*id);
+                collected.sockets.iter().for_each(|socket| {
+                    socket.take_ack(*id);
                 });
             }
             !is_over

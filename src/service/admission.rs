@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::Service;
 use crate::{
-    hub::{Identity, User},
+    hub::{Identity, Socket},
     ports::ServiceEvent,
 };
 
@@ -39,7 +39,7 @@ impl Service {
     }
 
     /// Lets a client in, asking JavaScript if it wants to be asked, for at most `patience`.
-    pub async fn admit(&self, user: &Arc<User>, patience: Duration) -> Result<Admitted, Refusal> {
+    pub async fn admit(&self, socket: &Arc<Socket>, patience: Duration) -> Result<Admitted, Refusal> {
         if self.is_closed() {
             return Err(refusal("The service has been shut down"));
         }
@@ -47,9 +47,9 @@ impl Service {
             return Ok(Admitted::default());
         }
         let (answer, question) = oneshot::channel();
-        self.admissions.insert(user.key(), answer);
-        let pending = Pending(self, user.key());
-        self.sink.emit(ServiceEvent::Admission(user.clone()));
+        self.admissions.insert(socket.key(), answer);
+        let pending = Pending(self, socket.key());
+        self.sink.emit(ServiceEvent::Admission(socket.clone()));
         let outcome = tokio::time::timeout(patience, question).await;
         drop(pending);
         match outcome {

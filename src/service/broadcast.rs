@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use super::Service;
 use crate::{
     error::{Error, Result},
-    hub::{Except, Room, User},
+    hub::{Except, Room, Socket},
     ports::{Broadcast, Fact},
     selection::Filter,
     wire::packet::Packet,
@@ -51,12 +51,12 @@ impl Service {
     /// `broadcastToUsers`: every socket of each user, once.
     pub fn broadcast_to_users<'a>(&self, user_ids: impl IntoIterator<Item = &'a str>, packet: &Packet) {
         let unique: HashSet<&str> = user_ids.into_iter().collect();
-        for user in unique.iter().flat_map(|user_id| self.hub.sockets_of(user_id)) {
-            self.send_to(&user, packet.clone(), false);
+        for socket in unique.iter().flat_map(|user_id| self.hub.sockets_of(user_id)) {
+            self.send_to(&socket, packet.clone(), false);
         }
         let Some(peers) = self.peers() else { return };
-        let elsewhere = self.hub.elsewhere();
-        if !unique.is_empty() && (!peers.is_current() || unique.iter().any(|user_id| elsewhere.is_online(user_id))) {
+        let remote = self.hub.remote();
+        if !unique.is_empty() && (!peers.is_current() || unique.iter().any(|user_id| remote.is_online(user_id))) {
             let filter = Filter {
                 users: Some(unique.into_iter().map(str::to_owned).collect()),
                 ..Filter::default()
@@ -67,8 +67,8 @@ impl Service {
 
     /// `emitToSocket`. An unknown socket changes nothing.
     pub fn emit_to_socket(&self, socket_id: &str, packet: Packet, volatile: bool) {
-        match self.hub.user(socket_id) {
-            Some(user) => self.send_to(&user, packet, volatile),
+        match self.hub.socket(socket_id) {
+            Some(socket) => self.send_to(&socket, packet, volatile),
             // On another instance, or on a Node.js server, whose sockets are not known here.
             None => self.publish(&[socket_id], &[], &packet, volatile),
         }
@@ -84,9 +84,9 @@ impl Service {
     }
 
     /// Sends to one socket, registered or still being admitted.
-    pub fn send_to(&self, user: &Arc<User>, packet: Packet, volatile: bool) {
+    pub fn send_to(&self, socket: &Arc<Socket>, packet: Packet, volatile: bool) {
         self.count_sent(&packet, 1);
-        self.fanout.send_one(user, packet, volatile);
+        self.fanout.send_one(socket, packet, volatile);
     }
 
     /// Sends to members of these rooms, or everyone, on the other servers.
@@ -115,9 +115,9 @@ impl Service {
         let allowed = self.allowed(filter);
         let state = room.state();
         let recipients = state.members.local_in_order();
-        for user in recipients {
-            if allowed.contains(&user.key()) && !except.contains(user.key()) {
-                self.send_to(&user, packet.clone(), false);
+        for socket in recipients {
+            if allowed.contains(&socket.key()) && !except.contains(socket.key()) {
+                self.send_to(&socket, packet.clone(), false);
             }
         }
     }
@@ -126,8 +126,8 @@ impl Service {
     pub(super) fn excluded(&self, names: &[String]) -> Except {
         let (mut except, mut named) = (Except::new(), HashSet::new());
         for name in names.iter().filter(|name| named.insert(name.as_str())) {
-            match self.hub.user(name) {
-                Some(user) => except.insert(user.key()),
+            match self.hub.socket(name) {
+                Some(socket) => except.insert(socket.key()),
                 None => {
                     if let Some(room) = self.hub.room(name).or_else(|| self.hub.plain_room(name)) {
                         except.extend(room.state().members.local_keys());
@@ -140,7 +140,7 @@ impl Service {
 
     /// Keys of the sockets that satisfy every condition of the filter.
     pub(super) fn allowed(&self, filter: &Filter) -> HashSet<u64> {
-        let keys = |users: Vec<Arc<User>>| users.into_iter().map(|user| user.key()).collect::<HashSet<_>>();
+        let keys = |sockets: Vec<Arc<Socket>>| sockets.into_iter().map(|socket| socket.key()).collect::<HashSet<_>>();
         let mut sets = Vec::new();
         if let Some(user_ids) = &filter.users {
             sets.push(

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{MessageType, NewMessage, Service, acks, payload::Payload, rooms::json_string};
 use crate::{
     error::{Error, Result},
-    hub::{Room, User},
+    hub::{Room, Socket},
     ports::{Fact, ServiceEvent},
     wire::{
         json::{self, Args},
@@ -32,7 +32,7 @@ pub struct Malformed;
 
 impl Service {
     /// Handles a client's event. Called in the order in which the client sent them.
-    pub fn client_event(&self, user: &Arc<User>, packet: ClientPacket<'_>) -> std::result::Result<(), Malformed> {
+    pub fn client_event(&self, socket: &Arc<Socket>, packet: ClientPacket<'_>) -> std::result::Result<(), Malformed> {
         let now = self.clock.now();
         let size = size_of(&packet);
         self.hub.stats.record(now, 0, size as u64);
@@ -45,51 +45,51 @@ impl Service {
             return Err(Malformed);
         }
         let _change = self.change();
-        if !user.is_connected() {
+        if !socket.is_connected() {
             return Ok(());
         }
-        user.touch_activity(now);
+        socket.touch_activity(now);
         let built_in = match self.check_bounds(&args, size) {
-            Ok(()) => self.built_in(user, &name, &args, &packet),
+            Ok(()) => self.built_in(socket, &name, &args, &packet),
             Err(error) => Some((None, Err(error))),
         };
         if let Some((room_id, outcome)) = &built_in {
-            self.answer(user, &name, &packet, *room_id, outcome);
+            self.answer(socket, &name, &packet, *room_id, outcome);
         }
         if let Some((_, Err(Error::TooDeep(_) | Error::TooLarge(_)))) = built_in {
             // Nor could JavaScript send it on.
             return Ok(());
         }
-        if user.is_heard(&name) || (built_in.is_none() && !user.is_settled()) {
+        if socket.is_heard(&name) || (built_in.is_none() && !socket.is_settled()) {
             let event = ServiceEvent::Client {
-                user: user.clone(),
+                socket: socket.clone(),
                 args: Bytes::copy_from_slice(packet.args.as_bytes()),
                 attachments: packet.attachments,
                 // A built-in event is acknowledged by the service alone.
                 ack: packet.id.filter(|_| built_in.is_none()),
             };
-            user.with_rooms(|_| self.sink().emit(event));
+            socket.with_rooms(|_| self.sink().emit(event));
         }
         Ok(())
     }
 
     /// Handles a client's acknowledgement.
-    pub fn client_ack(&self, user: &Arc<User>, packet: ClientPacket<'_>) -> std::result::Result<(), Malformed> {
+    pub fn client_ack(&self, socket: &Arc<Socket>, packet: ClientPacket<'_>) -> std::result::Result<(), Malformed> {
         let Some(id) = packet.id else { return Ok(()) };
         let args = read(&packet)?;
-        if !user.take_ack(id) {
+        if !socket.take_ack(id) {
             return Ok(());
         }
         if let Err(error) = self.check_bounds(&args, size_of(&packet)) {
-            self.send_to(user, failure(None, None, &error), false);
+            self.send_to(socket, failure(None, None, &error), false);
             if id < acks::FIRST_ID {
-                self.sink().emit(ServiceEvent::AckRefused(user.clone(), id, error));
+                self.sink().emit(ServiceEvent::AckRefused(socket.clone(), id, error));
             }
         } else if id >= acks::FIRST_ID {
             self.collect_ack(id, &packet);
         } else {
             self.sink().emit(ServiceEvent::Ack {
-                user: user.clone(),
+                socket: socket.clone(),
                 id,
                 args: Bytes::copy_from_slice(packet.args.as_bytes()),
                 attachments: packet.attachments,
@@ -114,12 +114,12 @@ impl Service {
     /// acknowledgement.
     fn built_in<'a>(
         &self,
-        user: &Arc<User>,
+        socket: &Arc<Socket>,
         name: &str,
         args: &Args<'a>,
         packet: &ClientPacket<'_>,
     ) -> Option<(Option<&'a str>, Result<String>)> {
-        let handle: fn(&Self, &Arc<User>, &Call<'_>) -> Result<String> = match name {
+        let handle: fn(&Self, &Arc<Socket>, &Call<'_>) -> Result<String> = match name {
             "room:join" => Self::client_join,
             "room:leave" => Self::client_leave,
             "message" => Self::client_message,
@@ -136,25 +136,25 @@ impl Service {
             rest: args.rest,
             attachments: &packet.attachments,
         };
-        let outcome = handle(self, user, &call);
+        let outcome = handle(self, socket, &call);
         Some((room_id.filter(|id| json::is_string(id)), outcome))
     }
 
-    fn client_join(&self, user: &Arc<User>, call: &Call<'_>) -> Result<String> {
+    fn client_join(&self, socket: &Arc<Socket>, call: &Call<'_>) -> Result<String> {
         let room = self.named(call)?.ok_or(Error::UserOrRoomNotFound)?;
-        self.join(user, &room)?;
+        self.join(socket, &room)?;
         call.done()
     }
 
-    fn client_leave(&self, user: &Arc<User>, call: &Call<'_>) -> Result<String> {
+    fn client_leave(&self, socket: &Arc<Socket>, call: &Call<'_>) -> Result<String> {
         if let Some(room) = self.named(call)? {
-            self.leave(user, &room);
+            self.leave(socket, &room);
         }
         call.done()
     }
 
-    fn client_message(&self, user: &Arc<User>, call: &Call<'_>) -> Result<String> {
-        let room = self.room_to_write(user, call)?;
+    fn client_message(&self, socket: &Arc<Socket>, call: &Call<'_>) -> Result<String> {
+        let room = self.room_to_write(socket, call)?;
         let data = call.data()?;
         let content = data.content.filter(|content| json::is_string(content));
         let content = content.ok_or_else(|| invalid("content must be a string"))?;
@@ -168,44 +168,44 @@ impl Service {
             return Err(invalid("metadata must be an object"));
         }
         let message = NewMessage {
-            author: &user.identity().fragment,
+            author: &socket.identity().fragment,
             content,
             kind,
             metadata: data.metadata,
             attachments: call.attachments.to_vec(),
         };
-        let member = self.config.require_membership.then(|| user.key());
-        let stored = while_connected(user, || self.post(&room, message, member, self.clock.now()))?;
+        let member = self.config.require_membership.then(|| socket.key());
+        let stored = while_connected(socket, || self.post(&room, message, member, self.clock.now()))?;
         Ok(format!("\"message\":{}", stored.json()))
     }
 
-    fn client_typing(&self, user: &Arc<User>, call: &Call<'_>) -> Result<String> {
-        let room = self.room_to_write(user, call)?;
+    fn client_typing(&self, socket: &Arc<Socket>, call: &Call<'_>) -> Result<String> {
+        let room = self.room_to_write(socket, call)?;
         let is_typing = match call.data()?.is_typing {
             Some("true") => true,
             Some("false") => false,
             _ => return Err(invalid("isTyping must be a boolean")),
         };
-        while_connected(user, || {
+        while_connected(socket, || {
             let mut state = room.state();
-            if state.members.set_typing(user.key(), is_typing).is_none() && self.config.require_membership {
+            if state.members.set_typing(socket.key(), is_typing).is_none() && self.config.require_membership {
                 return Err(Error::NotAMember);
             }
-            self.send_typing(&state, user, &room, is_typing);
+            self.send_typing(&state, socket, &room, is_typing);
             Ok(())
         })?;
         call.done()
     }
 
-    fn client_relay(&self, user: &Arc<User>, call: &Call<'_>) -> Result<String> {
-        let room = self.room_to_write(user, call)?;
-        let packet = call.relayed(user)?;
-        while_connected(user, || {
+    fn client_relay(&self, socket: &Arc<Socket>, call: &Call<'_>) -> Result<String> {
+        let room = self.room_to_write(socket, call)?;
+        let packet = call.relayed(socket)?;
+        while_connected(socket, || {
             let state = room.state();
-            if self.config.require_membership && !state.members.contains(user.key()) {
+            if self.config.require_membership && !state.members.contains(socket.key()) {
                 return Err(Error::NotAMember);
             }
-            self.send_to_others(&state, user, &room, &packet, Fact::None);
+            self.send_to_others(&state, socket, &room, &packet, Fact::None);
             Ok(())
         })?;
         call.done()
@@ -220,9 +220,9 @@ impl Service {
 
     /// The room that a call writes to. Who may not is turned away before more of the payload is read, or anything is
     /// made of it; when the packet is handed in, membership is looked at again.
-    fn room_to_write(&self, user: &User, call: &Call<'_>) -> Result<Arc<Room>> {
+    fn room_to_write(&self, socket: &Socket, call: &Call<'_>) -> Result<Arc<Room>> {
         let room = self.named(call)?.ok_or(Error::RoomNotFound)?;
-        if self.config.require_membership && !room.state().members.contains(user.key()) {
+        if self.config.require_membership && !room.state().members.contains(socket.key()) {
             return Err(Error::NotAMember);
         }
         Ok(room)
@@ -231,7 +231,7 @@ impl Service {
     /// Tells the client how its event went: the acknowledgement if it asked for one, and `error` if it failed.
     fn answer(
         &self,
-        user: &Arc<User>,
+        socket: &Arc<Socket>,
         event: &str,
         packet: &ClientPacket<'_>,
         room_id: Option<&str>,
@@ -247,7 +247,7 @@ impl Service {
                 format!("[{{\"ok\":true,{members}}}]")
             }
             Err(error) => {
-                self.send_to(user, failure(Some(event), room_id, error), false);
+                self.send_to(socket, failure(Some(event), room_id, error), false);
                 format!(
                     "[{{\"ok\":false,\"error\":{{\"code\":\"{}\",\"message\":{}}}}}]",
                     error.code(),
@@ -256,7 +256,7 @@ impl Service {
             }
         };
         if let Some(id) = packet.id {
-            self.send_to(user, Packet::new(PacketKind::Ack(id), &body, attachments), false);
+            self.send_to(socket, Packet::new(PacketKind::Ack(id), &body, attachments), false);
         }
     }
 }
@@ -300,8 +300,8 @@ impl<'a> Call<'a> {
     }
 
     /// The event as the other members get it: the sender is whom the server knows, not whom the client names.
-    fn relayed(&self, user: &User) -> Result<Packet> {
-        let fragment = &user.identity().fragment;
+    fn relayed(&self, socket: &Socket) -> Result<Packet> {
+        let fragment = &socket.identity().fragment;
         let data = self.data()?;
         let mut args = String::with_capacity(data.text.len() + self.rest.len() + self.name.len() + fragment.len() + 16);
         let _ = write!(args, "[\"{}\",{{", self.name);
@@ -319,8 +319,8 @@ impl<'a> Call<'a> {
 }
 
 /// Runs a step that is told of, unless the socket has gone: what it did is told before its end.
-fn while_connected<R>(user: &User, step: impl FnOnce() -> Result<R>) -> Result<R> {
-    user.with_rooms(|_| step()).unwrap_or(Err(Error::UserNotFound))
+fn while_connected<R>(socket: &Socket, step: impl FnOnce() -> Result<R>) -> Result<R> {
+    socket.with_rooms(|_| step()).unwrap_or(Err(Error::UserNotFound))
 }
 
 fn invalid(text: &str) -> Error {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Service;
 use crate::{
-    hub::{Room, User},
+    hub::{Room, Socket},
     selection::Filter,
 };
 
@@ -28,12 +28,16 @@ impl Service {
         self.fanout.flushed().await;
         let congestion = self.fanout.congestion();
         if congestion.is_any_slow() {
-            let links = self.targets(targets).iter().map(|user| user.link().clone()).collect();
+            let links = self
+                .targets(targets)
+                .iter()
+                .map(|socket| socket.link().clone())
+                .collect();
             let _ = tokio::time::timeout(self.config.limits.stall, congestion.eased(links)).await;
         }
     }
 
-    fn targets(&self, targets: &Targets) -> Vec<Arc<User>> {
+    fn targets(&self, targets: &Targets) -> Vec<Arc<Socket>> {
         match targets {
             Targets::Everyone(filter) => self.recipients(self.hub.everyone(), filter),
             Targets::Room(room_id, filter) => {
@@ -41,18 +45,18 @@ impl Service {
                 room.map_or_else(Vec::new, |room| self.recipients(&room, filter))
             }
             Targets::Users(user_ids) => user_ids.iter().flat_map(|id| self.hub.sockets_of(id)).collect(),
-            Targets::Socket(socket_id) => self.hub.user(socket_id).into_iter().collect(),
+            Targets::Socket(socket_id) => self.hub.socket(socket_id).into_iter().collect(),
         }
     }
 
     /// Those members of a room on this instance whom the filter means.
-    fn recipients(&self, room: &Room, filter: &Filter) -> Vec<Arc<User>> {
+    fn recipients(&self, room: &Room, filter: &Filter) -> Vec<Arc<Socket>> {
         let except = self.excluded(&filter.except);
         let allowed = (!filter.is_plain()).then(|| self.allowed(filter));
         let mut recipients = room.state().members.local_in_order();
-        recipients.retain(|user| {
-            let is_allowed = allowed.as_ref().is_none_or(|allowed| allowed.contains(&user.key()));
-            is_allowed && !except.contains(user.key())
+        recipients.retain(|socket| {
+            let is_allowed = allowed.as_ref().is_none_or(|allowed| allowed.contains(&socket.key()));
+            is_allowed && !except.contains(socket.key())
         });
         recipients
     }

@@ -8,7 +8,7 @@ use super::Service;
 use crate::{
     clock,
     error::{Error, Result},
-    hub::{Except, Rates, User},
+    hub::{Except, Rates, Socket},
     link::Ending,
     ports::{Answer, Broadcast, Command, EventKind, Fact, ServiceEvent},
     wire::packet::Packet,
@@ -34,103 +34,103 @@ pub struct ConnectionStats {
 
 impl Service {
     /// Registers a connection and emits `connection`. Its user must be identified.
-    pub fn register(&self, user: &Arc<User>) -> Result<()> {
+    pub fn register(&self, socket: &Arc<Socket>) -> Result<()> {
         if self.is_closed() {
             return Err(Error::Closed);
         }
         let _change = self.change();
         let heard = self.sink.wants(EventKind::Connection);
         if heard {
-            user.unsettle();
+            socket.unsettle();
         }
         // Together with the look at whether it is gone: it cannot be registered after its end, nor told of after it.
-        let inserted = user.with_rooms(|_| {
-            let first = self.hub.insert_user(user);
+        let inserted = socket.with_rooms(|_| {
+            let first = self.hub.insert_socket(socket);
             if let Some(peers) = self.peers().filter(|_| first.is_some()) {
-                peers.connected(user);
+                peers.connected(socket);
             }
             if heard && first.is_some() {
                 // Broadcasts reach it from the moment its listeners run: nothing comes before what they send.
-                self.sink.emit(ServiceEvent::Connection(user.clone()));
+                self.sink.emit(ServiceEvent::Connection(socket.clone()));
             }
             first
         });
         let Some(first) = inserted.ok_or(Error::UserNotFound)? else {
             return Err(Error::InvalidArgument(format!(
                 "socket.id {:?} is already connected",
-                user.id()
+                socket.id()
             )));
         };
         if !heard {
-            self.hub.publish(user);
+            self.hub.publish(socket);
         }
         if first {
-            self.announce(user, "online");
+            self.announce(socket, "online");
         }
         Ok(())
     }
 
     /// Registers a connection whose CONNECT answer waits until the listeners of `connection` have run, so that what
     /// they do comes before anything of the client. Waits for at most `patience`; without listeners not at all.
-    pub async fn introduce(&self, user: &Arc<User>, patience: Duration) -> Result<()> {
-        if !self.sink.wants(EventKind::Connection) || self.hub.user(user.id()).is_some() {
+    pub async fn introduce(&self, socket: &Arc<Socket>, patience: Duration) -> Result<()> {
+        if !self.sink.wants(EventKind::Connection) || self.hub.socket(socket.id()).is_some() {
             return Ok(());
         }
         let (heard, introduced) = oneshot::channel();
-        self.introductions.insert(user.key(), heard);
-        let outcome = self.register(user);
+        self.introductions.insert(socket.key(), heard);
+        let outcome = self.register(socket);
         if outcome.is_ok() {
             // JavaScript may be busy for longer; the client is not made to wait for ever.
             let _ = tokio::time::timeout(patience, introduced).await;
         }
-        self.introductions.remove(&user.key());
+        self.introductions.remove(&socket.key());
         outcome
     }
 
     /// The listeners of `connection` have run.
-    pub fn introduced(&self, user: &User) {
-        user.settle();
-        if let Some((_, heard)) = self.introductions.remove(&user.key()) {
+    pub fn introduced(&self, socket: &Socket) {
+        socket.settle();
+        if let Some((_, heard)) = self.introductions.remove(&socket.key()) {
             let _ = heard.send(());
         }
     }
 
     /// Takes a connection out of everything and emits `disconnect`, once. False when it was gone already.
-    pub fn unregister(&self, user: &Arc<User>, reason: &str) -> bool {
+    pub fn unregister(&self, socket: &Arc<Socket>, reason: &str) -> bool {
         let _change = self.change();
-        let Some(rooms) = user.take_rooms() else { return false };
+        let Some(rooms) = socket.take_rooms() else { return false };
         for room in &rooms {
             if room.info.registered {
-                self.depart(user, room);
+                self.depart(socket, room);
             } else {
-                self.hub.leave_plain(user, &room.info.id);
+                self.hub.leave_plain(socket, &room.info.id);
             }
         }
-        let Some(last) = self.hub.remove_user(user) else {
-            if user.is_touched() {
-                self.sink.emit(ServiceEvent::Abandoned(user.clone()));
+        let Some(last) = self.hub.remove_socket(socket) else {
+            if socket.is_touched() {
+                self.sink.emit(ServiceEvent::Abandoned(socket.clone()));
             }
             return false;
         };
         if let Some(peers) = self.peers() {
-            peers.disconnected(user);
+            peers.disconnected(socket);
         }
         if last {
-            self.announce(user, "offline");
+            self.announce(socket, "offline");
         }
         // A listener of `connection` may have ended it: there is nothing more to wait for.
-        self.introductions.remove(&user.key());
-        if self.sink.wants(EventKind::Disconnect) || user.is_touched() {
+        self.introductions.remove(&socket.key());
+        if self.sink.wants(EventKind::Disconnect) || socket.is_touched() {
             self.sink
-                .emit(ServiceEvent::Disconnect(user.clone(), reason.into(), rooms));
+                .emit(ServiceEvent::Disconnect(socket.clone(), reason.into(), rooms));
         }
         true
     }
 
     /// Ends a connection for a reason of the server; what was sent to it before still arrives.
-    pub fn disconnect(&self, user: &Arc<User>, reason: &str, ending: Ending) -> bool {
-        let was_connected = self.unregister(user, reason);
-        self.fanout.close(user, ending);
+    pub fn disconnect(&self, socket: &Arc<Socket>, reason: &str, ending: Ending) -> bool {
+        let was_connected = self.unregister(socket, reason);
+        self.fanout.close(socket, ending);
         was_connected
     }
 
@@ -139,15 +139,15 @@ impl Service {
         let sockets = self.hub.sockets_of(user_id);
         sockets
             .iter()
-            .filter(|user| self.disconnect(user, reason, Ending::Kick))
+            .filter(|socket| self.disconnect(socket, reason, Ending::Kick))
             .count()
     }
 
     /// The sockets of the user on other instances: `answer` is called for each, when its instance has answered.
     /// Returns how many.
-    pub fn disconnect_user_elsewhere(&self, user_id: &str, reason: &str, answer: &dyn Fn() -> Answer) -> usize {
+    pub fn disconnect_remote(&self, user_id: &str, reason: &str, answer: &dyn Fn() -> Answer) -> usize {
         let Some(peers) = self.peers() else { return 0 };
-        let sockets = self.hub.elsewhere().sockets_of(user_id);
+        let sockets = self.hub.remote().sockets_of(user_id);
         for socket in &sockets {
             peers.ask(socket, Command::Disconnect(reason.to_owned()), answer());
         }
@@ -157,12 +157,12 @@ impl Service {
     /// `cleanup`: closes the connections of sockets that sent no event for `idle_ms`. Returns how many.
     pub fn cleanup(&self, idle_ms: u64) -> usize {
         let now = self.clock.called();
-        let idle = |user: &&Arc<User>| now.saturating_sub(user.last_activity()) >= idle_ms;
+        let idle = |socket: &&Arc<Socket>| now.saturating_sub(socket.last_activity()) >= idle_ms;
         self.hub
-            .users()
+            .sockets()
             .iter()
             .filter(idle)
-            .filter(|user| self.disconnect(user, "inactive", Ending::Close))
+            .filter(|socket| self.disconnect(socket, "inactive", Ending::Close))
             .count()
     }
 
@@ -171,12 +171,12 @@ impl Service {
         let sample = self.hub.sample(LATENCY_SAMPLE);
         let times: Vec<f64> = sample
             .iter()
-            .filter_map(|user| user.link().round_trip_us())
+            .filter_map(|socket| socket.link().round_trip_us())
             .map(|micros| f64::from(micros) / 1_000.0)
             .collect();
         ConnectionStats {
             total_connections: self.hub.stats.total_connections(),
-            active_connections: self.hub.user_count(),
+            active_connections: self.hub.socket_count(),
             total_rooms: self.hub.room_count(),
             rates: self.hub.stats.rates(self.clock.now()),
             avg_latency_ms: if times.is_empty() {
@@ -188,11 +188,11 @@ impl Service {
     }
 
     /// Tells everyone that a user has come or gone, unless the user is still connected to another instance.
-    fn announce(&self, user: &Arc<User>, status: &str) {
-        if self.hub.elsewhere().is_online(user.user_id()) {
+    fn announce(&self, socket: &Arc<Socket>, status: &str) {
+        if self.hub.remote().is_online(socket.user_id()) {
             return;
         }
-        if let Some((packet, peers)) = self.announce_here(user, status).zip(self.peers()) {
+        if let Some((packet, peers)) = self.announce_here(socket, status).zip(self.peers()) {
             peers.broadcast(&Broadcast {
                 packet: &packet,
                 rooms: &[],
@@ -204,7 +204,7 @@ impl Service {
     }
 
     /// Tells everyone on this instance; returns what they were told, if presence is announced at all.
-    pub(super) fn announce_here(&self, user: &User, status: &str) -> Option<Packet> {
+    pub(super) fn announce_here(&self, socket: &Socket, status: &str) -> Option<Packet> {
         if !self.config.presence.broadcast {
             return None;
         }
@@ -213,7 +213,7 @@ impl Service {
             "user:status",
             &format!(
                 "{{{},\"status\":\"{status}\",\"timestamp\":\"{now}\"}}",
-                user.identity().fragment
+                socket.identity().fragment
             ),
         );
         let everyone = self.hub.everyone().state();

@@ -79,7 +79,7 @@ impl Service {
     /// The author fragment for a user id: with the name of the user's first connection, if there is one.
     pub fn author(&self, user_id: &str) -> String {
         match self.hub.sockets_anywhere(user_id).first() {
-            Some(user) => user.identity().fragment.to_string(),
+            Some(socket) => socket.identity().fragment.to_string(),
             None => format!("\"userId\":{}", json_string(user_id)),
         }
     }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    hub::{Except, Members, Room, RoomInfo, User},
+    hub::{Except, Members, Room, RoomInfo, Socket},
     link::Ending,
     ports::{Broadcast, Command, EventKind, Fact, ServiceEvent},
     selection::Filter,
@@ -52,9 +52,9 @@ impl Service {
                     self.deliver_to_members(&state.members, &left_out, packet, volatile);
                 }
                 None => {
-                    let user = self.hub.user(name).filter(|user| !except.contains(user.key()));
-                    if let Some(user) = user.filter(|user| served.insert(user.key())) {
-                        self.send_to(&user, packet.clone(), volatile);
+                    let socket = self.hub.socket(name).filter(|socket| !except.contains(socket.key()));
+                    if let Some(socket) = socket.filter(|socket| served.insert(socket.key())) {
+                        self.send_to(&socket, packet.clone(), volatile);
                     }
                 }
             }
@@ -70,9 +70,9 @@ impl Service {
             let sent = self.fanout.send_many(members, except, packet);
             return self.count_sent(packet, sent);
         }
-        for user in members.local_in_order() {
-            if !except.contains(user.key()) {
-                self.send_to(&user, packet.clone(), true);
+        for socket in members.local_in_order() {
+            if !except.contains(socket.key()) {
+                self.send_to(&socket, packet.clone(), true);
             }
         }
     }
@@ -90,26 +90,30 @@ impl Service {
     }
 
     /// The sockets of this instance that a selection of rooms means; all of them without rooms.
-    pub fn selected(&self, rooms: &[String], except: &[String]) -> Vec<Arc<User>> {
+    pub fn selected(&self, rooms: &[String], except: &[String]) -> Vec<Arc<Socket>> {
         let except = self.excluded(except);
-        let mut users = if rooms.is_empty() { self.hub.users() } else { Vec::new() };
+        let mut sockets = if rooms.is_empty() {
+            self.hub.sockets()
+        } else {
+            Vec::new()
+        };
         let mut named = HashSet::new();
         for name in rooms.iter().filter(|name| named.insert(name.as_str())) {
             match self.hub.room(name).or_else(|| self.hub.plain_room(name)) {
-                Some(room) => users.extend(room.state().members.local_in_order()),
-                None => users.extend(self.hub.user(name)),
+                Some(room) => sockets.extend(room.state().members.local_in_order()),
+                None => sockets.extend(self.hub.socket(name)),
             }
         }
         let mut seen = HashSet::new();
-        users.retain(|user| !except.contains(user.key()) && seen.insert(user.key()));
-        users
+        sockets.retain(|socket| !except.contains(socket.key()) && seen.insert(socket.key()));
+        sockets
     }
 
     /// Whether a socket of this instance is in a room of this name: one of the registry, a plain one, or its own.
     pub fn has_local_members(&self, name: &str) -> bool {
         match self.hub.room(name).or_else(|| self.hub.plain_room(name)) {
             Some(room) => room.state().members.local_len(&Except::new()) > 0,
-            None => self.hub.user(name).is_some(),
+            None => self.hub.socket(name).is_some(),
         }
     }
 
@@ -121,12 +125,12 @@ impl Service {
 
     /// Makes the sockets of this instance that a selection means join rooms, or leave them.
     pub fn move_selected(&self, rooms: &[String], except: &[String], names: &[String], join: bool) {
-        for user in self.selected(rooms, except) {
+        for socket in self.selected(rooms, except) {
             for name in names {
                 match join {
                     // One that is just going joins nothing any more.
-                    true => drop(self.socket_join(&user, name)),
-                    false => self.socket_leave(&user, name),
+                    true => drop(self.socket_join(&socket, name)),
+                    false => self.socket_leave(&socket, name),
                 }
             }
         }
@@ -135,8 +139,8 @@ impl Service {
     /// Names of all Socket.IO rooms with members on this instance, those of the sockets' own ids among them.
     pub fn room_names(&self) -> HashSet<String> {
         let mut names = HashSet::new();
-        for user in self.hub.users() {
-            names.extend(self.socket_rooms(&user));
+        for socket in self.hub.sockets() {
+            names.extend(self.socket_rooms(&socket));
         }
         names
     }
@@ -166,11 +170,11 @@ impl Service {
     }
 
     /// A socket of another instance began or ceased to type.
-    pub fn receive_typing(&self, user: &Arc<User>, room_id: &str, is_typing: bool, packet: &Packet) {
+    pub fn receive_typing(&self, socket: &Arc<Socket>, room_id: &str, is_typing: bool, packet: &Packet) {
         if let Some(room) = self.hub.room(room_id) {
             let mut state = room.state();
-            state.members.set_typing(user.key(), is_typing);
-            self.send_to_others_here(&state, user, packet);
+            state.members.set_typing(socket.key(), is_typing);
+            self.send_to_others_here(&state, socket, packet);
         }
     }
 
@@ -190,100 +194,100 @@ impl Service {
     }
 
     /// A socket was registered on another instance. Nothing happens when its id is known already.
-    pub fn meet(&self, user: &Arc<User>) {
-        if self.hub.user(user.id()).is_none() {
-            self.hub.elsewhere().insert(user);
+    pub fn meet(&self, socket: &Arc<Socket>) {
+        if self.hub.socket(socket.id()).is_none() {
+            self.hub.remote().insert(socket);
         }
     }
 
     /// A socket of another instance joined a room. With a packet, the members here are told.
-    pub fn joined_elsewhere(&self, user: &Arc<User>, room_id: &str, packet: Option<&Packet>) {
+    pub fn joined_remotely(&self, socket: &Arc<Socket>, room_id: &str, packet: Option<&Packet>) {
         let Some(room) = self.hub.room(room_id) else { return };
-        user.with_rooms(|rooms| {
+        socket.with_rooms(|rooms| {
             let mut state = room.state();
-            if !state.deleted && state.members.insert(user) {
+            if !state.deleted && state.members.insert(socket) {
                 rooms.push(room.clone());
                 if let Some(packet) = packet {
-                    self.send_to_others_here(&state, user, packet);
+                    self.send_to_others_here(&state, socket, packet);
                 }
             }
         });
     }
 
     /// A socket of another instance left a room. With a packet, the members here are told.
-    pub fn left_elsewhere(&self, user: &Arc<User>, room_id: &str, packet: Option<&Packet>) {
+    pub fn left_remotely(&self, socket: &Arc<Socket>, room_id: &str, packet: Option<&Packet>) {
         let Some(room) = self.hub.room(room_id) else { return };
-        user.with_rooms(|rooms| rooms.remove(&room));
+        socket.with_rooms(|rooms| rooms.remove(&room));
         let mut state = room.state();
-        if state.members.remove(user.key()).is_some()
+        if state.members.remove(socket.key()).is_some()
             && let Some(packet) = packet
         {
-            self.send_to_others_here(&state, user, packet);
+            self.send_to_others_here(&state, socket, packet);
         }
     }
 
-    /// As [`Service::joined_elsewhere`], telling the members here what its own instance did not.
-    pub fn rejoined_elsewhere(&self, user: &Arc<User>, room_id: &str) {
+    /// As [`Service::joined_remotely`], telling the members here what its own instance did not.
+    pub fn rejoined_remotely(&self, socket: &Arc<Socket>, room_id: &str) {
         if let Some(room) = self.hub.room(room_id) {
-            self.joined_elsewhere(
-                user,
+            self.joined_remotely(
+                socket,
                 room_id,
-                Some(&membership_packet("user:joined", user, &room, self.clock.now())),
+                Some(&membership_packet("user:joined", socket, &room, self.clock.now())),
             );
         }
     }
 
-    /// As [`Service::left_elsewhere`], telling the members here what its own instance did not.
-    pub fn missed_leaving(&self, user: &Arc<User>, room_id: &str) {
+    /// As [`Service::left_remotely`], telling the members here what its own instance did not.
+    pub fn missed_leaving(&self, socket: &Arc<Socket>, room_id: &str) {
         if let Some(room) = self.hub.room(room_id) {
-            self.left_elsewhere(
-                user,
+            self.left_remotely(
+                socket,
                 room_id,
-                Some(&membership_packet("user:left", user, &room, self.clock.now())),
+                Some(&membership_packet("user:left", socket, &room, self.clock.now())),
             );
         }
     }
 
     /// A socket of another instance is gone.
-    pub fn lose(&self, user: &Arc<User>, loss: Loss) {
+    pub fn lose(&self, socket: &Arc<Socket>, loss: Loss) {
         let _change = self.change();
-        let Some(rooms) = user.take_rooms() else { return };
+        let Some(rooms) = socket.take_rooms() else { return };
         for room in &rooms {
-            self.lose_member(user, room, loss);
+            self.lose_member(socket, room, loss);
         }
-        self.hub.elsewhere().remove(user);
+        self.hub.remote().remove(socket);
         if loss != Loss::Silent
-            && !self.hub.is_online(user.user_id())
-            && let Some(packet) = self.announce_here(user, "offline")
+            && !self.hub.is_online(socket.user_id())
+            && let Some(packet) = self.announce_here(socket, "offline")
         {
             self.tell_foreign(loss, &[], &packet);
         }
         match loss {
-            Loss::InPlace(reason) if self.sink.wants(EventKind::Disconnect) || user.is_touched() => {
+            Loss::InPlace(reason) if self.sink.wants(EventKind::Disconnect) || socket.is_touched() => {
                 self.sink
-                    .emit(ServiceEvent::Disconnect(user.clone(), reason.into(), rooms));
+                    .emit(ServiceEvent::Disconnect(socket.clone(), reason.into(), rooms));
             }
-            _ if user.is_touched() => self.sink.emit(ServiceEvent::Abandoned(user.clone())),
+            _ if socket.is_touched() => self.sink.emit(ServiceEvent::Abandoned(socket.clone())),
             _ => {}
         }
     }
 
     /// As [`Service::meet`], for a socket of a lost instance that is there after all: told where its loss was told.
-    pub fn find_again(&self, user: &Arc<User>, leads: bool) {
+    pub fn find_again(&self, socket: &Arc<Socket>, leads: bool) {
         let _change = self.change();
-        self.meet(user);
+        self.meet(socket);
         if leads {
-            self.tell(EventKind::Connection, || ServiceEvent::Connection(user.clone()));
+            self.tell(EventKind::Connection, || ServiceEvent::Connection(socket.clone()));
         }
-        if self.hub.elsewhere().sockets_of(user.user_id()).len() == 1 && self.hub.sockets_of(user.user_id()).is_empty()
+        if self.hub.remote().sockets_of(socket.user_id()).len() == 1 && self.hub.sockets_of(socket.user_id()).is_empty()
         {
-            self.announce_here(user, "online");
+            self.announce_here(socket, "online");
         }
     }
 
-    fn lose_member(&self, user: &Arc<User>, room: &Arc<Room>, loss: Loss) {
+    fn lose_member(&self, socket: &Arc<Socket>, room: &Arc<Room>, loss: Loss) {
         let mut state = room.state();
-        let Some(was_typing) = state.members.remove(user.key()) else {
+        let Some(was_typing) = state.members.remove(socket.key()) else {
             return;
         };
         if loss == Loss::Silent {
@@ -291,16 +295,16 @@ impl Service {
         }
         let mut packets = Vec::new();
         if was_typing {
-            packets.push(typing_packet(user, room, false, self.clock.now()));
+            packets.push(typing_packet(socket, room, false, self.clock.now()));
         }
-        packets.push(membership_packet("user:left", user, room, self.clock.now()));
+        packets.push(membership_packet("user:left", socket, room, self.clock.now()));
         for packet in &packets {
-            self.send_to_others_here(&state, user, packet);
+            self.send_to_others_here(&state, socket, packet);
             self.tell_foreign(loss, &[&room.info.id], packet);
         }
         if matches!(loss, Loss::InPlace(_)) {
             self.tell(EventKind::RoomLeave, || {
-                ServiceEvent::RoomLeave(user.clone(), room.clone())
+                ServiceEvent::RoomLeave(socket.clone(), room.clone())
             });
         }
     }
@@ -320,7 +324,7 @@ impl Service {
 
     /// Does what another instance asks of a socket of this one.
     pub fn obey(&self, socket_id: &str, command: &Command) -> Result<()> {
-        let user = self.hub.user(socket_id);
+        let socket = self.hub.socket(socket_id);
         match command {
             Command::Join(room_id) => self.join_room(socket_id, room_id),
             Command::Leave(room_id) => {
@@ -328,8 +332,8 @@ impl Service {
                 Ok(())
             }
             Command::Disconnect(reason) => {
-                let user = user.ok_or(Error::UserNotFound)?;
-                self.disconnect(&user, reason, Ending::Kick);
+                let socket = socket.ok_or(Error::UserNotFound)?;
+                self.disconnect(&socket, reason, Ending::Kick);
                 Ok(())
             }
         }

@@ -6,7 +6,7 @@ use super::Service;
 use crate::{
     clock,
     error::{Error, Result},
-    hub::{Except, Room, RoomInfo, RoomState, User},
+    hub::{Except, Room, RoomInfo, RoomState, Socket},
     ports::{Answer, Broadcast, Command, EventKind, Fact, Peers, ServiceEvent},
     wire::{json, packet::Packet},
 };
@@ -61,17 +61,17 @@ impl Service {
     /// `joinRoom` for a socket of this instance. Joining twice is once.
     pub fn join_room(&self, socket_id: &str, room_id: &str) -> Result<()> {
         let _change = self.change();
-        match (self.hub.user(socket_id), self.hub.room(room_id)) {
-            (Some(user), Some(room)) => self.join(&user, &room),
+        match (self.hub.socket(socket_id), self.hub.room(room_id)) {
+            (Some(socket), Some(room)) => self.join(&socket, &room),
             _ => Err(Error::UserOrRoomNotFound),
         }
     }
 
     /// `joinRoom` for a socket of any instance. `answer` is called now, or when the socket's instance has answered.
     pub fn join_room_anywhere(&self, socket_id: &str, room_id: &str, answer: Answer) {
-        match self.elsewhere(socket_id) {
-            Some((user, peers)) if self.hub.room(room_id).is_some() => {
-                peers.ask(&user, Command::Join(room_id.to_owned()), answer);
+        match self.remote(socket_id) {
+            Some((socket, peers)) if self.hub.room(room_id).is_some() => {
+                peers.ask(&socket, Command::Join(room_id.to_owned()), answer);
             }
             _ => answer(self.join_room(socket_id, room_id)),
         }
@@ -79,9 +79,9 @@ impl Service {
 
     /// `leaveRoom` for a socket of any instance. `answer` is called now, or when the socket's instance has answered.
     pub fn leave_room_anywhere(&self, socket_id: &str, room_id: &str, answer: Answer) {
-        match self.elsewhere(socket_id) {
-            Some((user, peers)) if self.hub.room(room_id).is_some() => {
-                peers.ask(&user, Command::Leave(room_id.to_owned()), answer);
+        match self.remote(socket_id) {
+            Some((socket, peers)) if self.hub.room(room_id).is_some() => {
+                peers.ask(&socket, Command::Leave(room_id.to_owned()), answer);
             }
             _ => {
                 self.leave_room(socket_id, room_id);
@@ -90,58 +90,60 @@ impl Service {
         }
     }
 
-    pub(super) fn join(&self, user: &Arc<User>, room: &Arc<Room>) -> Result<()> {
-        user.with_rooms(|rooms| {
-            let mut state = room.state();
-            if state.deleted {
-                return Err(Error::UserOrRoomNotFound);
-            }
-            if state.members.insert(user) {
-                rooms.push(room.clone());
-                self.tell(EventKind::RoomJoin, || {
-                    ServiceEvent::RoomJoin(user.clone(), room.clone())
-                });
-                self.send_to_others(
-                    &state,
-                    user,
-                    room,
-                    &membership_packet("user:joined", user, room, self.clock.now()),
-                    Fact::Joined,
-                );
-            }
-            Ok(())
-        })
-        .unwrap_or(Err(Error::UserOrRoomNotFound))
+    pub(super) fn join(&self, socket: &Arc<Socket>, room: &Arc<Room>) -> Result<()> {
+        socket
+            .with_rooms(|rooms| {
+                let mut state = room.state();
+                if state.deleted {
+                    return Err(Error::UserOrRoomNotFound);
+                }
+                if state.members.insert(socket) {
+                    rooms.push(room.clone());
+                    self.tell(EventKind::RoomJoin, || {
+                        ServiceEvent::RoomJoin(socket.clone(), room.clone())
+                    });
+                    self.send_to_others(
+                        &state,
+                        socket,
+                        room,
+                        &membership_packet("user:joined", socket, room, self.clock.now()),
+                        Fact::Joined,
+                    );
+                }
+                Ok(())
+            })
+            .unwrap_or(Err(Error::UserOrRoomNotFound))
     }
 
     /// `leaveRoom`. An unknown socket or room changes nothing.
     pub fn leave_room(&self, socket_id: &str, room_id: &str) {
         let _change = self.change();
-        if let (Some(user), Some(room)) = (self.hub.user(socket_id), self.hub.room(room_id)) {
-            self.leave(&user, &room);
+        if let (Some(socket), Some(room)) = (self.hub.socket(socket_id), self.hub.room(room_id)) {
+            self.leave(&socket, &room);
         }
     }
 
-    pub(super) fn leave(&self, user: &Arc<User>, room: &Arc<Room>) -> bool {
+    pub(super) fn leave(&self, socket: &Arc<Socket>, room: &Arc<Room>) -> bool {
         // Under the socket's lock, so that it is told before the socket's end.
-        user.with_rooms(|rooms| rooms.remove(room) && self.depart(user, room))
+        socket
+            .with_rooms(|rooms| rooms.remove(room) && self.depart(socket, room))
             .unwrap_or(false)
     }
 
     /// Takes a member out of the room and tells the others. False when it was none.
-    pub(super) fn depart(&self, user: &Arc<User>, room: &Arc<Room>) -> bool {
+    pub(super) fn depart(&self, socket: &Arc<Socket>, room: &Arc<Room>) -> bool {
         let mut state = room.state();
-        let Some(was_typing) = state.members.remove(user.key()) else {
+        let Some(was_typing) = state.members.remove(socket.key()) else {
             return false;
         };
         if was_typing {
-            self.send_typing(&state, user, room, false);
+            self.send_typing(&state, socket, room, false);
         }
         self.tell(EventKind::RoomLeave, || {
-            ServiceEvent::RoomLeave(user.clone(), room.clone())
+            ServiceEvent::RoomLeave(socket.clone(), room.clone())
         });
-        let packet = membership_packet("user:left", user, room, self.clock.now());
-        self.send_to_others(&state, user, room, &packet, Fact::Left);
+        let packet = membership_packet("user:left", socket, room, self.clock.now());
+        self.send_to_others(&state, socket, room, &packet, Fact::Left);
         true
     }
 
@@ -164,8 +166,8 @@ impl Service {
             }
             state.members.clear()
         };
-        for user in members {
-            user.with_rooms(|rooms| rooms.remove(&room));
+        for socket in members {
+            socket.with_rooms(|rooms| rooms.remove(&room));
         }
         Some(room)
     }
@@ -191,41 +193,41 @@ impl Service {
     }
 
     /// `socket.join(name)`: a registered room, or else a plain one.
-    pub fn socket_join(&self, user: &Arc<User>, name: &str) -> Result<()> {
+    pub fn socket_join(&self, socket: &Arc<Socket>, name: &str) -> Result<()> {
         let _change = self.change();
         match self.hub.room(name) {
-            Some(room) => self.join(user, &room),
-            None if self.hub.join_plain(user, name) => Ok(()),
+            Some(room) => self.join(socket, &room),
+            None if self.hub.join_plain(socket, name) => Ok(()),
             None => Err(Error::UserNotFound),
         }
     }
 
     /// `socket.leave(name)`.
-    pub fn socket_leave(&self, user: &Arc<User>, name: &str) {
+    pub fn socket_leave(&self, socket: &Arc<Socket>, name: &str) {
         let _change = self.change();
         match self.hub.room(name) {
             Some(room) => {
-                self.leave(user, &room);
+                self.leave(socket, &room);
             }
-            None => self.hub.leave_plain(user, name),
+            None => self.hub.leave_plain(socket, name),
         }
     }
 
     /// `socket.rooms`: its own id first, then the rooms it is in.
-    pub fn socket_rooms(&self, user: &Arc<User>) -> Vec<String> {
-        let mut names = vec![user.id().to_owned()];
-        let listed = user.with_rooms(|rooms| names.extend(rooms.iter().map(|room| room.info.id.to_string())));
+    pub fn socket_rooms(&self, socket: &Arc<Socket>) -> Vec<String> {
+        let mut names = vec![socket.id().to_owned()];
+        let listed = socket.with_rooms(|rooms| names.extend(rooms.iter().map(|room| room.info.id.to_string())));
         listed.map_or_else(Vec::new, |()| names)
     }
 
     /// Sends to the members but one, which the packet is about, on this instance and elsewhere.
-    pub(super) fn send_to_others(&self, state: &RoomState, user: &User, room: &Room, packet: &Packet, fact: Fact) {
-        self.send_to_others_here(state, user, packet);
+    pub(super) fn send_to_others(&self, state: &RoomState, socket: &Socket, room: &Room, packet: &Packet, fact: Fact) {
+        self.send_to_others_here(state, socket, packet);
         if let Some(peers) = self.peers() {
             peers.broadcast(&Broadcast {
                 packet,
                 rooms: &[&room.info.id],
-                except: &[user.id()],
+                except: &[socket.id()],
                 volatile: false,
                 fact,
             });
@@ -233,24 +235,24 @@ impl Service {
     }
 
     /// Sends to the members on this instance but one.
-    pub(super) fn send_to_others_here(&self, state: &RoomState, user: &User, packet: &Packet) {
+    pub(super) fn send_to_others_here(&self, state: &RoomState, socket: &Socket, packet: &Packet) {
         let sent = self
             .fanout
-            .send_many(&state.members, &Except::from_iter([user.key()]), packet);
+            .send_many(&state.members, &Except::from_iter([socket.key()]), packet);
         self.count_sent(packet, sent);
     }
 
-    pub(super) fn send_typing(&self, state: &RoomState, user: &Arc<User>, room: &Arc<Room>, is_typing: bool) {
+    pub(super) fn send_typing(&self, state: &RoomState, socket: &Arc<Socket>, room: &Arc<Room>, is_typing: bool) {
         self.tell(EventKind::Typing, || {
-            ServiceEvent::Typing(user.clone(), room.clone(), is_typing)
+            ServiceEvent::Typing(socket.clone(), room.clone(), is_typing)
         });
-        let packet = typing_packet(user, room, is_typing, self.clock.now());
-        self.send_to_others(state, user, room, &packet, Fact::Typing(is_typing));
+        let packet = typing_packet(socket, room, is_typing, self.clock.now());
+        self.send_to_others(state, socket, room, &packet, Fact::Typing(is_typing));
     }
 
     /// A socket on another instance, and the way to that instance.
-    pub(super) fn elsewhere(&self, socket_id: &str) -> Option<(Arc<User>, &Arc<dyn Peers>)> {
-        Some((self.hub.elsewhere().user(socket_id)?, self.peers()?))
+    pub(super) fn remote(&self, socket_id: &str) -> Option<(Arc<Socket>, &Arc<dyn Peers>)> {
+        Some((self.hub.remote().socket(socket_id)?, self.peers()?))
     }
 
     pub(super) fn count_sent(&self, packet: &Packet, recipients: usize) {
@@ -262,25 +264,25 @@ impl Service {
     }
 }
 
-pub(super) fn typing_packet(user: &User, room: &Room, is_typing: bool, now: u64) -> Packet {
+pub(super) fn typing_packet(socket: &Socket, room: &Room, is_typing: bool, now: u64) -> Packet {
     Packet::event(
         "typing",
         &format!(
             "{{{},\"roomId\":{},\"isTyping\":{is_typing},\"timestamp\":\"{}\"}}",
-            user.identity().fragment,
+            socket.identity().fragment,
             json_string(&room.info.id),
             clock::iso(now),
         ),
     )
 }
 
-pub(super) fn membership_packet(event: &str, user: &User, room: &Room, now: u64) -> Packet {
+pub(super) fn membership_packet(event: &str, socket: &Socket, room: &Room, now: u64) -> Packet {
     Packet::event(
         event,
         &format!(
             "{{{},\"socketId\":{},\"roomId\":{},\"timestamp\":\"{}\"}}",
-            user.identity().fragment,
-            json_string(user.id()),
+            socket.identity().fragment,
+            json_string(socket.id()),
             json_string(&room.info.id),
             clock::iso(now),
         ),

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     backpressure::{Account, Charge},
-    hub::{Identity, SocketId, User},
+    hub::{Identity, Socket, SocketId},
     link::Link as _,
     service::{Refusal, Service},
 };
@@ -72,7 +72,7 @@ struct Partial {
 #[derive(Debug)]
 struct Inner {
     state: SessionState,
-    user: Option<Arc<User>>,
+    socket: Option<Arc<Socket>>,
     /// Id that the CONNECT answer tells; kept when the socket has gone before it left.
     answer: Option<String>,
     partial: Option<Partial>,
@@ -158,7 +158,7 @@ impl Session {
                 sid: OnceLock::new(),
                 inner: Mutex::new(Inner {
                     state: SessionState::Opened,
-                    user: None,
+                    socket: None,
                     answer: None,
                     partial: None,
                     refusal: None,
@@ -289,33 +289,33 @@ impl Session {
 
     /// Decides about the client's CONNECT.
     pub(super) async fn connect(self: &Arc<Self>, service: &Arc<Service>, auth: &str) -> Result<(), Refusal> {
-        let user = self.new_user(service, auth)?;
+        let socket = self.new_socket(service, auth)?;
         {
             let mut inner = self.inner.lock();
             if !matches!(inner.state, SessionState::Connecting(_)) {
                 inner.state = SessionState::Connecting(Vec::new());
             }
-            inner.user = Some(user.clone());
-            inner.answer = Some(user.id().to_owned());
+            inner.socket = Some(socket.clone());
+            inner.answer = Some(socket.id().to_owned());
             inner.refusal = None;
         }
         let patience = service.config.connect_timeout.saturating_sub(self.opened.elapsed());
-        match service.admit(&user, patience).await {
+        match service.admit(&socket, patience).await {
             Ok(admitted) => {
-                user.identify(admitted.identity.unwrap_or_else(|| self.identity_of(&user)));
+                socket.identify(admitted.identity.unwrap_or_else(|| self.identity_of(&socket)));
                 let patience = service.config.connect_timeout.saturating_sub(self.opened.elapsed());
                 // Refused only at shutdown, which `connected` sees as well.
-                let _ = service.introduce(&user, patience).await;
+                let _ = service.introduce(&socket, patience).await;
                 Ok(())
             }
             Err(refusal) => {
                 if service.is_closed() {
                     self.close("server shutting down");
                 }
-                service.unregister(&user, "server namespace disconnect");
+                service.unregister(&socket, "server namespace disconnect");
                 let mut inner = self.inner.lock();
                 inner.state = SessionState::Left;
-                inner.user = None;
+                inner.socket = None;
                 inner.refusal = Some(refusal.clone());
                 Err(refusal)
             }
@@ -330,16 +330,16 @@ impl Session {
             return;
         };
         let early = std::mem::take(early);
-        let Some(user) = inner.user.clone() else { return };
-        if !user.is_connected() {
+        let Some(socket) = inner.socket.clone() else { return };
+        if !socket.is_connected() {
             // Disconnected by the server before the answer could leave: the answer, what was sent, then goodbye.
             inner.state = SessionState::Left;
-            inner.user = None;
+            inner.socket = None;
             drop(inner);
             return self.connection.connected(polling);
         }
         // An overridden `handleConnection` has registered it already.
-        if service.hub.user(user.id()).is_none() && service.register(&user).is_err() {
+        if service.hub.socket(socket.id()).is_none() && service.register(&socket).is_err() {
             drop(inner);
             return self.close("server shutting down");
         }
@@ -348,7 +348,7 @@ impl Session {
         // Under the lock, so that later packets do not overtake early ones.
         let is_malformed = |packet: Early| {
             self.account()
-                .causes(|| dispatch(service, &user, &packet.text, packet.attachments))
+                .causes(|| dispatch(service, &socket, &packet.text, packet.attachments))
                 .is_err()
         };
         if early.into_iter().any(is_malformed) {
@@ -365,14 +365,14 @@ impl Session {
         } else {
             reason
         };
-        let user = {
+        let socket = {
             let mut inner = self.inner.lock();
             inner.state = SessionState::Left;
             inner.partial = None;
-            inner.user.take()
+            inner.socket.take()
         };
-        if let Some(user) = user {
-            self.transport.service.unregister(&user, reason);
+        if let Some(socket) = socket {
+            self.transport.service.unregister(&socket, reason);
         }
     }
 
@@ -462,7 +462,7 @@ impl Session {
         }
     }
 
-    fn new_user(&self, service: &Arc<Service>, auth: &str) -> Result<Arc<User>, Refusal> {
+    fn new_socket(&self, service: &Arc<Service>, auth: &str) -> Result<Arc<Socket>, Refusal> {
         let id = match (self.eio3, self.sid.get()) {
             // Old clients take the session id for the socket's.
             (true, Some(sid)) => sid.as_str().to_owned(),
@@ -476,12 +476,12 @@ impl Session {
         let now = service.clock.now();
         let link = self.connection.link();
         let handshake = self.head.handshake(auth);
-        Ok(Arc::new(User::new(service.next_key(), &id, link, handshake, now)))
+        Ok(Arc::new(Socket::new(service.next_key(), &id, link, handshake, now)))
     }
 
     /// The identity that the handshake's query gives.
-    fn identity_of(&self, user: &User) -> Identity {
-        Identity::new(user.id(), self.head.query("username").as_deref())
+    fn identity_of(&self, socket: &Socket) -> Identity {
+        Identity::new(socket.id(), self.head.query("username").as_deref())
     }
 }
 

@@ -17,7 +17,7 @@ use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use native_websocket_service::{
     config::Config,
-    hub::User,
+    hub::Socket,
     server::Server,
     service::Service,
     transport::Transport,
@@ -102,8 +102,8 @@ impl TestServer {
     }
 
     /// A registered socket.
-    pub fn user(&self, id: &str) -> Arc<User> {
-        self.service().hub.user(id).expect("a registered socket")
+    pub fn socket(&self, id: &str) -> Arc<Socket> {
+        self.service().hub.socket(id).expect("a registered socket")
     }
 
     /// Sends `["n", 0]`, `["n", 1]`, … to a socket.

@@ -10,7 +10,7 @@ use std::{
 
 use native_websocket_service::{
     backpressure::{Charge, Work, charge},
-    hub::User,
+    hub::Socket,
     ports::{EventKind, EventSink, ServiceEvent},
     service::{Admitted, Refusal, Service},
 };
@@ -30,7 +30,7 @@ pub enum Admissions {
 }
 
 /// What a listener of `connection` does.
-type Listener = Arc<dyn Fn(&Service, &Arc<User>) + Send + Sync>;
+type Listener = Arc<dyn Fn(&Service, &Arc<Socket>) + Send + Sync>;
 
 /// Plays JavaScript's part: listens to every event, and says when `connection` was heard.
 pub struct Recorder {
@@ -75,24 +75,24 @@ impl EventSink for Recorder {
             self.charges.lock().extend(charge(Work::JavaScript, 0));
         }
         let heard = match &event {
-            ServiceEvent::Connection(user) | ServiceEvent::Admission(user) => Some(user.clone()),
+            ServiceEvent::Connection(socket) | ServiceEvent::Admission(socket) => Some(socket.clone()),
             _ => None,
         };
         let admission = matches!(event, ServiceEvent::Admission(_));
         self.events.lock().push(event);
         self.changed.notify_waiters();
         let service = self.service.get().and_then(Weak::upgrade);
-        if let (Some(user), Some(service)) = (heard, service) {
+        if let (Some(socket), Some(service)) = (heard, service) {
             if admission {
-                self.decide(&service, &user);
+                self.decide(&service, &socket);
             } else {
                 let listener = self.listener.lock().clone();
                 // On a thread of its own, as JavaScript is: a sink never calls back into the service.
                 std::thread::spawn(move || {
                     if let Some(listener) = listener {
-                        listener(&service, &user);
+                        listener(&service, &socket);
                     }
-                    service.introduced(&user);
+                    service.introduced(&socket);
                 });
             }
         }
@@ -121,13 +121,13 @@ impl Recorder {
         self.wanted.fetch_and(!(kind as u32), Ordering::Relaxed);
     }
 
-    fn decide(&self, service: &Service, user: &User) {
+    fn decide(&self, service: &Service, socket: &Socket) {
         let decision = match &*self.admissions.lock() {
             Admissions::Accept => Ok(Admitted::default()),
             Admissions::Refuse(refusal) => Err(refusal.clone()),
             Admissions::Ignore => return,
         };
-        service.decide(user.key(), decision);
+        service.decide(socket.key(), decision);
     }
 
     pub fn events(&self) -> Vec<ServiceEvent> {
@@ -149,19 +149,19 @@ impl Recorder {
     }
 
     /// The reason of a socket's `disconnect`.
-    pub async fn disconnected(&self, socket: &str) -> String {
+    pub async fn disconnected(&self, socket_id: &str) -> String {
         self.wait("disconnect", |event| match event {
-            ServiceEvent::Disconnect(user, reason, _) if user.id() == socket => Some(reason.to_string()),
+            ServiceEvent::Disconnect(socket, reason, _) if socket.id() == socket_id => Some(reason.to_string()),
             _ => None,
         })
         .await
     }
 
     /// The numbers of a client's `["own", n]` events.
-    pub fn own_events(&self, socket: &str) -> Vec<u64> {
+    pub fn own_events(&self, socket_id: &str) -> Vec<u64> {
         let events = self.events.lock();
         let numbers = events.iter().filter_map(|event| match event {
-            ServiceEvent::Client { user, args, .. } if user.id() == socket => std::str::from_utf8(args)
+            ServiceEvent::Client { socket, args, .. } if socket.id() == socket_id => std::str::from_utf8(args)
                 .ok()?
                 .strip_prefix("[\"own\",")?
                 .strip_suffix(']')?
@@ -172,24 +172,24 @@ impl Recorder {
         numbers.collect()
     }
 
-    fn take_admission(&self) -> Option<Arc<User>> {
+    fn take_admission(&self) -> Option<Arc<Socket>> {
         let mut events = self.events.lock();
         let at = events
             .iter()
             .position(|event| matches!(event, ServiceEvent::Admission(_)))?;
         match events.remove(at) {
-            ServiceEvent::Admission(user) => Some(user),
+            ServiceEvent::Admission(socket) => Some(socket),
             _ => None,
         }
     }
 
     /// As [`Recorder::admission`], each one once.
-    pub async fn next_admission(&self) -> Arc<User> {
+    pub async fn next_admission(&self) -> Arc<Socket> {
         within("admission", async {
             loop {
                 let changed = self.changed.notified();
-                if let Some(user) = self.take_admission() {
-                    return user;
+                if let Some(socket) = self.take_admission() {
+                    return socket;
                 }
                 changed.await;
             }
@@ -198,9 +198,9 @@ impl Recorder {
     }
 
     /// The user of a client that asks to be let in.
-    pub async fn admission(&self) -> Arc<User> {
+    pub async fn admission(&self) -> Arc<Socket> {
         self.wait("admission", |event| match event {
-            ServiceEvent::Admission(user) => Some(user.clone()),
+            ServiceEvent::Admission(socket) => Some(socket.clone()),
             _ => None,
         })
         .await
@@ -224,15 +224,22 @@ impl Recorder {
         let mut open: HashMap<u64, bool> = HashMap::new();
         for event in self.events.lock().iter() {
             match event {
-                ServiceEvent::Connection(user) => {
-                    assert_eq!(open.insert(user.key(), true), None, "connected twice: {}", user.id());
+                ServiceEvent::Connection(socket) => {
+                    assert_eq!(
+                        open.insert(socket.key(), true),
+                        None,
+                        "connected twice: {}",
+                        socket.id()
+                    );
                 }
-                ServiceEvent::Disconnect(user, ..) => {
-                    let was = open.insert(user.key(), false);
-                    assert_eq!(was, Some(true), "disconnect out of order: {}", user.id());
+                ServiceEvent::Disconnect(socket, ..) => {
+                    let was = open.insert(socket.key(), false);
+                    assert_eq!(was, Some(true), "disconnect out of order: {}", socket.id());
                 }
-                ServiceEvent::RoomJoin(user, _) | ServiceEvent::RoomLeave(user, _) | ServiceEvent::Typing(user, ..) => {
-                    assert_eq!(open.get(&user.key()), Some(&true), "out of order: {event:?}");
+                ServiceEvent::RoomJoin(socket, _)
+                | ServiceEvent::RoomLeave(socket, _)
+                | ServiceEvent::Typing(socket, ..) => {
+                    assert_eq!(open.get(&socket.key()), Some(&true), "out of order: {event:?}");
                 }
                 _ => {}
             }

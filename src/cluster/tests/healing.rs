@@ -119,7 +119,7 @@ async fn disconnecting_a_socket_that_is_just_gone_is_no_fault() {
         let answer: crate::ports::Answer = Box::new(move |result| *outcome.lock() = Some(result));
         answer
     };
-    assert_eq!(one.service().disconnect_user_elsewhere("user-bob", "bye", &answer), 1);
+    assert_eq!(one.service().disconnect_remote("user-bob", "bye", &answer), 1);
     let asked = one.said().await;
     two.hears(&asked);
     settle(&[&one, &two]).await;

@@ -20,7 +20,7 @@ impl Random {
 struct World {
     random: Random,
     nodes: Vec<Node>,
-    users: Vec<(usize, Arc<User>)>,
+    sockets: Vec<(usize, Arc<Socket>)>,
     rooms: Vec<Arc<Room>>,
     deleted: Vec<Arc<Room>>,
     under_way: Vec<VecDeque<Post>>,
@@ -34,7 +34,7 @@ impl World {
             random: Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
             under_way: vec![VecDeque::new(); nodes.len()],
             nodes,
-            users: Vec::new(),
+            sockets: Vec::new(),
             rooms: Vec::new(),
             deleted: Vec::new(),
             count: 0,
@@ -46,13 +46,13 @@ impl World {
         self.count += 1;
         match self.random.below(12) {
             0 | 1 => {
-                let (user, _) = self.nodes[node].connect(&format!("socket-{}", self.count));
-                self.users.push((node, user));
+                let (socket, _) = self.nodes[node].connect(&format!("socket-{}", self.count));
+                self.sockets.push((node, socket));
             }
-            2 if !self.users.is_empty() => {
-                let index = self.random.below(self.users.len());
-                let (node, user) = self.users.swap_remove(index);
-                self.nodes[node].service().unregister(&user, "gone");
+            2 if !self.sockets.is_empty() => {
+                let index = self.random.below(self.sockets.len());
+                let (node, socket) = self.sockets.swap_remove(index);
+                self.nodes[node].service().unregister(&socket, "gone");
             }
             3 => self
                 .rooms
@@ -65,14 +65,14 @@ impl World {
                     self.deleted.push(self.rooms.swap_remove(index));
                 }
             }
-            5..=8 if !self.users.is_empty() && !self.rooms.is_empty() => {
-                let (node, user) = &self.users[self.random.below(self.users.len())];
+            5..=8 if !self.sockets.is_empty() && !self.rooms.is_empty() => {
+                let (node, socket) = &self.sockets[self.random.below(self.sockets.len())];
                 let room = &self.rooms[self.random.below(self.rooms.len())];
                 let service = self.nodes[*node].service();
                 match self.random.below(3) {
-                    0 => service.leave_room(user.id(), &room.info.id),
+                    0 => service.leave_room(socket.id(), &room.info.id),
                     // One that this instance has not heard of, it cannot join.
-                    _ => drop(service.join_room(user.id(), &room.info.id)),
+                    _ => drop(service.join_room(socket.id(), &room.info.id)),
                 }
             }
             9 => self.nodes[node].cluster.beat(),
@@ -151,7 +151,7 @@ async fn whatever_is_lost_all_instances_know_the_same_in_the_end() {
         let [first, others @ ..] = &*world.nodes else {
             unreachable!()
         };
-        assert_eq!(first.knows().len(), world.users.len(), "SEED={seed}");
+        assert_eq!(first.knows().len(), world.sockets.len(), "SEED={seed}");
         for other in others {
             let (one, other) = (first.knows(), other.knows());
             let different: Vec<_> = one.iter().zip(&other).filter(|(one, other)| one != other).collect();

@@ -40,8 +40,8 @@ struct Stage {
     service: Service,
     told: Arc<Told>,
     room: Arc<Room>,
-    ann: (Arc<User>, Arc<Inbox>),
-    bob: (Arc<User>, Arc<Inbox>),
+    ann: (Arc<Socket>, Arc<Inbox>),
+    bob: (Arc<Socket>, Arc<Inbox>),
 }
 
 impl Stage {
@@ -52,10 +52,16 @@ impl Stage {
         let connect = |name: &str| {
             let inbox = Arc::new(Inbox::default());
             let key = service.next_key();
-            let user = Arc::new(User::new(key, &format!("socket-{name}"), inbox.clone(), "{}".into(), 0));
-            user.identify(Identity::new(name, Some(&name.to_uppercase())));
-            service.register(&user).unwrap();
-            (user, inbox)
+            let socket = Arc::new(Socket::new(
+                key,
+                &format!("socket-{name}"),
+                inbox.clone(),
+                "{}".into(),
+                0,
+            ));
+            socket.identify(Identity::new(name, Some(&name.to_uppercase())));
+            service.register(&socket).unwrap();
+            (socket, inbox)
         };
         let (ann, bob) = (connect("ann"), connect("bob"));
         let room = service.create_room("room", "default");

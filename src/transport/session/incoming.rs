@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::{CLIENT_LEFT, Early, Inner, Partial, Session, SessionState, Verdict};
 use crate::{
     backpressure::{self, ITEM_COST, Work},
-    hub::User,
+    hub::Socket,
     service::{ClientPacket, Service},
     wire::packet::MAX_ATTACHMENTS,
 };
@@ -84,11 +84,11 @@ impl Session {
             }
             return self.receive(&mut inner, text, Vec::new());
         }
-        match (&inner.state, &inner.user) {
-            (SessionState::Connected, Some(user)) => {
-                let user = user.clone();
+        match (&inner.state, &inner.socket) {
+            (SessionState::Connected, Some(socket)) => {
+                let socket = socket.clone();
                 drop(inner);
-                match dispatch(&self.transport.service, &user, packet, Vec::new()) {
+                match dispatch(&self.transport.service, &socket, packet, Vec::new()) {
                     Ok(()) => Verdict::Taken,
                     Err(reason) => Verdict::Close(reason),
                 }
@@ -98,7 +98,7 @@ impl Session {
     }
 
     fn receive(&self, inner: &mut Inner, text: String, attachments: Vec<Bytes>) -> Verdict {
-        match (&mut inner.state, &inner.user) {
+        match (&mut inner.state, &inner.socket) {
             (SessionState::Connecting(early), _) => {
                 let size = text.len() + attachments.iter().map(Bytes::len).sum::<usize>();
                 early.push(Early {
@@ -108,8 +108,8 @@ impl Session {
                 });
                 Verdict::Taken
             }
-            (SessionState::Connected, Some(user)) => {
-                match dispatch(&self.transport.service, user, &text, attachments) {
+            (SessionState::Connected, Some(socket)) => {
+                match dispatch(&self.transport.service, socket, &text, attachments) {
                     Ok(()) => Verdict::Taken,
                     Err(reason) => Verdict::Close(reason),
                 }
@@ -161,7 +161,7 @@ impl Session {
 /// Splits a complete packet of type 2, 3, 5 or 6 (attachments cut out) and has it handled.
 pub(super) fn dispatch(
     service: &Service,
-    user: &Arc<User>,
+    socket: &Arc<Socket>,
     packet: &str,
     attachments: Vec<Bytes>,
 ) -> Result<(), &'static str> {
@@ -184,9 +184,9 @@ pub(super) fn dispatch(
     };
     let packet = ClientPacket { args, attachments, id };
     let handled = if is_ack {
-        service.client_ack(user, packet)
+        service.client_ack(socket, packet)
     } else {
-        service.client_event(user, packet)
+        service.client_event(socket, packet)
     };
     handled.map_err(|_| "parse error")
 }
