@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`config`] | options, units and defaults |
 //! | [`error`] | the one error type, with stable codes |
+//! | [`disconnect`] | why a connection ended |
 //! | [`clock`] | the time, and who moves it |
 //! | [`backpressure`] | what waits because of a client, and when its reader pauses |
 //! | [`wire`] | packets and frames as bytes |
@@ -26,6 +27,7 @@ pub mod backpressure;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod disconnect;
 pub mod error;
 pub mod fanout;
 pub mod hub;

@@ -13,7 +13,8 @@ use tokio::{
 };
 
 use crate::{
-    cluster::Cluster, config::Config, link::Ending, memory, ports::EventSink, service::Service, transport::Transport,
+    cluster::Cluster, config::Config, disconnect::DisconnectReason, link::Ending, memory, ports::EventSink,
+    service::Service, transport::Transport,
 };
 
 /// How long clients may take to read what is queued for them at shutdown.
@@ -106,7 +107,7 @@ impl Server {
         service.close();
         async move {
             for socket in service.hub.sockets() {
-                service.disconnect(&socket, "server_shutdown", Ending::Close);
+                service.disconnect(&socket, DisconnectReason::Shutdown, Ending::Close);
             }
             service.fanout().flushed().await;
             let others = async {

@@ -164,7 +164,7 @@ async fn a_client_that_pauses_is_seen_to_go() {
     let flooding = flood(*flooder);
     until("a full account", || server.service().budget().paused() == 1).await;
     let socket = server.socket(&id);
-    server.service().disconnect(&socket, "kicked", Ending::Kick);
+    server.service().disconnect(&socket, "kicked".into(), Ending::Kick);
     flooding.abort();
     server.recorder.resume();
     server.end().await;

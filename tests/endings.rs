@@ -5,7 +5,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use native_websocket_service::{config::Config, link::Ending, selection::Filter, server::Server};
+use native_websocket_service::{
+    config::Config, disconnect::DisconnectReason, link::Ending, selection::Filter, server::Server,
+};
 use support::{Admissions, Client, Polling, TestServer, Ws, client, config, event, within};
 
 /// Bytes that may wait for a slow reader in these tests.
@@ -106,7 +108,7 @@ async fn what_was_sent_before_a_disconnect_arrives_before_the_farewell() {
     let server = TestServer::start(config());
     for (mut client, id) in Client::each(server.address).await {
         server.count_to(&id, 0..200);
-        assert_eq!(server.service().disconnect_user(&id, "kicked"), 1);
+        assert_eq!(server.service().disconnect_user(&id, &"kicked".into()), 1);
         server.count_to(&id, 200..210);
         let mut packets = Vec::new();
         while let Some(packet) = client.packet().await {
@@ -145,7 +147,7 @@ async fn a_disconnect_may_leave_the_transport_open() {
         assert!(
             server
                 .service()
-                .disconnect(&server.socket(&id), "server namespace disconnect", Ending::Leave)
+                .disconnect(&server.socket(&id), DisconnectReason::ServerLeft, Ending::Leave)
         );
         for number in 0..20 {
             assert_eq!(support::number(&client.packet().await.unwrap()), number);

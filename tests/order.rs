@@ -112,7 +112,7 @@ impl Stage {
     /// Ends every socket and waits until everything has been delivered.
     fn clear(&self) {
         for socket in self.service.hub.sockets() {
-            self.service.disconnect(&socket, "end", Ending::Kick);
+            self.service.disconnect(&socket, "end".into(), Ending::Kick);
         }
         self.flush();
     }
@@ -204,11 +204,11 @@ fn step(stage: &Stage, random: &mut Random, own: &mut Vec<Arc<Socket>>, person: 
         }
         94..=96 if !own.is_empty() => {
             let socket = own.swap_remove(random.below(own.len()));
-            service.disconnect(&socket, "random", Ending::Kick);
+            service.disconnect(&socket, "random".into(), Ending::Kick);
         }
         97 => {
             // Of other threads too, and perhaps in the middle of their coming.
-            service.disconnect_user(person, "random");
+            service.disconnect_user(person, &"random".into());
         }
         98 => {
             service.delete_room(&room_id);

@@ -42,7 +42,7 @@ fn a_socket_that_is_gone_creates_no_plain_room() {
     let service = Service::new(config(), Arc::new(Recorder::default()), &runtime(4).unwrap());
     let socket = socket(&service, "p");
     service.register(&socket).unwrap();
-    service.unregister(&socket, "gone");
+    service.unregister(&socket, "gone".into());
     assert!(service.socket_join(&socket, "plain").is_err());
     assert!(service.hub.plain_room("plain").is_none());
     assert!(service.hub.is_clean());
@@ -64,7 +64,7 @@ impl EventSink for Racing {
                 let service = self.service.get().unwrap().clone();
                 let (done, end) = mpsc::channel();
                 std::thread::spawn(move || {
-                    service.disconnect_user(socket.user_id(), "kicked");
+                    service.disconnect_user(socket.user_id(), &"kicked".into());
                     let _ = done.send(());
                 });
                 // A service that keeps the order makes the other thread wait.
@@ -103,7 +103,7 @@ fn room_leave_is_told_before_disconnect() {
         let leaving = scope.spawn(|| service.leave_room(socket.id(), &room.info.id));
         // Wait until the leaving thread stands before the room's lock (listed no more, or the socket's lock is held).
         std::thread::sleep(Duration::from_millis(200));
-        let ending = scope.spawn(|| service.unregister(&socket, "gone"));
+        let ending = scope.spawn(|| service.unregister(&socket, "gone".into()));
         std::thread::sleep(Duration::from_millis(200));
         drop(state);
         (leaving.join().is_ok(), ending.join().is_ok())
@@ -135,7 +135,7 @@ fn a_typing_event_of_a_departing_socket_is_not_told_after_disconnect() {
             )
         });
         std::thread::sleep(Duration::from_millis(200));
-        let ending = scope.spawn(|| service.unregister(&socket, "gone"));
+        let ending = scope.spawn(|| service.unregister(&socket, "gone".into()));
         std::thread::sleep(Duration::from_millis(200));
         drop(state);
         typing.join().unwrap().unwrap();
@@ -170,7 +170,7 @@ async fn a_listener_of_connection_may_disconnect_the_client() {
             for number in 0..5 {
                 service.send_to(socket, event(&format!("[\"n\",{number}]")), false);
             }
-            service.disconnect(socket, "kicked", Ending::kick(transport));
+            service.disconnect(socket, "kicked".into(), Ending::kick(transport));
         }));
         let clients = [
             Client::Ws(Box::new(Ws::handshake(server.address).await)),

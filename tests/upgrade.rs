@@ -163,7 +163,9 @@ async fn a_socket_disconnected_during_its_upgrade_gets_what_was_sent_before() {
         let mut received = Vec::new();
         let mut ws = upgrade(&client, false, &mut received).await;
         server.count_to(&id, 0..50);
-        server.service().disconnect(&server.socket(&id), "bye", Ending::Kick);
+        server
+            .service()
+            .disconnect(&server.socket(&id), "bye".into(), Ending::Kick);
         received.extend(ws.rest().await);
         assert_eq!(received.pop().as_deref(), Some("41"));
         assert_eq!(numbers(&received), (0..50).collect::<Vec<_>>());

@@ -18,6 +18,7 @@ use crate::{
         response::{self, LocalSocket},
     },
     clock,
+    disconnect::DisconnectReason,
     hub::Socket,
     link::Ending,
     ports::ServiceEvent,
@@ -76,7 +77,7 @@ impl Cluster {
             Call::Disconnect { target, close } => {
                 for socket in self.targets(&asker, &target) {
                     self.service
-                        .disconnect(&socket, "server namespace disconnect", Ending::kick(close));
+                        .disconnect(&socket, DisconnectReason::ServerLeft, Ending::kick(close));
                 }
             }
             Call::Fetch(selection) => {

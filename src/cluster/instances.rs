@@ -16,14 +16,13 @@ use super::{
     sequence::{Arrival, Stream},
 };
 use crate::{
+    disconnect::DisconnectReason,
     hub::Socket,
     service::{Loss, Service},
 };
 
 /// Beats without a sign of life after which an instance is lost.
 const SILENCE: u64 = 3;
-/// Why the sockets of a lost instance are disconnected.
-const INSTANCE_LOST: &str = "instance lost";
 /// Lost instances, and their sockets, that are remembered, so that their return can be told.
 const MOST_REMEMBERED: usize = 1_024;
 const MOST_SOCKETS_REMEMBERED: usize = 200_000;
@@ -242,7 +241,7 @@ impl Instances {
             .filter_map(|uid| Some((uid.clone(), self.others.remove(&uid)?)))
             .collect();
         let loss = match self.leads() {
-            true => Loss::InPlace(INSTANCE_LOST),
+            true => Loss::InPlace(DisconnectReason::InstanceLost),
             false => Loss::Unannounced,
         };
         for (uid, other) in lost {
@@ -250,7 +249,7 @@ impl Instances {
             // It may have been about to tell of a room.
             self.doubts_rooms = true;
             let next_seq = other.stream.next_seq();
-            let sockets = other.replica.lose(service, loss);
+            let sockets = other.replica.lose(service, &loss);
             self.lost.push_back(Lost { uid, next_seq, sockets });
         }
         let count = |lost: &VecDeque<Lost>| lost.iter().map(|lost| lost.sockets.len()).sum::<usize>();
@@ -275,7 +274,7 @@ impl Instances {
     /// An instance has ended.
     pub(super) fn bye(&mut self, service: &Service, uid: &str) {
         if let Some(other) = self.others.remove(uid) {
-            let _gone = other.replica.lose(service, Loss::Unannounced);
+            let _gone = other.replica.lose(service, &Loss::Unannounced);
         }
     }
 

@@ -20,7 +20,6 @@ use crate::{
         broadcast::{self, Broadcast, Decoded, Mark},
         channels::Scope,
     },
-    error::Error,
     hub::Socket,
     wire::{
         json::placeholders_fit,
@@ -234,18 +233,14 @@ impl Cluster {
             Message::History(part) => self.take_history(part),
             Message::Do(question, socket_id, command) => {
                 let outcome = self.service.obey(&socket_id, &command);
-                let error = outcome.err().map(|error| (error.code().to_owned(), error.to_string()));
+                let error = outcome.err().map(|error| error.spoken());
                 self.outbox
                     .log
                     .say(Body::Inbox(uid.clone(), Message::Done(question, error)));
             }
             Message::Done(question, error) => {
-                let outcome = match error {
-                    None => Ok(()),
-                    Some((_, text)) if text == Error::UserNotFound.to_string() => Err(Error::UserNotFound),
-                    Some(_) => Err(Error::UserOrRoomNotFound),
-                };
-                self.outbox.answered(question, outcome);
+                self.outbox
+                    .answered(question, error.map_or(Ok(()), |spoken| Err(spoken.into())));
             }
             // Numbered, or else not said by an instance of this version.
             _ => {}

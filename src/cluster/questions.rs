@@ -17,6 +17,7 @@ use crate::{
         request::{self, Rooms},
         response::{self, Asked, Response},
     },
+    error::Error,
     ports::ServiceEvent,
     redis::ConnectionError,
 };
@@ -200,20 +201,20 @@ impl Cluster {
         });
     }
 
-    /// Publishes a question and waits for its answers. The error is a text for the application.
+    /// Publishes a question and waits for its answers.
     async fn put(
         &self,
         request_id: &str,
         timeout: Duration,
         changed: &Notify,
         encode: impl FnOnce(&str) -> Result<Vec<u8>, Unfit>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Error> {
         let servers = self.count_servers().await;
-        let servers = servers.map_err(|error| format!("the other servers cannot be asked: {error}"))?;
+        let servers = servers.map_err(|error| Error::Unasked(format!("the other servers cannot be asked: {error}")))?;
         if servers == 0 {
             return Ok(());
         }
-        let payload = encode(request_id).map_err(|error| error.to_string())?;
+        let payload = encode(request_id).map_err(|error| Error::Unasked(error.to_string()))?;
         self.say_raw(&self.channels.classic.request, payload);
         let complete = async {
             loop {
@@ -227,7 +228,7 @@ impl Cluster {
         };
         tokio::time::timeout(timeout, complete)
             .await
-            .map_err(|_| "operation has timed out".to_owned())
+            .map_err(|_| Error::TimedOut)
     }
 
     /// Number of other servers, Node.js servers included.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    error::Spoken,
     hub::{RoomInfo, Socket},
     ports::Command,
     selection::Filter,
@@ -77,8 +78,8 @@ pub(super) enum Message {
     History(HistoryPart),
     /// Asks to do something with a socket: number of the question, socket id, what.
     Do(u64, String, Command),
-    /// The outcome: number of the question, and the code and text of an error.
-    Done(u64, Option<(String, String)>),
+    /// The outcome: number of the question, and what went wrong, if something did.
+    Done(u64, Option<Spoken>),
 }
 
 /// What others know of a socket.

@@ -198,7 +198,7 @@ impl Replica {
     }
 
     /// The instance is lost: all of its sockets are. Returns the ids of those that have been told to be gone.
-    pub(super) fn lose(self, service: &Service, loss: Loss) -> HashSet<Box<str>> {
+    pub(super) fn lose(self, service: &Service, loss: &Loss) -> HashSet<Box<str>> {
         let mut gone = self.returning.unwrap_or_default();
         gone.extend(self.sockets.keys().cloned());
         let mut sockets: Vec<_> = self.sockets.into_values().map(|known| known.socket).collect();
@@ -212,7 +212,7 @@ impl Replica {
     fn apply(&mut self, service: &Service, news: News) {
         match news {
             News::Connected(facts) => self.connect(service, facts, Service::meet),
-            News::Disconnected(id) => self.disconnect(service, &id, Loss::Silent),
+            News::Disconnected(id) => self.disconnect(service, &id, &Loss::Silent),
             News::Joined(id, room, packet) => self.join(service, &id, &room, packet.as_ref()),
             News::Left(id, room, packet) => self.leave(service, &id, &room, packet.as_ref()),
             News::Cleared(room) => {
@@ -246,7 +246,7 @@ impl Replica {
         self.sockets.insert(facts.id.into(), known);
     }
 
-    fn disconnect(&mut self, service: &Service, id: &str, loss: Loss) {
+    fn disconnect(&mut self, service: &Service, id: &str, loss: &Loss) {
         if let Some(known) = self.sockets.remove(id) {
             for room in &known.rooms {
                 self.digest ^= digest(id, Some(room));
@@ -289,7 +289,7 @@ impl Replica {
             .collect();
         for id in gone {
             let loss = if tells { Loss::Unannounced } else { Loss::Silent };
-            self.disconnect(service, &id, loss);
+            self.disconnect(service, &id, &loss);
         }
         for (facts, rooms) in parts {
             let id = facts.id.clone();

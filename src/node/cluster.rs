@@ -42,7 +42,7 @@ impl Outcome {
     fn collect(self: Arc<Self>) -> Answer {
         Box::new(move |outcome| {
             if let Err(error) = outcome
-                && error != Error::UserNotFound
+                && error.code() != Error::NOT_FOUND
             {
                 *self.error.lock() = Some(error);
             }
@@ -139,7 +139,7 @@ impl NativeService {
     pub fn disconnect_user_elsewhere(&self, id: f64, user_id: String, reason: String) {
         let outcome = Outcome::new(id, &self.queue, None);
         let service = self.server.service();
-        service.disconnect_remote(&user_id, &reason, &|| outcome.clone().collect());
+        service.disconnect_remote(&user_id, &reason.as_str().into(), &|| outcome.clone().collect());
     }
 
     /// Asks the other servers for the names of their Socket.IO rooms.

@@ -37,7 +37,7 @@ fn describe(socket: &Socket, profile: Option<String>) {
 impl NativeService {
     fn end(&self, socket_id: &str, reason: &str, ending: Ending) -> bool {
         let socket = self.socket(socket_id);
-        socket.is_some_and(|socket| self.server.service().disconnect(&socket, reason, ending))
+        socket.is_some_and(|socket| self.server.service().disconnect(&socket, reason.into(), ending))
     }
 
     pub(super) fn socket(&self, socket_id: &str) -> Option<Arc<Socket>> {
@@ -252,7 +252,7 @@ impl NativeService {
     /// Disconnects every socket of a user on this instance. Returns how many.
     #[napi]
     pub fn disconnect_user(&self, user_id: String, reason: String) -> f64 {
-        self.server.service().disconnect_user(&user_id, &reason) as f64
+        self.server.service().disconnect_user(&user_id, &reason.as_str().into()) as f64
     }
 
     /// Disconnects sockets that have been idle for so many milliseconds. Returns how many.

@@ -3,6 +3,7 @@
 use napi::bindgen_prelude::{Buffer, Either4, Null};
 
 use crate::{
+    error::Error,
     hub::{Room, Socket, StoredMessage},
     ports::ServiceEvent,
     wire::packet::{Packet, PacketKind},
@@ -119,7 +120,7 @@ impl Fields {
             ServiceEvent::Disconnect(socket, reason, rooms) => {
                 self.number(2)
                     .socket(socket)
-                    .text(&**reason)
+                    .text(reason.as_str())
                     .integer(rooms.len() as u64);
                 for room in rooms {
                     self.text(&*room.info.id);
@@ -195,7 +196,7 @@ impl Fields {
             } => self
                 .number(22)
                 .integer(*id)
-                .optional(error.as_deref())
+                .optional(error.as_ref().map(Error::to_string).as_deref())
                 .text(&**json)
                 .attachments(attachments),
             ServiceEvent::Warning(text) => self.number(17).text(text),

@@ -4,10 +4,7 @@ use napi::bindgen_prelude::Buffer;
 use napi_derive::napi;
 
 use super::{binding::NativeService, packets::event};
-use crate::{cluster::Selection, link::Ending};
-
-/// Why the sockets are disconnected, as with Socket.IO.
-const REASON: &str = "server namespace disconnect";
+use crate::{cluster::Selection, disconnect::DisconnectReason, link::Ending};
 
 #[napi]
 impl NativeService {
@@ -61,7 +58,7 @@ impl NativeService {
     pub fn disconnect_sockets(&self, rooms: Vec<String>, except: Vec<String>, close: bool, local: bool) {
         let service = self.server.service();
         for socket in service.selected(&rooms, &except) {
-            service.disconnect(&socket, REASON, Ending::kick(close));
+            service.disconnect(&socket, DisconnectReason::ServerLeft, Ending::kick(close));
         }
         if let Some(cluster) = self.server.cluster().filter(|_| !local) {
             cluster.disconnect_sockets(&Selection { rooms, except }, close);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    disconnect::DisconnectReason,
     error::Result,
     hub::{Room, Socket},
     selection::Filter,
@@ -49,7 +50,7 @@ pub enum Command {
     /// Leave this room of the registry.
     Leave(String),
     /// Disconnect, for this reason.
-    Disconnect(String),
+    Disconnect(DisconnectReason),
 }
 
 /// Called once with the outcome of a [`Command`].

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
+    disconnect::DisconnectReason,
     error::Error,
     hub::{Room, Socket, StoredMessage},
     wire::packet::Packet,
@@ -37,7 +38,7 @@ pub enum ServiceEvent {
     Connection(Arc<Socket>),
     /// `disconnect(user, reason)`, with the rooms the socket was in. Also sent, unheard, for a user that JavaScript
     /// holds objects of.
-    Disconnect(Arc<Socket>, Arc<str>, Vec<Arc<Room>>),
+    Disconnect(Arc<Socket>, DisconnectReason, Vec<Arc<Room>>),
     /// `message(message)`.
     Message(Arc<Room>, Arc<StoredMessage>),
     /// `room:join({ user, room })`.
@@ -94,7 +95,7 @@ pub enum ServiceEvent {
         /// Number of the question.
         id: u64,
         /// What went wrong, if something did.
-        error: Option<String>,
+        error: Option<Error>,
         /// JSON array: what came until then.
         json: String,
         /// Attachments of its placeholders.

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::Service;
 use crate::{
     clock,
+    disconnect::DisconnectReason,
     error::{Error, Result},
     hub::{Except, Rates, Socket},
     link::Ending,
@@ -96,7 +97,7 @@ impl Service {
     }
 
     /// Takes a connection out of everything and emits `disconnect`, once. False when it was gone already.
-    pub fn unregister(&self, socket: &Arc<Socket>, reason: &str) -> bool {
+    pub fn unregister(&self, socket: &Arc<Socket>, reason: DisconnectReason) -> bool {
         let _change = self.change();
         let Some(rooms) = socket.take_rooms() else { return false };
         for room in &rooms {
@@ -121,35 +122,34 @@ impl Service {
         // A listener of `connection` may have ended it: there is nothing more to wait for.
         self.introductions.remove(&socket.key());
         if self.sink.wants(EventKind::Disconnect) || socket.is_touched() {
-            self.sink
-                .emit(ServiceEvent::Disconnect(socket.clone(), reason.into(), rooms));
+            self.sink.emit(ServiceEvent::Disconnect(socket.clone(), reason, rooms));
         }
         true
     }
 
     /// Ends a connection for a reason of the server; what was sent to it before still arrives.
-    pub fn disconnect(&self, socket: &Arc<Socket>, reason: &str, ending: Ending) -> bool {
+    pub fn disconnect(&self, socket: &Arc<Socket>, reason: DisconnectReason, ending: Ending) -> bool {
         let was_connected = self.unregister(socket, reason);
         self.fanout.close(socket, ending);
         was_connected
     }
 
     /// `disconnectUser`: every socket of the user on this instance. Returns how many.
-    pub fn disconnect_user(&self, user_id: &str, reason: &str) -> usize {
+    pub fn disconnect_user(&self, user_id: &str, reason: &DisconnectReason) -> usize {
         let sockets = self.hub.sockets_of(user_id);
         sockets
             .iter()
-            .filter(|socket| self.disconnect(socket, reason, Ending::Kick))
+            .filter(|socket| self.disconnect(socket, reason.clone(), Ending::Kick))
             .count()
     }
 
     /// The sockets of the user on other instances: `answer` is called for each, when its instance has answered.
     /// Returns how many.
-    pub fn disconnect_remote(&self, user_id: &str, reason: &str, answer: &dyn Fn() -> Answer) -> usize {
+    pub fn disconnect_remote(&self, user_id: &str, reason: &DisconnectReason, answer: &dyn Fn() -> Answer) -> usize {
         let Some(peers) = self.peers() else { return 0 };
         let sockets = self.hub.remote().sockets_of(user_id);
         for socket in &sockets {
-            peers.ask(socket, Command::Disconnect(reason.to_owned()), answer());
+            peers.ask(socket, Command::Disconnect(reason.clone()), answer());
         }
         sockets.len()
     }
@@ -162,7 +162,7 @@ impl Service {
             .sockets()
             .iter()
             .filter(idle)
-            .filter(|socket| self.disconnect(socket, "inactive", Ending::Close))
+            .filter(|socket| self.disconnect(socket, DisconnectReason::Inactive, Ending::Close))
             .count()
     }
 

@@ -7,6 +7,7 @@ use super::{
     rooms::{membership_packet, typing_packet},
 };
 use crate::{
+    disconnect::DisconnectReason,
     error::{Error, Result},
     hub::{Except, Members, Room, RoomInfo, Socket},
     link::Ending,
@@ -16,14 +17,14 @@ use crate::{
 };
 
 /// How a socket of another instance is lost from here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Loss {
     /// Its instance has told everybody, or nobody was to be told.
     Silent,
     /// Its instance could not tell: the clients of this instance are told.
     Unannounced,
     /// As `Unannounced`; and this instance tells the application and the Node.js servers, in place of the lost one.
-    InPlace(&'static str),
+    InPlace(DisconnectReason),
 }
 
 impl Service {
@@ -249,14 +250,14 @@ impl Service {
     }
 
     /// A socket of another instance is gone.
-    pub fn lose(&self, socket: &Arc<Socket>, loss: Loss) {
+    pub fn lose(&self, socket: &Arc<Socket>, loss: &Loss) {
         let _change = self.change();
         let Some(rooms) = socket.take_rooms() else { return };
         for room in &rooms {
             self.lose_member(socket, room, loss);
         }
         self.hub.remote().remove(socket);
-        if loss != Loss::Silent
+        if *loss != Loss::Silent
             && !self.hub.is_online(socket.user_id())
             && let Some(packet) = self.announce_here(socket, "offline")
         {
@@ -265,7 +266,7 @@ impl Service {
         match loss {
             Loss::InPlace(reason) if self.sink.wants(EventKind::Disconnect) || socket.is_touched() => {
                 self.sink
-                    .emit(ServiceEvent::Disconnect(socket.clone(), reason.into(), rooms));
+                    .emit(ServiceEvent::Disconnect(socket.clone(), reason.clone(), rooms));
             }
             _ if socket.is_touched() => self.sink.emit(ServiceEvent::Abandoned(socket.clone())),
             _ => {}
@@ -285,12 +286,12 @@ impl Service {
         }
     }
 
-    fn lose_member(&self, socket: &Arc<Socket>, room: &Arc<Room>, loss: Loss) {
+    fn lose_member(&self, socket: &Arc<Socket>, room: &Arc<Room>, loss: &Loss) {
         let mut state = room.state();
         let Some(was_typing) = state.members.remove(socket.key()) else {
             return;
         };
-        if loss == Loss::Silent {
+        if *loss == Loss::Silent {
             return;
         }
         let mut packets = Vec::new();
@@ -310,7 +311,7 @@ impl Service {
     }
 
     /// What instances find out by themselves, one of them tells the Node.js servers.
-    fn tell_foreign(&self, loss: Loss, rooms: &[&str], packet: &Packet) {
+    fn tell_foreign(&self, loss: &Loss, rooms: &[&str], packet: &Packet) {
         if let (Loss::InPlace(_), Some(peers)) = (loss, self.peers()) {
             peers.broadcast(&Broadcast {
                 packet,
@@ -333,7 +334,7 @@ impl Service {
             }
             Command::Disconnect(reason) => {
                 let socket = socket.ok_or(Error::UserNotFound)?;
-                self.disconnect(&socket, reason, Ending::Kick);
+                self.disconnect(&socket, reason.clone(), Ending::Kick);
                 Ok(())
             }
         }

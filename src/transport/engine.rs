@@ -21,7 +21,7 @@ use socketioxide::{
     adapter::{Adapter, Emitter},
     handler::{ConnectHandler, DisconnectHandler},
     service::SocketIoService,
-    socket::{DisconnectReason, Socket},
+    socket::{DisconnectReason as LibraryReason, Socket},
 };
 use socketioxide_core::{
     Str, Value,
@@ -34,9 +34,10 @@ use tower_service::Service as _;
 use super::{
     connection::SessionId,
     heartbeat::{self, Hearing},
-    session::{CLIENT_LEFT, Session},
+    session::Session,
 };
 use crate::{
+    disconnect::DisconnectReason,
     link::Ending,
     ports::ServiceEvent,
     service::Service,
@@ -178,7 +179,7 @@ impl Transport {
             .filter_map(|entry| entry.value().upgrade())
             .collect();
         for session in sessions.into_iter().filter(|session| all || !session.is_leaving()) {
-            session.close("server shutting down");
+            session.close(DisconnectReason::ServerClosing);
         }
     }
 
@@ -409,10 +410,10 @@ impl<A: Adapter> ConnectHandler<A, Ours> for Accept {
 struct Departure;
 
 impl<A: Adapter> DisconnectHandler<A, Ours> for Departure {
-    fn call_with_defer(&self, socket: Arc<Socket<A>>, reason: DisconnectReason, defer: fn(Arc<Socket<A>>)) {
+    fn call_with_defer(&self, socket: Arc<Socket<A>>, reason: LibraryReason, defer: fn(Arc<Socket<A>>)) {
         // A client's own goodbye was taken where it came in.
-        if let Some(session) = session_of(&socket).filter(|_| reason != DisconnectReason::ClientNSDisconnect) {
-            session.departed(reason_text(reason));
+        if let Some(session) = session_of(&socket).filter(|_| reason != LibraryReason::ClientNSDisconnect) {
+            session.departed(reason_of(reason));
         }
         defer(socket);
     }
@@ -422,15 +423,15 @@ fn session_of<A: Adapter>(socket: &Socket<A>) -> Option<Arc<Session>> {
     socket.req_parts().extensions.get::<Arc<Session>>().cloned()
 }
 
-/// Socket.IO's words for the library's reasons.
-fn reason_text(reason: DisconnectReason) -> &'static str {
+/// The library's reasons in our words.
+fn reason_of(reason: LibraryReason) -> DisconnectReason {
     match reason {
-        DisconnectReason::TransportClose | DisconnectReason::TransportError => "transport close",
-        DisconnectReason::MultipleHttpPollingError => "transport error",
-        DisconnectReason::PacketParsingError => "parse error",
-        DisconnectReason::HeartbeatTimeout => "ping timeout",
-        DisconnectReason::ClientNSDisconnect => CLIENT_LEFT,
-        DisconnectReason::ServerNSDisconnect => "server namespace disconnect",
-        DisconnectReason::ClosingServer => "server shutting down",
+        LibraryReason::TransportClose | LibraryReason::TransportError => DisconnectReason::TransportClose,
+        LibraryReason::MultipleHttpPollingError => DisconnectReason::TransportError,
+        LibraryReason::PacketParsingError => DisconnectReason::ParseError,
+        LibraryReason::HeartbeatTimeout => DisconnectReason::PingTimeout,
+        LibraryReason::ClientNSDisconnect => DisconnectReason::ClientLeft,
+        LibraryReason::ServerNSDisconnect => DisconnectReason::ServerLeft,
+        LibraryReason::ClosingServer => DisconnectReason::ServerClosing,
     }
 }

@@ -21,7 +21,7 @@ use super::{
     session::{FAREWELL, Outgoing, Session, Verdict},
     stream::Bytestream,
 };
-use crate::{backpressure::ITEM_COST, wire::payload};
+use crate::{backpressure::ITEM_COST, disconnect::DisconnectReason, wire::payload};
 
 /// Separates the packets of a payload (Engine.IO protocol 4).
 const SEPARATOR: char = '\u{1e}';
@@ -283,7 +283,7 @@ impl Transport {
 
     async fn receive(self: Arc<Self>, session: Arc<Session>, content_type: Option<String>, body: Bytes) -> Reply {
         if session.posting.swap(true, Ordering::AcqRel) {
-            session.close("transport error");
+            session.close(DisconnectReason::TransportError);
             return Reply::new(500, TEXT, "");
         }
         let reply = self.read_payload(&session, content_type, body).await;
@@ -294,11 +294,11 @@ impl Transport {
     async fn read_payload(&self, session: &Arc<Session>, content_type: Option<String>, body: Bytes) -> Reply {
         let limit = self.service.config.max_http_buffer_size;
         if body.len() > limit {
-            session.close("transport error");
+            session.close(DisconnectReason::TransportError);
             return Reply::new(413, TEXT, "");
         }
         if !session.is_eio3() && content_type.as_deref() == Some(payload::BINARY) {
-            session.close("transport error");
+            session.close(DisconnectReason::TransportError);
             return Reply::error(3);
         }
         let protocol = if session.is_eio3() {
@@ -323,7 +323,7 @@ impl Transport {
                     }
                     verdict
                 }
-                Err(_) => Verdict::Close("parse error"),
+                Err(_) => Verdict::Close(DisconnectReason::ParseError),
             };
             if let Verdict::Close(reason) = verdict {
                 session.close(reason);
@@ -337,7 +337,7 @@ impl Transport {
     /// Ends the session of a request whose body is larger than allowed and was not read.
     pub fn refuse_oversized(&self, method: &str, url: &str) {
         if let Ok(Target::Session(session)) = self.target(method, url, false) {
-            session.close("transport error");
+            session.close(DisconnectReason::TransportError);
         }
     }
 
@@ -346,7 +346,7 @@ impl Transport {
         if let Ok(Target::Session(session)) = self.target(method, url, false)
             && !session.probing.load(Ordering::Acquire)
         {
-            session.close("transport error");
+            session.close(DisconnectReason::TransportError);
         }
     }
 

@@ -27,13 +27,12 @@ use super::{
 };
 use crate::{
     backpressure::{Account, Charge},
+    disconnect::DisconnectReason,
     hub::{Identity, Socket, SocketId},
     link::Link as _,
     service::{Refusal, Service},
 };
 
-/// Reason of a client that leaves its namespace.
-pub(super) const CLIENT_LEFT: &str = "client namespace disconnect";
 /// Socket.IO's DISCONNECT in an Engine.IO message: a client that gets it does not come back by itself.
 pub(super) const FAREWELL: &str = "41";
 /// How long a polling client may take to fetch a part of what is queued and its farewell.
@@ -88,7 +87,7 @@ pub(super) enum Verdict {
     /// socketioxide is to see it.
     Pass,
     /// The session is to end for this reason.
-    Close(&'static str),
+    Close(DisconnectReason),
 }
 
 const FRESH: u8 = 0;
@@ -105,7 +104,7 @@ pub(super) struct Session {
     opened: Instant,
     sid: OnceLock<SessionId>,
     inner: Mutex<Inner>,
-    reason: OnceLock<&'static str>,
+    reason: OnceLock<DisconnectReason>,
     first_ping: AtomicU8,
     /// The client is trying to move to WebSocket.
     pub(super) probing: AtomicBool,
@@ -310,9 +309,9 @@ impl Session {
             }
             Err(refusal) => {
                 if service.is_closed() {
-                    self.close("server shutting down");
+                    self.close(DisconnectReason::ServerClosing);
                 }
-                service.unregister(&socket, "server namespace disconnect");
+                service.unregister(&socket, DisconnectReason::ServerLeft);
                 let mut inner = self.inner.lock();
                 inner.state = SessionState::Left;
                 inner.socket = None;
@@ -341,7 +340,7 @@ impl Session {
         // An overridden `handleConnection` has registered it already.
         if service.hub.socket(socket.id()).is_none() && service.register(&socket).is_err() {
             drop(inner);
-            return self.close("server shutting down");
+            return self.close(DisconnectReason::ServerClosing);
         }
         inner.state = SessionState::Connected;
         self.connection.connected(polling);
@@ -353,15 +352,15 @@ impl Session {
         };
         if early.into_iter().any(is_malformed) {
             drop(inner);
-            self.close("parse error");
+            self.close(DisconnectReason::ParseError);
         }
     }
 
     /// The socket has left its namespace, or the transport has ended.
-    pub(super) fn departed(&self, reason: &'static str) {
-        let reason = self.reason.get().copied().unwrap_or(reason);
+    pub(super) fn departed(&self, reason: DisconnectReason) {
+        let reason = self.reason.get().cloned().unwrap_or(reason);
         let reason = if self.connection.has_overflowed() {
-            "transport error"
+            DisconnectReason::TransportError
         } else {
             reason
         };
@@ -379,13 +378,13 @@ impl Session {
     /// The transport has ended. A socket that was still being admitted is not told of otherwise.
     pub(super) fn ended(&self) {
         if matches!(self.inner.lock().state, SessionState::Connecting(_)) {
-            self.departed("transport close");
+            self.departed(DisconnectReason::TransportClose);
         }
         self.finish();
     }
 
     /// Ends the session for a reason of ours.
-    pub(super) fn close(self: &Arc<Self>, reason: &'static str) {
+    pub(super) fn close(self: &Arc<Self>, reason: DisconnectReason) {
         let _ = self.reason.set(reason);
         // engine.io-client waits for ever when its probe was answered and is then cut off. It completes its upgrade, and
         // finds that there is no session any more.
@@ -491,7 +490,7 @@ impl Drop for Session {
             self.transport.by_sid.remove(&sid);
         }
         // A client that went away while it was being admitted leaves no other trace.
-        self.departed("transport close");
+        self.departed(DisconnectReason::TransportClose);
         self.finish();
     }
 }

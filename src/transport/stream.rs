@@ -20,9 +20,12 @@ use tokio::{
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use super::session::{FAREWELL, Outgoing, Session, Verdict};
-use crate::wire::{
-    frame::{FrameError, FrameReader, Message, put_client_frame, put_client_text, server_frames},
-    packet::text_frame,
+use crate::{
+    disconnect::DisconnectReason,
+    wire::{
+        frame::{FrameError, FrameReader, Message, put_client_frame, put_client_text, server_frames},
+        packet::text_frame,
+    },
 };
 
 /// Bytes read from a connection at once, in a buffer that the connections of a thread share.
@@ -192,7 +195,7 @@ impl Bytestream {
             session.account().has_room()
         });
         if let Err(FrameError::Invalid | FrameError::TooLarge) = outcome {
-            fault = Some("transport error");
+            fault = Some(DisconnectReason::TransportError);
         }
         if let Some(reason) = fault {
             if *probe == Probe::None {

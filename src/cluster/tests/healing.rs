@@ -112,14 +112,15 @@ async fn disconnecting_a_socket_that_is_just_gone_is_no_fault() {
     let [one, two] = acquainted(["aaaaaa", "bbbbbb"]).await;
     let (bob, _) = two.connect("bob");
     settle(&[&one, &two]).await;
-    two.service().unregister(&bob, "transport close");
+    two.service()
+        .unregister(&bob, crate::disconnect::DisconnectReason::TransportClose);
     let outcome = Arc::new(Mutex::new(None));
     let answer = || {
         let outcome = outcome.clone();
         let answer: crate::ports::Answer = Box::new(move |result| *outcome.lock() = Some(result));
         answer
     };
-    assert_eq!(one.service().disconnect_remote("user-bob", "bye", &answer), 1);
+    assert_eq!(one.service().disconnect_remote("user-bob", &"bye".into(), &answer), 1);
     let asked = one.said().await;
     two.hears(&asked);
     settle(&[&one, &two]).await;

@@ -52,7 +52,7 @@ impl World {
             2 if !self.sockets.is_empty() => {
                 let index = self.random.below(self.sockets.len());
                 let (node, socket) = self.sockets.swap_remove(index);
-                self.nodes[node].service().unregister(&socket, "gone");
+                self.nodes[node].service().unregister(&socket, "gone".into());
             }
             3 => self
                 .rooms

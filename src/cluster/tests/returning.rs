@@ -1,6 +1,7 @@
 //! Instances that are lost, and come back: what applications and clients are told.
 
 use super::*;
+use crate::disconnect::DisconnectReason;
 
 /// Time passes for some instances, which hear each other only.
 async fn pass(beats: usize, nodes: &[&Node]) {
@@ -60,7 +61,7 @@ async fn a_returning_instance_is_told_of_once_and_brings_what_it_said_meanwhile(
     assert_eq!(one.received(&inbox, "user:left").await.len(), 2);
     one.told();
     // Meanwhile the lost instance loses one, gains one, and speaks; some of it was under way and is lost.
-    two.service().unregister(&ben, "transport close");
+    two.service().unregister(&ben, DisconnectReason::TransportClose);
     let (bea, _) = two.connect("bea");
     let _lost = two.said().await;
     two.join(&bea, &room);

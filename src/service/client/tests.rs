@@ -279,8 +279,8 @@ async fn a_socket_that_is_gone_is_not_heard() {
     let stage = Stage::set(config());
     stage.service.join(&stage.ann.0, &stage.room).unwrap();
     stage.ann.0.set_interest(|interest| interest.any = true);
-    assert!(stage.service.unregister(&stage.ann.0, "gone"));
-    assert!(!stage.service.unregister(&stage.ann.0, "gone"));
+    assert!(stage.service.unregister(&stage.ann.0, "gone".into()));
+    assert!(!stage.service.unregister(&stage.ann.0, "gone".into()));
     let message = format!(
         "[\"message\",{{\"roomId\":\"{}\",\"content\":\"x\"}}]",
         stage.room.info.id
@@ -296,7 +296,7 @@ async fn a_member_that_leaves_while_typing_stops_typing() {
     stage.service.join(&stage.ann.0, &stage.room).unwrap();
     stage.ask("typing", "{\"roomId\":\"ROOM\",\"isTyping\":true}").await;
     stage.received(&stage.bob.1).await;
-    stage.service.unregister(&stage.ann.0, "gone");
+    stage.service.unregister(&stage.ann.0, "gone".into());
     let received = stage.received(&stage.bob.1).await;
     let events: Vec<Value> = received
         .iter()

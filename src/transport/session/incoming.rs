@@ -5,9 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::{CLIENT_LEFT, Early, Inner, Partial, Session, SessionState, Verdict};
+use super::{Early, Inner, Partial, Session, SessionState, Verdict};
 use crate::{
     backpressure::{self, ITEM_COST, Work},
+    disconnect::DisconnectReason,
     hub::Socket,
     service::{ClientPacket, Service},
     wire::packet::MAX_ATTACHMENTS,
@@ -25,7 +26,7 @@ impl Session {
             [b'4', b'0', ..] => self.on_connect(text.get(2..).unwrap_or_default()),
             [b'4', b'1'] | [b'4', b'1', b'/'] | [b'4', b'1', b'/', b','] => {
                 // At once, so that what follows belongs to the next socket on this transport.
-                self.departed(CLIENT_LEFT);
+                self.departed(DisconnectReason::ClientLeft);
                 Verdict::Pass
             }
             [b'3'] => {
@@ -51,7 +52,7 @@ impl Session {
         };
         let mut inner = self.inner.lock();
         let Some(partial) = &mut inner.partial else {
-            return Verdict::Close("parse error");
+            return Verdict::Close(DisconnectReason::ParseError);
         };
         partial.attachments.push(Bytes::copy_from_slice(data));
         partial.charges.push(backpressure::charge(Work::Arrival, data.len()));
@@ -67,11 +68,11 @@ impl Session {
     fn on_packet(&self, packet: &str) -> Verdict {
         let mut inner = self.inner.lock();
         if inner.partial.is_some() {
-            return Verdict::Close("parse error");
+            return Verdict::Close(DisconnectReason::ParseError);
         }
         if packet.starts_with(['5', '6']) {
             let Some((expected, text)) = split_attachments(packet) else {
-                return Verdict::Close("parse error");
+                return Verdict::Close(DisconnectReason::ParseError);
             };
             if expected > 0 {
                 inner.partial = Some(Partial {
@@ -116,7 +117,7 @@ impl Session {
             }
             // What was on its way when the server said goodbye.
             (SessionState::Left | SessionState::Connected, _) => Verdict::Taken,
-            (SessionState::Opened, _) => Verdict::Close("forced server close"),
+            (SessionState::Opened, _) => Verdict::Close(DisconnectReason::ForcedServerClose),
         }
     }
 
@@ -138,7 +139,7 @@ impl Session {
         // It becomes part of the handshake object, so it must be one JSON object, as Socket.IO's parser has it.
         let is_object = auth.starts_with('{') && serde_json::from_str::<&RawValue>(auth).is_ok();
         if !(auth.is_empty() || is_object) {
-            return Verdict::Close("parse error");
+            return Verdict::Close(DisconnectReason::ParseError);
         }
         let mut inner = self.inner.lock();
         if matches!(inner.state, SessionState::Left) {
@@ -164,14 +165,14 @@ pub(super) fn dispatch(
     socket: &Arc<Socket>,
     packet: &str,
     attachments: Vec<Bytes>,
-) -> Result<(), &'static str> {
+) -> Result<(), DisconnectReason> {
     let is_ack = packet.starts_with(['3', '6']);
     let mut rest = packet.get(1..).unwrap_or_default();
     if rest.starts_with('/') {
         let (namespace, after) = rest.split_once(',').unwrap_or((rest, ""));
         if namespace != "/" {
             // As Socket.IO does with a packet for a namespace that the client is not in.
-            return Err("forced server close");
+            return Err(DisconnectReason::ForcedServerClose);
         }
         rest = after;
     }
@@ -180,7 +181,7 @@ pub(super) fn dispatch(
     let id = if id.is_empty() {
         None
     } else {
-        Some(id.parse().map_err(|_| "parse error")?)
+        Some(id.parse().map_err(|_| DisconnectReason::ParseError)?)
     };
     let packet = ClientPacket { args, attachments, id };
     let handled = if is_ack {
@@ -188,7 +189,7 @@ pub(super) fn dispatch(
     } else {
         service.client_event(socket, packet)
     };
-    handled.map_err(|_| "parse error")
+    handled.map_err(|_| DisconnectReason::ParseError)
 }
 
 /// The announced number of attachments, and the packet without it.
