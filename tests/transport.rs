@@ -234,6 +234,22 @@ async fn a_message_over_the_limit_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn a_name_that_the_query_gives_twice_is_none() {
+    let server = TestServer::start(config());
+    for (parameters, name) in [
+        ("&username=a", Some("a")),
+        ("&username=a&username=b", None),
+        ("&username=a&%75sername=a", None),
+        ("", None),
+    ] {
+        let mut client = Client::Ws(Box::new(Ws::asking(server.address, parameters).await));
+        let socket = server.socket(&client.connect().await);
+        assert_eq!(socket.identity().username.as_deref(), name, "{parameters}");
+    }
+    server.end().await;
+}
+
+#[tokio::test]
 async fn a_refused_client_gets_message_and_data() {
     let server = TestServer::start(config());
     server.service().set_admits(true);

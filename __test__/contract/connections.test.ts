@@ -17,6 +17,8 @@ import {
   type Running,
 } from '../support/harness';
 
+const { RawClient } = require('../support/raw-client.js');
+
 let running: Running;
 beforeEach(async () => {
   running = await start({}, { Service: TrustingService });
@@ -60,6 +62,20 @@ describe('a user', () => {
     const username = 'Zoë "Ω" \\ 日本 😀 \u0000 <b>';
     const client = await connect(running, { query: { username } });
     expect(running.service.getUser(client.id!)!.username).toBe(username);
+  });
+
+  test.each([['without middleware'], ['with middleware']])('has no name where the query gives several, %s', async (kind) => {
+    const running = await start();
+    if (kind === 'with middleware') running.service.use((_socket, next) => next());
+    const client = new RawClient(running.url, { query: '&username=a&username=b&email=a%40b.c&email=d%40e.f' });
+    const user = running.service.getUser(await client.connect())!;
+    expect(user.username).toBeUndefined();
+    expect(user.email).toBeUndefined();
+    expect(running.service.getSocket(user.socketId)!.handshake.query).toMatchObject({
+      username: ['a', 'b'],
+      email: ['a@b.c', 'd@e.f'],
+    });
+    client.terminate();
   });
 
   test('is active when its client sends an event', async () => {

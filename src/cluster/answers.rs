@@ -19,7 +19,7 @@ use crate::{
     },
     clock,
     disconnect::DisconnectReason,
-    hub::Socket,
+    hub::{Query, Socket},
     link::Ending,
     ports::ServiceEvent,
     wire::json,
@@ -264,25 +264,13 @@ fn whole_handshake(socket: &Socket) -> String {
     };
     let url = member(&handshake, "url");
     let url = url.as_deref().and_then(json::string).unwrap_or_default();
-    let query = url.split_once('?').map_or("", |(_, query)| query);
-    let mut parameters = serde_json::Map::new();
-    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-        match parameters.get_mut(&*key) {
-            // As Node.js reads a repeated parameter.
-            Some(serde_json::Value::Array(values)) => values.push(value.into()),
-            Some(first) => *first = serde_json::Value::Array(vec![first.take(), value.into()]),
-            None => {
-                parameters.insert(key.into_owned(), value.into());
-            }
-        }
-    }
     let origin = member(&handshake, "headers").and_then(|headers| member(&headers, "origin"));
     let is_cross_domain = origin.is_some_and(|origin| origin != "\"\"");
     let told = handshake.trim_end().strip_suffix('}').unwrap_or("{");
     let comma = if told.len() > 1 { "," } else { "" };
     format!(
         "{told}{comma}\"query\":{},\"time\":{},\"xdomain\":{is_cross_domain}}}",
-        serde_json::Value::from(parameters),
+        Query::of(&url).json(),
         json::quoted(&clock::date_text(socket.connected_at)),
     )
 }

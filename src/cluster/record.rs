@@ -112,7 +112,7 @@ impl SocketFacts {
 
 /// What is known of a user whom the application has not described.
 fn email_profile(socket: &Socket) -> Option<String> {
-    let email = socket.email()?;
+    let email = socket.query("email")?;
     Some(format!("{{\"email\":{}}}", quoted(&email)))
 }
 

@@ -1,7 +1,9 @@
 //! State in memory: users, rooms, history, presence and counters. Synchronous and without I/O; callers pass the time.
 
 mod except;
+mod handshake;
 mod history;
+mod identity;
 mod members;
 mod ordered;
 mod remote;
@@ -14,12 +16,14 @@ use std::sync::Arc;
 use dashmap::DashMap;
 
 pub use except::Except;
+pub use handshake::{Handshake, Query, URL_MEMBER};
 pub use history::{History, StoredMessage};
+pub use identity::{Identity, SocketId};
 pub use members::{Change, Member, Members};
 pub use ordered::Ordered;
 pub use remote::RemoteSockets;
 pub use room::{Room, RoomInfo, RoomState};
-pub use socket::{Handshake, Identity, Interest, Socket, SocketId, Unreachable};
+pub use socket::{Interest, Socket, Unreachable};
 pub use stats::{Rates, Stats};
 
 /// Everything that is known of who is connected and which rooms exist.

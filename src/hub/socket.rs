@@ -1,4 +1,4 @@
-//! One connected socket and the person behind it. Never does I/O; packets leave through its [`Link`].
+//! One connected socket. Never does I/O; packets leave through its [`Link`].
 
 use std::{
     borrow::Cow,
@@ -11,90 +11,8 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{Ordered, Room};
+use super::{Handshake, Identity, Ordered, Query, Room};
 use crate::{link::Link, wire::packet::Packet};
-
-/// A Socket.IO id: 20 characters from a cryptographic source, unrelated to the transport's session id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SocketId([u8; SocketId::LENGTH]);
-
-impl SocketId {
-    const LENGTH: usize = 20;
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-    /// A new id; `None` when the system has no random bytes.
-    pub fn random() -> Option<Self> {
-        let mut bytes = [0; Self::LENGTH];
-        getrandom::fill(&mut bytes).ok()?;
-        Some(Self(bytes.map(|byte| {
-            Self::ALPHABET.get(usize::from(byte & 63)).copied().unwrap_or(b'A')
-        })))
-    }
-
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or("")
-    }
-}
-
-/// Who is behind a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// `socket.userId`, else the socket id.
-    pub user_id: Box<str>,
-    /// Display name, if known.
-    pub username: Option<Box<str>>,
-    /// `"userId":…,"username":…` as JSON, for every packet that names the user.
-    pub fragment: Box<str>,
-}
-
-impl Identity {
-    /// An identity; the JSON fragment is derived.
-    pub fn new(user_id: &str, username: Option<&str>) -> Self {
-        let mut fragment = format!("\"userId\":{}", serde_json::Value::from(user_id));
-        if let Some(name) = username {
-            fragment.push_str(",\"username\":");
-            fragment.push_str(&serde_json::Value::from(name).to_string());
-        }
-        Self {
-            user_id: user_id.into(),
-            username: username.map(Into::into),
-            fragment: fragment.into(),
-        }
-    }
-}
-
-/// What a client said when it connected, for JavaScript's handshake object.
-#[derive(Debug, Clone)]
-pub enum Handshake {
-    /// A JSON object.
-    Whole(Box<str>),
-    /// The `auth` of CONNECT, a JSON object or nothing, and the other members, which the transport's session shares.
-    Parts {
-        /// `auth` as JSON.
-        auth: Box<str>,
-        /// Members as JSON, without braces: headers, URL, address.
-        members: Arc<str>,
-    },
-}
-
-impl Handshake {
-    fn json(&self, issued: u64) -> Cow<'_, str> {
-        match self {
-            Self::Whole(json) => Cow::Borrowed(json),
-            Self::Parts { auth, members } => {
-                let auth = if auth.is_empty() { "{}" } else { auth };
-                Cow::Owned(format!("{{\"auth\":{auth},\"issued\":{issued},{members}}}"))
-            }
-        }
-    }
-}
-
-impl From<&str> for Handshake {
-    fn from(json: &str) -> Self {
-        Self::Whole(json.into())
-    }
-}
 
 /// Which of a client's own events have listeners in JavaScript.
 #[derive(Debug, Default)]
@@ -103,13 +21,6 @@ pub struct Interest {
     pub names: HashSet<Box<str>>,
     /// Every event, the built-in ones included.
     pub any: bool,
-}
-
-/// The part of a handshake that holds its query.
-#[derive(serde::Deserialize)]
-struct Target<'a> {
-    #[serde(borrow, default)]
-    url: Cow<'a, str>,
 }
 
 #[derive(Debug, Default)]
@@ -254,16 +165,9 @@ impl Socket {
         self.profile.get().map(|profile| &**profile)
     }
 
-    /// `email` of the handshake's query; none where the query gives it more than once.
-    pub fn email(&self) -> Option<String> {
-        let handshake = self.handshake();
-        let Target { url } = serde_json::from_str(&handshake).ok()?;
-        let (_, query) = url.split_once('?')?;
-        let mut emails = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "email");
-        match (emails.next(), emails.next()) {
-            (Some((_, email)), None) => Some(email.into_owned()),
-            _ => None,
-        }
+    /// A parameter of the handshake's query, as [`Query::text`] reads it.
+    pub fn query(&self, name: &str) -> Option<String> {
+        Query::of(&self.handshake.url()?).text(name).map(Cow::into_owned)
     }
 
     /// When the client last sent an event, milliseconds since the epoch.
@@ -357,10 +261,6 @@ impl Socket {
 mod tests {
     use super::*;
 
-    fn email(handshake: &str) -> Option<String> {
-        Socket::new(1, "a", Arc::new(Unreachable), handshake.into(), 0).email()
-    }
-
     #[test]
     fn of_what_other_servers_await_the_oldest_expires() {
         let socket = Socket::new(1, "a", Arc::new(Unreachable), "{}".into(), 0);
@@ -371,25 +271,5 @@ mod tests {
             "one expired too early, or none did"
         );
         assert!(!socket.take_ack(10) && socket.take_ack(11) && socket.take_ack(u64::MAX) && socket.take_ack(1));
-    }
-
-    #[test]
-    fn the_email_is_taken_from_the_query_of_the_handshake() {
-        let found = email(r#"{"auth":{"url":"/?email=no"},"headers":{"a":"b"},"url":"/s/?EIO=4&email=a%40b.c+d"}"#);
-        assert_eq!(found.as_deref(), Some("a@b.c d"));
-        assert_eq!(email(r#"{"url":"/s/?e\u006dail=\u0061"}"#).as_deref(), Some("a"));
-    }
-
-    #[test]
-    fn a_query_without_one_email_has_none() {
-        for handshake in [
-            "{}",
-            "",
-            r#"{"url":"/s"}"#,
-            r#"{"url":"/?mail=a"}"#,
-            r#"{"url":"/?email=a&email=b"}"#,
-        ] {
-            assert_eq!(email(handshake), None, "{handshake}");
-        }
     }
 }

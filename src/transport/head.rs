@@ -6,9 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tungstenite::handshake::derive_accept_key;
 
-use crate::hub::Handshake;
-
-const URL_MEMBER: &str = "\"url\":";
+use crate::hub::{Handshake, URL_MEMBER};
 
 /// What the handshake object and the service need of a request that opens a session.
 #[derive(Debug, Clone)]
@@ -36,13 +34,6 @@ impl Head {
             auth: auth.into(),
             members: self.members.clone(),
         }
-    }
-
-    /// A parameter of the query; of repeated ones the first.
-    pub(super) fn query(&self, name: &str) -> Option<String> {
-        let json = self.members.strip_prefix(URL_MEMBER)?;
-        let url: String = serde_json::Deserializer::from_str(json).into_iter().next()?.ok()?;
-        values(&url, name).next().map(Cow::into_owned)
     }
 }
 

@@ -480,7 +480,7 @@ impl Session {
 
     /// The identity that the handshake's query gives.
     fn identity_of(&self, socket: &Socket) -> Identity {
-        Identity::new(socket.id(), self.head.query("username").as_deref())
+        Identity::new(socket.id(), socket.query("username").as_deref())
     }
 }
 

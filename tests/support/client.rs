@@ -40,11 +40,22 @@ impl Ws {
         .await
     }
 
+    /// A new session whose request has these parameters as well: `&name=value`.
+    pub async fn asking(address: SocketAddr, parameters: &str) -> Self {
+        let tcp = TcpStream::connect(address).await.unwrap();
+        let ws = Self::request(tcp, parameters, false).await;
+        Self::handshake_over(ws.unwrap()).await
+    }
+
     async fn over(tcp: TcpStream, sid: Option<&str>, bridged: bool) -> Result<Self, Error> {
-        tcp.set_nodelay(true).unwrap();
         let sid = sid.map(|sid| format!("&sid={sid}")).unwrap_or_default();
+        Self::request(tcp, &sid, bridged).await
+    }
+
+    async fn request(tcp: TcpStream, parameters: &str, bridged: bool) -> Result<Self, Error> {
+        tcp.set_nodelay(true).unwrap();
         let url = format!(
-            "ws://{}/socket.io/?EIO=4&transport=websocket{sid}",
+            "ws://{}/socket.io/?EIO=4&transport=websocket{parameters}",
             tcp.peer_addr().unwrap()
         );
         let mut request = url.into_client_request().unwrap();
