@@ -132,7 +132,7 @@ async fn packets_before_the_answer_to_connect_are_bounded_by_their_bytes() {
     until("a full account", || server.service().budget().paused() == 1).await;
     let waiting = server.service().budget().waiting();
     assert!((LARGE..4 * LARGE).contains(&waiting), "{waiting} bytes");
-    server.service().decide(socket.key(), Ok(Default::default()));
+    server.service().decide(&socket, Ok(Default::default()));
     let mut client = within("the rest", sending).await.unwrap();
     assert!(client.packet().await.unwrap().starts_with("40{"));
     client.send("420[\"room:join\",{}]").await;

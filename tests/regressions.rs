@@ -209,13 +209,13 @@ async fn an_answer_to_connect_that_comes_during_the_upgrade_finds_its_way() {
         client.send("40").await;
         let asked = server.recorder.next_admission().await;
         let decide = tokio::task::spawn_blocking({
-            let (service, key) = (server.service().clone(), asked.key());
+            let (service, asked) = (server.service().clone(), asked.clone());
             let spins = random.below(2_000) * 500;
             move || {
                 for _ in 0..spins {
                     std::hint::spin_loop();
                 }
-                service.decide(key, Ok(Default::default()));
+                service.decide(&asked, Ok(Default::default()));
             }
         });
         let mut received = Vec::new();

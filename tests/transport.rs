@@ -312,7 +312,7 @@ async fn a_client_that_vanishes_during_admission_leaves_nothing_behind() {
             })
             .await;
         // Too late.
-        server.service().decide(asked.key(), Ok(Default::default()));
+        server.service().decide(&asked, Ok(Default::default()));
         within("the end of the session", server.transport().quiet()).await;
         assert!(server.service().hub.socket(asked.id()).is_none());
         server.end().await;
@@ -328,7 +328,7 @@ async fn a_polling_client_that_leaves_during_admission_leaves_nothing_behind() {
     polling.send("40").await;
     let asked = server.recorder.admission().await;
     polling.send("1").await;
-    server.service().decide(asked.key(), Ok(Default::default()));
+    server.service().decide(&asked, Ok(Default::default()));
     within("the end of the session", server.transport().quiet()).await;
     assert!(!asked.is_connected());
     server.end().await;
@@ -346,7 +346,7 @@ async fn early_events_wait_for_the_answer_to_connect() {
             .await;
     }
     let asked = server.recorder.admission().await;
-    server.service().decide(asked.key(), Ok(Default::default()));
+    server.service().decide(&asked, Ok(Default::default()));
     assert_eq!(socket_id(&ws.packet().await), asked.id());
     for number in 0..10 {
         let answer = ws.packet().await.unwrap();

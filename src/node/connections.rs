@@ -41,8 +41,15 @@ impl NativeService {
     }
 
     pub(super) fn socket(&self, socket_id: &str) -> Option<Arc<Socket>> {
-        let admitted = || self.queue.admissions.get(socket_id).map(|entry| entry.value().clone());
-        self.server.service().hub.socket(socket_id).or_else(admitted)
+        let service = self.server.service();
+        let pending = || service.pending(socket_id);
+        service.hub.socket(socket_id).or_else(pending)
+    }
+
+    /// The socket that JavaScript was asked about under this number, while it waits.
+    fn pending(&self, key: f64, socket_id: &str) -> Option<Arc<Socket>> {
+        let socket = self.server.service().pending(socket_id);
+        socket.filter(|socket| socket.key() == index(key))
     }
 
     /// The record of a user connected to any instance; empty when there is none. JavaScript will hear of its end.
@@ -129,18 +136,19 @@ impl NativeService {
         username: Option<String>,
         profile: Option<String>,
     ) {
-        if let Some((_, socket)) = self.queue.admissions.remove(&*socket_id) {
+        if let Some(socket) = self.pending(key, &socket_id) {
             describe(&socket, profile);
+            let identity = user_id.map(|user_id| Identity::new(&user_id, username.as_deref()));
+            self.server.service().decide(&socket, Ok(Admitted { identity }));
         }
-        let identity = user_id.map(|user_id| Identity::new(&user_id, username.as_deref()));
-        self.server.service().decide(index(key), Ok(Admitted { identity }));
     }
 
     /// JavaScript refuses a connection.
     #[napi]
     pub fn refuse(&self, key: f64, socket_id: String, message: String, data: Option<String>) {
-        self.queue.admissions.remove(&*socket_id);
-        self.server.service().decide(index(key), Err(Refusal { message, data }));
+        if let Some(socket) = self.pending(key, &socket_id) {
+            self.server.service().decide(&socket, Err(Refusal { message, data }));
+        }
     }
 
     /// Registers a socket that is being admitted, before its answer is sent. False when it is gone.
@@ -152,12 +160,7 @@ impl NativeService {
         username: Option<String>,
         profile: Option<String>,
     ) -> bool {
-        let Some(socket) = self
-            .queue
-            .admissions
-            .get(&*socket_id)
-            .map(|entry| entry.value().clone())
-        else {
+        let Some(socket) = self.server.service().pending(&socket_id) else {
             return false;
         };
         socket.identify(Identity::new(&user_id, username.as_deref()));

@@ -8,7 +8,6 @@ use std::{
     },
 };
 
-use dashmap::DashMap;
 use napi::{
     Status,
     bindgen_prelude::Buffer,
@@ -20,7 +19,6 @@ use super::field::Fields;
 use crate::{
     backpressure::{self, Charge, Work},
     error::Error,
-    hub::Socket,
     ports::{EventKind, EventSink, ServiceEvent},
     transport::Reply,
 };
@@ -125,8 +123,6 @@ pub(super) struct Queue {
     /// A probe waits to be taken.
     is_probed: AtomicBool,
     closed: AtomicBool,
-    /// Sockets that JavaScript is deciding about; they are not registered yet.
-    pub(super) admissions: DashMap<Box<str>, Arc<Socket>>,
 }
 
 impl Queue {
@@ -141,7 +137,6 @@ impl Queue {
             listening: AtomicU32::new(0),
             is_probed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            admissions: DashMap::new(),
         }
     }
 
@@ -231,9 +226,6 @@ impl EventSink for Queue {
     }
 
     fn emit(&self, event: ServiceEvent) {
-        if let ServiceEvent::Admission(socket) = &event {
-            self.admissions.insert(socket.id().into(), socket.clone());
-        }
         self.push(Item::Event(event));
     }
 

@@ -51,7 +51,8 @@ pub struct Service {
     budget: Arc<Budget>,
     sink: Arc<dyn EventSink>,
     next_key: AtomicU64,
-    admissions: DashMap<u64, oneshot::Sender<Result<Admitted, Refusal>>>,
+    /// Connections that wait to be let in, by socket id.
+    admissions: DashMap<Box<str>, admission::Pending>,
     introductions: DashMap<u64, oneshot::Sender<()>>,
     admits: AtomicBool,
     closed: AtomicBool,

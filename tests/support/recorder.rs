@@ -127,7 +127,12 @@ impl Recorder {
             Admissions::Refuse(refusal) => Err(refusal.clone()),
             Admissions::Ignore => return,
         };
-        service.decide(socket.key(), decision);
+        service.decide(socket, decision);
+    }
+
+    /// Lets go of everything that was told.
+    pub fn forget(&self) {
+        self.events.lock().clear();
     }
 
     pub fn events(&self) -> Vec<ServiceEvent> {
