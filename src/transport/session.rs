@@ -1,7 +1,7 @@
 //! One Engine.IO session and the Socket.IO socket on it: its state, from the handshake to its end.
 
 mod incoming;
-mod outgoing;
+mod rewrite;
 
 use std::{
     future::poll_fn,
@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use self::incoming::dispatch;
-pub(super) use self::outgoing::Outgoing;
+pub(super) use self::rewrite::Outgoing;
 use super::{
     connection::{Connection, Limits, SessionId},
     engine::{PollQueue, Transport},
