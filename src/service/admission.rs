@@ -104,8 +104,9 @@ impl Service {
 
     /// Clients of Engine.IO 3 have the same id again when they come back.
     fn take_pending(&self, socket: &Socket) -> Option<Pending> {
-        let is_this = |_: &Box<str>, pending: &Pending| pending.socket.key() == socket.key();
-        let taken = self.admissions.remove_if(socket.id(), is_this);
+        let taken = self
+            .admissions
+            .remove_if(socket.id(), |_, pending| pending.socket.key() == socket.key());
         taken.map(|(_, pending)| pending)
     }
 }

@@ -252,10 +252,15 @@ impl<'a> Iterator for Events<'a> {
     }
 }
 
+/// Whether a text is one JSON value.
+pub fn is_json(text: &str) -> bool {
+    Events::new(text).all(|event| event.is_ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::json::{is_json, steps};
+    use crate::wire::json::steps;
 
     #[test]
     fn events_come_in_the_order_of_the_text() {

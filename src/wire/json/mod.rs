@@ -15,39 +15,14 @@ mod args;
 mod events;
 mod members;
 mod placeholder;
+#[cfg(test)]
+pub mod steps;
 mod text;
 
 pub use args::{Args, event_name, placeholders_fit};
-pub use events::{Event, Events, Kind, NotJson};
+pub use events::{Event, Events, Kind, NotJson, is_json};
 pub use members::{Members, members};
 pub use placeholder::Placeholder;
 pub use text::{
     canonical, decode, is_string, javascript_number, number_name, push_canonical, push_quoted, quoted, string, wtf8,
 };
-
-/// Whether a text is one JSON value.
-pub fn is_json(text: &str) -> bool {
-    Events::new(text).all(|event| event.is_ok())
-}
-
-/// Counts the steps of the readers in here, so that tests can tell linear work from more.
-#[cfg(test)]
-pub mod steps {
-    use std::cell::Cell;
-
-    thread_local! {
-        static STEPS: Cell<usize> = const { Cell::new(0) };
-    }
-
-    /// Notes steps: bytes looked at.
-    pub fn add(count: usize) {
-        STEPS.set(STEPS.get() + count);
-    }
-
-    /// How many steps something takes on this thread.
-    pub fn of<R>(run: impl FnOnce() -> R) -> usize {
-        STEPS.set(0);
-        run();
-        STEPS.get()
-    }
-}
