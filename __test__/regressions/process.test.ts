@@ -61,6 +61,8 @@ test.each([
   ['messages that history has dropped', 'messages'],
   ['services that have been shut down in mock mode', 'services in mock mode'],
   ['services that have been shut down on a server', 'services on a server'],
+  ['sockets that middleware never let in, after connectTimeout', 'refused sockets'],
+  ['sockets that middleware never let in, whose clients are gone', 'abandoned sockets'],
 ])('%s are garbage', async (_name, scenario) => {
   expect(await run('regression-memory.js', scenario)).toEqual({ lines: ['true'], end: 0, errors: '' });
 });

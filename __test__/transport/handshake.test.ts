@@ -41,6 +41,7 @@ const requests: Array<[name: string, path: string, options?: RawRequest]> = [
   ['webtransport', '/socket.io/?EIO=4&transport=webtransport'],
   ['version 3', '/socket.io/?EIO=3&transport=polling'],
   ['an unknown session', '/socket.io/?EIO=4&transport=polling&sid=unknown'],
+  ['two sessions', '/socket.io/?EIO=4&transport=polling&sid=one&sid=two'],
   ['an unknown session by POST', '/socket.io/?EIO=4&transport=polling&sid=unknown', { method: 'POST', body: '4' }],
   ['a handshake by POST', '/socket.io/?EIO=4&transport=polling', { method: 'POST', body: '' }],
   ['a handshake by PUT', '/socket.io/?EIO=4&transport=polling', { method: 'PUT' }],

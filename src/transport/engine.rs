@@ -1,48 +1,26 @@
-//! The wiring of socketioxide: its service, our adapter, and what it calls when a client connects and goes.
+//! socketioxide: its service, our adapter, and the requests that we make of it in process. Knows nothing else of ours but
+//! the options.
 
 use std::{
     convert::Infallible,
     future::Future,
-    pin::Pin,
-    sync::{
-        Arc, OnceLock, Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use bytes::Bytes;
-use dashmap::DashMap;
 use engineioxide::service::NotFoundService;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
-use socketioxide::{
-    SocketIo, TransportType,
-    adapter::{Adapter, Emitter},
-    handler::{ConnectHandler, DisconnectHandler},
-    service::SocketIoService,
-    socket::{DisconnectReason as LibraryReason, Socket},
-};
+use socketioxide::{SocketIo, TransportType, adapter::Emitter, handler::ConnectHandler, service::SocketIoService};
 use socketioxide_core::{
-    Str, Value,
     adapter::{BroadcastOptions, CoreAdapter, CoreLocalAdapter, DefinedAdapter, SocketEmitter},
-    packet::{Packet as SocketPacket, PacketData},
+    packet::Packet as SocketPacket,
 };
-use tokio::{sync::Notify, task::AbortHandle};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service as _;
 
-use super::{
-    connection::SessionId,
-    heartbeat::{self, Hearing},
-    session::Session,
-};
-use crate::{
-    disconnect::DisconnectReason,
-    link::Ending,
-    ports::ServiceEvent,
-    service::Service,
-    wire::packet::{MAX_ATTACHMENTS, Packet, PacketKind},
-};
+use crate::{config::Config, wire::packet::MAX_ATTACHMENTS};
 
 /// Packets that may wait in a polling client's queue; the byte limit comes first.
 const QUEUE_PACKETS: usize = 1 << 20;
@@ -50,72 +28,25 @@ const QUEUE_PACKETS: usize = 1 << 20;
 const CONNECT_GRACE: Duration = Duration::from_millis(100);
 /// Bytes that the WebSocket layer behind our stream reads at once; it sees only what we pass on.
 const READ_BUFFER: usize = 128;
-/// Event name of the marker that shows a queue has drained. Not a name that leaves the process.
-pub(super) const DRAINED: &str = "\u{0}drained";
-/// As [`DRAINED`], of the marker behind which the session ends.
-pub(super) const LAST: &str = "\u{0}last";
 
-type Io = SocketIoService<NotFoundService, LocalRooms>;
+/// Identity of a session in the library, told to no one but its own client's transport.
+pub(super) type SessionId = socketioxide::socket::Sid;
 
-/// The network side of one service.
-pub struct Transport {
-    pub(super) service: Arc<Service>,
-    pub(super) io: Io,
-    pub(super) local: OnceLock<Arc<CoreLocalAdapter<Emitter>>>,
-    pub(super) runtime: tokio::runtime::Handle,
-    /// Sessions by their secret id.
-    pub(super) by_sid: DashMap<SessionId, Weak<Session>>,
-    /// All sessions, by their number.
-    pub(super) sessions: DashMap<u64, Weak<Session>>,
-    pub(super) live: Live,
-    /// How many sessions send and receive by way of Node.js.
-    pub(super) through_node: AtomicUsize,
-    pub(super) hearing: Hearing,
-    heartbeats: AbortHandle,
+/// The library with its sessions, queues and namespaces.
+pub(super) struct Engine {
+    io: SocketIoService<NotFoundService, LocalRooms>,
+    local: Option<Arc<CoreLocalAdapter<Emitter>>>,
+    path: String,
     _handle: SocketIo<LocalRooms>,
 }
 
-impl std::fmt::Debug for Transport {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Transport")
-            .field("service", &self.service)
-            .finish_non_exhaustive()
-    }
-}
-
-/// How many sessions are alive, for shutdown to wait for.
-#[derive(Debug, Default)]
-pub(super) struct Live {
-    count: AtomicUsize,
-    changed: Notify,
-}
-
-impl Live {
-    pub(super) fn enter(&self) {
-        self.count.fetch_add(1, Ordering::AcqRel);
-    }
-
-    pub(super) fn leave(&self) {
-        self.count.fetch_sub(1, Ordering::AcqRel);
-        self.changed.notify_waiters();
-    }
-
-    async fn none(&self) {
-        loop {
-            let changed = self.changed.notified();
-            if self.count.load(Ordering::Acquire) == 0 {
-                return;
-            }
-            changed.await;
-        }
-    }
-}
-
-impl Transport {
-    /// Builds the network side of a service.
-    pub fn new(service: Arc<Service>, runtime: tokio::runtime::Handle) -> Arc<Self> {
-        let config = &service.config;
+impl Engine {
+    /// Builds the library; `accept` decides about clients that send CONNECT to the default namespace.
+    pub(super) fn new<C, T>(config: &Config, accept: C) -> Arc<Self>
+    where
+        C: ConnectHandler<LocalRooms, T>,
+        T: Send + Sync + 'static,
+    {
         let slot = AdapterSlot::default();
         let payload = config.max_http_buffer_size;
         let mut builder = SocketIo::builder()
@@ -139,52 +70,90 @@ impl Transport {
         }
         // A polling session may only come to WebSocket by its upgrade, which the gateway decides about.
         let (io, handle) = builder.with_adapter::<LocalRooms>(slot.clone()).build_svc();
-        let accept = Accept {
-            service: service.clone(),
-        };
         handle.ns("/", accept);
-        let (ping_interval, ping_timeout) = (config.ping_interval, config.ping_timeout);
-        Arc::new_cyclic(|transport| Self {
-            heartbeats: runtime
-                .spawn(heartbeat::watch(transport.clone(), ping_interval, ping_timeout))
-                .abort_handle(),
-            service,
+        Arc::new(Self {
             io,
-            local: slot.0.get().cloned().map_or_else(OnceLock::new, OnceLock::from),
-            runtime,
-            by_sid: DashMap::new(),
-            sessions: DashMap::new(),
-            live: Live::default(),
-            through_node: AtomicUsize::new(0),
-            hearing: Hearing::default(),
+            local: slot.0.get().cloned(),
+            path: config.path.clone(),
             _handle: handle,
         })
     }
 
-    /// The service behind it.
-    pub fn service(&self) -> &Arc<Service> {
-        &self.service
-    }
-
-    /// Resolves when no session is left.
-    pub async fn quiet(&self) {
-        self.live.none().await;
-    }
-
-    /// Closes the sessions without a socket, or all that still live, without ceremony.
-    pub fn kill(&self, all: bool) {
-        let sessions: Vec<_> = self
-            .sessions
-            .iter()
-            .filter_map(|entry| entry.value().upgrade())
-            .collect();
-        for session in sessions.into_iter().filter(|session| all || !session.is_leaving()) {
-            session.close(DisconnectReason::ServerClosing);
+    /// Opens a polling session, whose sockets will know `session`. Returns the body of the answer.
+    pub(super) async fn open<S: Clone + Send + Sync + 'static>(&self, eio3: bool, session: S) -> String {
+        // The library types binary packets wrongly for Engine.IO 3; in base64 that can be put right.
+        let b64 = if eio3 { "&b64=1" } else { "" };
+        let uri = format!("{}/?EIO={}&transport=polling{b64}", self.path, protocol(eio3));
+        match Request::builder().uri(uri).extension(session).body(Full::default()) {
+            Ok(request) => String::from_utf8_lossy(self.call(request).await.body()).into_owned(),
+            Err(_) => String::new(),
         }
     }
 
-    /// Sends a request to socketioxide, in process.
-    pub(super) fn call(&self, request: Request<Full<Bytes>>) -> impl Future<Output = Response<Bytes>> + Send + 'static {
+    /// Waits in a polling client's place for what there is for it.
+    pub(super) fn poll(
+        &self,
+        sid: SessionId,
+        eio3: bool,
+    ) -> Option<impl Future<Output = Response<Bytes>> + Send + 'static> {
+        Some(self.call(self.polling_request(Method::GET, sid, eio3, Bytes::new())?))
+    }
+
+    /// Posts packets as if a polling client had.
+    pub(super) async fn post(&self, sid: SessionId, eio3: bool, packets: &str) {
+        let body = if eio3 {
+            format!("{}:{packets}", packets.encode_utf16().count())
+        } else {
+            packets.to_owned()
+        };
+        if let Some(request) = self.polling_request(Method::POST, sid, eio3, body.into()) {
+            self.call(request).await;
+        }
+    }
+
+    /// Gives the library a stream, of a new session or of one that polled before.
+    pub(super) fn serve<I, S>(&self, stream: I, eio3: bool, sid: Option<SessionId>, session: S)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Clone + Send + Sync + 'static,
+    {
+        let mut uri = format!("{}/?EIO={}&transport=websocket", self.path, protocol(eio3));
+        if let Some(sid) = sid {
+            uri.push_str("&sid=");
+            uri.push_str(sid.as_str());
+        }
+        if let Ok(request) = Request::builder().uri(uri).extension(session).body(()) {
+            // Boxed, because the library keeps room for the stream in several places of its future.
+            let stream = Box::new(stream);
+            let _ = hyper::service::Service::call(&self.io, (stream, request)).into_inner();
+        }
+    }
+
+    /// Puts a packet into the queue of a client; one for a session that has ended is refused there.
+    pub(super) fn queue(&self, sid: SessionId, packet: SocketPacket) {
+        if let Some(local) = &self.local {
+            let _ = local.broadcast(packet, BroadcastOptions::new(sid));
+        }
+    }
+
+    /// Has a client disconnected from its namespace once what is queued has left.
+    pub(super) fn disconnect(&self, sid: SessionId) {
+        if let Some(local) = &self.local {
+            let _ = local.disconnect_socket(BroadcastOptions::new(sid));
+        }
+    }
+
+    fn polling_request(&self, method: Method, sid: SessionId, eio3: bool, body: Bytes) -> Option<Request<Full<Bytes>>> {
+        let uri = format!(
+            "{}/?EIO={}&transport=polling&sid={}",
+            self.path,
+            protocol(eio3),
+            sid.as_str()
+        );
+        Request::builder().method(method).uri(uri).body(Full::new(body)).ok()
+    }
+
+    fn call(&self, request: Request<Full<Bytes>>) -> impl Future<Output = Response<Bytes>> + Send + 'static {
         let response = self.io.clone().call(request);
         async move {
             match response.await {
@@ -200,48 +169,14 @@ impl Transport {
             }
         }
     }
-
-    /// A request for the session's long-polling endpoint.
-    pub(super) fn poll_request(
-        &self,
-        method: Method,
-        session: &Session,
-        body: Bytes,
-        content_type: Option<&str>,
-    ) -> Option<Request<Full<Bytes>>> {
-        let sid = session.sid()?;
-        let mut request = Request::builder().method(method).uri(format!(
-            "{}/?EIO={}&transport=polling&sid={}",
-            self.service.config.path,
-            session.protocol_number(),
-            sid.as_str()
-        ));
-        if let Some(content_type) = content_type {
-            request = request.header(http::header::CONTENT_TYPE, content_type);
-        }
-        request.body(Full::new(body)).ok()
-    }
-
-    /// Posts packets to socketioxide as if the client had.
-    pub(super) async fn post(&self, session: &Session, packets: &str) {
-        let body = if session.is_eio3() {
-            format!("{}:{packets}", packets.encode_utf16().count())
-        } else {
-            packets.to_owned()
-        };
-        if let Some(request) = self.poll_request(Method::POST, session, body.into(), None) {
-            self.call(request).await;
-        }
-    }
 }
 
-impl Drop for Transport {
-    fn drop(&mut self) {
-        self.heartbeats.abort();
-    }
+/// The `EIO` parameter.
+fn protocol(eio3: bool) -> u8 {
+    if eio3 { 3 } else { 4 }
 }
 
-/// Where the adapter leaves its core for [`PollQueue`].
+/// Where the adapter leaves its core.
 #[derive(Clone, Default)]
 pub(super) struct AdapterSlot(Arc<OnceLock<Arc<CoreLocalAdapter<Emitter>>>>);
 
@@ -279,159 +214,3 @@ impl CoreAdapter<Emitter> for LocalRooms {
 }
 
 impl DefinedAdapter for LocalRooms {}
-
-/// The queue that socketioxide keeps for one client.
-#[derive(Clone)]
-pub(super) struct PollQueue {
-    transport: Weak<Transport>,
-    session: Weak<Session>,
-}
-
-impl std::fmt::Debug for PollQueue {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("PollQueue")
-    }
-}
-
-impl PollQueue {
-    pub(super) fn new(transport: &Arc<Transport>, session: Weak<Session>) -> Self {
-        Self {
-            transport: Arc::downgrade(transport),
-            session,
-        }
-    }
-
-    /// Queues a packet. False when the session is gone.
-    pub(super) fn push(&self, packet: &Packet) -> bool {
-        let attachments = (!packet.attachments().is_empty()).then(|| packet.attachments().iter().cloned().collect());
-        let args = Value::Str(Str::copy_from_slice(packet.args()), attachments);
-        let binary = !packet.attachments().is_empty();
-        let inner = match packet.kind() {
-            PacketKind::Event(id) if binary => PacketData::BinaryEvent(args, ack_id(id)),
-            PacketKind::Event(id) => PacketData::Event(args, ack_id(id)),
-            PacketKind::Ack(id) if binary => PacketData::BinaryAck(args, ack_id(Some(id)).unwrap_or(0)),
-            PacketKind::Ack(id) => PacketData::EventAck(args, ack_id(Some(id)).unwrap_or(0)),
-        };
-        self.queue(SocketPacket { inner, ns: "/".into() })
-    }
-
-    /// Queues a marker, which [`Session::outgoing`] recognises.
-    pub(super) fn push_marker(&self, name: &str) {
-        let args = Value::Str(format!("[\"{name}\"]").into(), None);
-        self.queue(SocketPacket {
-            inner: PacketData::Event(args, None),
-            ns: "/".into(),
-        });
-    }
-
-    /// Ends the socket, or the session, once what is queued has left.
-    pub(super) fn end(&self, ending: Ending) {
-        let (Some(owner), Some(session)) = (self.transport.upgrade(), self.session.upgrade()) else {
-            return;
-        };
-        if ending != Ending::Leave {
-            session.close_after_farewell();
-        }
-        if ending == Ending::Close {
-            self.push_marker(LAST);
-        } else if let (Some(local), Some(sid)) = (owner.local.get(), session.sid()) {
-            let _ = local.disconnect_socket(BroadcastOptions::new(sid));
-        }
-    }
-
-    /// Closes the session at once.
-    pub(super) fn close(&self) {
-        if let Some(session) = self.session.upgrade() {
-            session.close_engine();
-        }
-    }
-
-    /// Tells the application's logger.
-    pub(super) fn warn(&self, text: String) {
-        if let Some(owner) = self.transport.upgrade() {
-            owner.service.sink().emit(ServiceEvent::Warning(text));
-        }
-    }
-
-    fn queue(&self, packet: SocketPacket) -> bool {
-        let (Some(owner), Some(session)) = (self.transport.upgrade(), self.session.upgrade()) else {
-            return false;
-        };
-        match (owner.local.get(), session.sid()) {
-            (Some(local), Some(sid)) => local.broadcast(packet, BroadcastOptions::new(sid)).is_ok(),
-            _ => false,
-        }
-    }
-}
-
-fn ack_id(id: Option<u64>) -> Option<i64> {
-    id.and_then(|id| i64::try_from(id).ok())
-}
-
-/// Decides about clients that send CONNECT, and registers those that got their answer.
-#[derive(Debug, Clone)]
-struct Accept {
-    service: Arc<Service>,
-}
-
-/// Marks the handlers as ours among those that the library generates for closures.
-struct Ours;
-
-type Verdict = Result<(), Box<dyn std::fmt::Display + Send>>;
-
-impl<A: Adapter> ConnectHandler<A, Ours> for Accept {
-    fn call(&self, socket: Arc<Socket<A>>, _: Option<Value>) {
-        if let Some(session) = session_of(&socket) {
-            session.connected(socket.transport_type() == TransportType::Polling);
-        }
-    }
-
-    fn call_middleware<'a>(
-        &'a self,
-        socket: Arc<Socket<A>>,
-        auth: &'a Option<Value>,
-    ) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>> {
-        Box::pin(async move {
-            let Some(session) = session_of(&socket) else {
-                return Err(Box::new("Unknown session") as _);
-            };
-            session.identify(socket.id);
-            socket.on_disconnect(Departure);
-            let auth = auth.as_ref().and_then(Value::as_str).map_or("{}", Str::as_str);
-            match session.connect(&self.service, auth).await {
-                Ok(()) => Ok(()),
-                Err(refusal) => Err(Box::new(refusal) as _),
-            }
-        })
-    }
-}
-
-/// Called once when a socket leaves its namespace or its transport ends.
-struct Departure;
-
-impl<A: Adapter> DisconnectHandler<A, Ours> for Departure {
-    fn call_with_defer(&self, socket: Arc<Socket<A>>, reason: LibraryReason, defer: fn(Arc<Socket<A>>)) {
-        // A client's own goodbye was taken where it came in.
-        if let Some(session) = session_of(&socket).filter(|_| reason != LibraryReason::ClientNSDisconnect) {
-            session.departed(reason_of(reason));
-        }
-        defer(socket);
-    }
-}
-
-fn session_of<A: Adapter>(socket: &Socket<A>) -> Option<Arc<Session>> {
-    socket.req_parts().extensions.get::<Arc<Session>>().cloned()
-}
-
-/// The library's reasons in our words.
-fn reason_of(reason: LibraryReason) -> DisconnectReason {
-    match reason {
-        LibraryReason::TransportClose | LibraryReason::TransportError => DisconnectReason::TransportClose,
-        LibraryReason::MultipleHttpPollingError => DisconnectReason::TransportError,
-        LibraryReason::PacketParsingError => DisconnectReason::ParseError,
-        LibraryReason::HeartbeatTimeout => DisconnectReason::PingTimeout,
-        LibraryReason::ClientNSDisconnect => DisconnectReason::ClientLeft,
-        LibraryReason::ServerNSDisconnect => DisconnectReason::ServerLeft,
-        LibraryReason::ClosingServer => DisconnectReason::ServerClosing,
-    }
-}

@@ -1,4 +1,4 @@
-//! The head of a request: its query, the handshake object made of it, and what a WebSocket client offers.
+//! The head of a request: the handshake object made of it, and what a WebSocket client offers.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -35,22 +35,6 @@ impl Head {
             members: self.members.clone(),
         }
     }
-}
-
-/// A parameter that a URL gives exactly once, or not at all.
-pub(super) fn single<'a>(url: &'a str, name: &'a str) -> Result<Option<Cow<'a, str>>, ()> {
-    let mut values = values(url, name);
-    match (values.next(), values.next()) {
-        (_, Some(_)) => Err(()),
-        (value, None) => Ok(value),
-    }
-}
-
-fn values<'a>(url: &'a str, name: &'a str) -> impl Iterator<Item = Cow<'a, str>> {
-    let query = url.split_once('?').map_or("", |(_, query)| query);
-    form_urlencoded::parse(query.as_bytes())
-        .filter(move |(key, _)| key == name)
-        .map(|(_, value)| value)
 }
 
 /// The headers by which a client asks for WebSocket (RFC 6455, section 4.1).

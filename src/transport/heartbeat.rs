@@ -5,15 +5,9 @@
 //! clock of such a client stands still: its heartbeats are answered in its place until it can be heard again. Who could
 //! be heard for long enough and was not is gone: it is not answered for, however often JavaScript is busy.
 
-use std::{
-    sync::{
-        Weak,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Weak, time::Duration};
 
-use super::engine::Transport;
+use super::{session::Session, sessions::Sessions};
 
 /// Looks within `pingTimeout`: how soon is seen that JavaScript is busy.
 const LOOKS_PER_TIMEOUT: u32 = 8;
@@ -21,19 +15,8 @@ const LOOKS_PER_TIMEOUT: u32 = 8;
 const LONGEST_STEP: Duration = Duration::from_secs(1);
 const SHORTEST_STEP: Duration = Duration::from_millis(5);
 
-/// Time in which JavaScript was not busy, in looks; goes round at 2^32.
-#[derive(Debug, Default)]
-pub(super) struct Hearing(AtomicU32);
-
-impl Hearing {
-    /// Now.
-    pub(super) fn now(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Answers for clients that cannot be heard, for as long as the transport lives.
-pub(super) async fn watch(transport: Weak<Transport>, ping_interval: Duration, ping_timeout: Duration) {
+/// Answers for clients that cannot be heard, for as long as the sessions' table lives.
+pub(super) async fn watch(sessions: Weak<Sessions<Session>>, ping_interval: Duration, ping_timeout: Duration) {
     let step = (ping_timeout / LOOKS_PER_TIMEOUT).clamp(SHORTEST_STEP, LONGEST_STEP);
     // An answer holds for `pingTimeout`.
     let looks_per_answer = (ping_timeout.as_micros() / step.as_micros() / 2).max(1);
@@ -44,31 +27,26 @@ pub(super) async fn watch(transport: Weak<Transport>, ping_interval: Duration, p
     let mut silent_looks = 0;
     loop {
         tokio::time::sleep(step).await;
-        let Some(transport) = transport.upgrade() else { return };
-        let by_node = transport.through_node.load(Ordering::Relaxed) > 0;
-        let is_silent = by_node && !transport.service.sink().is_responsive();
-        let answers_paused = looks % looks_per_answer == 0 && transport.service.budget().paused() > 0;
+        let Some(sessions) = sessions.upgrade() else { return };
+        let is_silent = sessions.roll.depends_on_node() && !sessions.service.sink().is_responsive();
+        let answers_paused = looks % looks_per_answer == 0 && sessions.service.budget().paused() > 0;
         let answers_silent = is_silent && silent_looks % looks_per_answer == 0;
         looks += 1;
         silent_looks = if is_silent { silent_looks + 1 } else { 0 };
         if !is_silent {
-            transport.hearing.0.fetch_add(1, Ordering::Relaxed);
+            sessions.roll.hearing.advance();
         }
         if answers_paused || answers_silent {
-            answer(&transport, answers_paused, answers_silent.then_some(longest));
+            answer(&sessions, answers_paused, answers_silent.then_some(longest));
         }
     }
 }
 
 /// `for_silent`: for how long clients that send by way of Node.js may have been silent while JavaScript was not busy.
-fn answer(transport: &Transport, for_paused: bool, for_silent: Option<u32>) {
-    let sessions: Vec<_> = transport
-        .sessions
-        .iter()
-        .filter_map(|entry| entry.value().upgrade())
-        .collect();
-    for session in sessions {
-        let is_excused = for_silent.is_some_and(|most| session.passes_through_node() && session.silence() <= most);
+fn answer(sessions: &Sessions<Session>, for_paused: bool, for_silent: Option<u32>) {
+    for session in sessions.all().into_iter().filter(|session| !session.phase().is_over()) {
+        let by_node = session.connection().seat().passes_through_node();
+        let is_excused = for_silent.is_some_and(|most| by_node && session.silence() <= most);
         if is_excused || (for_paused && session.account().is_paused()) {
             session.answer_heartbeat();
         }

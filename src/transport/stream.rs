@@ -8,7 +8,7 @@ use std::{
     future::poll_fn,
     io,
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -19,12 +19,13 @@ use tokio::{
 };
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-use super::session::{FAREWELL, Outgoing, Session, Verdict};
+use super::session::{Session, Verdict, rewrite::Outgoing};
 use crate::{
     disconnect::DisconnectReason,
     wire::{
         frame::{FrameError, FrameReader, Message, put_client_frame, put_client_text, server_frames},
         packet::text_frame,
+        payload::FAREWELL,
     },
 };
 
@@ -48,8 +49,8 @@ pub enum Source {
 /// How far an upgrade from polling has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Probe {
-    Waiting,
-    Probed,
+    /// The client has not completed it. Whether its probe was answered, the phase says.
+    Pending,
     Upgraded,
     Failed,
     /// Not an upgrade, or one that is complete.
@@ -74,7 +75,7 @@ pub struct Bytestream {
 impl Bytestream {
     /// The stream of a new session; `received` has been read from it already.
     pub(super) fn new(session: Arc<Session>, source: Source, received: &[u8]) -> Self {
-        let limit = session.transport().service().config.max_http_buffer_size;
+        let limit = session.sessions().service.config.max_http_buffer_size;
         let mut stream = Self {
             session,
             source,
@@ -92,7 +93,7 @@ impl Bytestream {
     /// The stream of a session that may move here from polling.
     pub(super) fn probing(session: Arc<Session>, source: Source, received: &[u8]) -> Self {
         let mut stream = Self::new(session, source, &[]);
-        stream.probe = Probe::Waiting;
+        stream.probe = Probe::Pending;
         stream.take(&mut received.to_vec());
         stream
     }
@@ -118,7 +119,7 @@ impl Bytestream {
     /// Reads once from the client.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let pauses = self.probe == Probe::None && self.session.account().poll_ready(context).is_pending();
-        let is_closing = (pauses || self.frames.is_stopped()) && self.session.connection().is_closing();
+        let is_closing = (pauses || self.frames.is_stopped()) && self.session.phase().is_closing();
         let pauses = pauses && !is_closing;
         let was_paused = std::mem::replace(&mut self.is_paused, pauses);
         if self.session.takes_heartbeat() || (pauses && !was_paused) {
@@ -153,7 +154,7 @@ impl Bytestream {
     }
 
     fn take(&mut self, bytes: &mut [u8]) {
-        if (bytes.is_empty() && !self.frames.is_stopped()) || self.session.connection().is_closing() {
+        if (bytes.is_empty() && !self.frames.is_stopped()) || self.session.phase().is_closing() {
             return;
         }
         let Self {
@@ -199,7 +200,7 @@ impl Bytestream {
         }
         if let Some(reason) = fault {
             if *probe == Probe::None {
-                self.session.close(reason);
+                self.session.connection().close(reason);
                 self.ended = true;
             } else {
                 self.probe = Probe::Failed;
@@ -223,7 +224,7 @@ impl Bytestream {
                 Some(Outgoing::Pass(text)) => {
                     connection.write_raw(Bytes::copy_from_slice(frame.whole));
                     if text == FAREWELL {
-                        self.session.farewell_passed();
+                        connection.farewell_passed();
                     }
                 }
                 None => connection.write_raw(Bytes::copy_from_slice(frame.whole)),
@@ -237,7 +238,7 @@ impl Bytestream {
                     self.session.reader.wake();
                 }
                 Some(Outgoing::Drained) => connection.drained(),
-                Some(Outgoing::Last) => self.session.farewell_passed(),
+                Some(Outgoing::Last) => connection.farewell_passed(),
                 Some(Outgoing::Nothing) => {}
             }
         }
@@ -247,14 +248,8 @@ impl Bytestream {
 /// The next step of an upgrade (Engine.IO protocol, "Upgrade").
 fn advance(probe: Probe, message: &Message<'_>, session: &Session) -> Probe {
     match (probe, message) {
-        (Probe::Waiting, Message::Text("2probe")) => {
-            // First: a session that closes meanwhile then knows that its client waits.
-            session.probed.store(true, Ordering::Release);
-            session.connection().write_raw(text_frame("3probe"));
-            session.release_poll.notify_waiters();
-            Probe::Probed
-        }
-        (Probe::Probed, Message::Text("5")) => Probe::Upgraded,
+        (Probe::Pending, Message::Text("2probe")) if session.connection().probe() => probe,
+        (Probe::Pending, Message::Text("5")) if session.phase().is_probed() => Probe::Upgraded,
         (_, Message::Control(OpCode::Control(Control::Ping | Control::Pong), _)) => probe,
         _ => Probe::Failed,
     }

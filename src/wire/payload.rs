@@ -1,4 +1,4 @@
-//! The packets in the body of a polling client's request.
+//! The packets in the body of a polling client's request, and those that have no content.
 
 use bytes::Bytes;
 use engineioxide_core::{Packet, PacketParseError, ProtocolVersion, payload};
@@ -11,6 +11,15 @@ use http_body_util::Full;
 
 /// Content type of a payload of bytes (Engine.IO protocol 3).
 pub(crate) const BINARY: &str = "application/octet-stream";
+
+/// Separates the packets of a payload (Engine.IO protocol 4).
+pub(crate) const SEPARATOR: char = '\u{1e}';
+/// Engine.IO's packet that ends a session.
+pub(crate) const CLOSE: &str = "1";
+/// Engine.IO's packet that means nothing: it ends a poll.
+pub(crate) const NOOP: &str = "6";
+/// Socket.IO's DISCONNECT in an Engine.IO message: a client that gets it does not come back by itself.
+pub(crate) const FAREWELL: &str = "41";
 
 /// Digits of the longest length that a body can hold.
 const MOST_DIGITS: usize = 20;

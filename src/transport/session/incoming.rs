@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::{Early, Inner, Partial, Session, SessionState, Verdict};
+use super::{Early, Inner, Partial, Pending, Ping, Session, Standing, Verdict};
 use crate::{
     backpressure::{self, ITEM_COST, Work},
     disconnect::DisconnectReason,
@@ -45,7 +45,7 @@ impl Session {
     }
 
     fn take_binary(&self, data: &[u8]) -> Verdict {
-        let data = if self.eio3 {
+        let data = if self.is_eio3() {
             data.get(1..).unwrap_or_default()
         } else {
             data
@@ -85,11 +85,11 @@ impl Session {
             }
             return self.receive(&mut inner, text, Vec::new());
         }
-        match (&inner.state, &inner.socket) {
-            (SessionState::Connected, Some(socket)) => {
+        match &inner.standing {
+            Standing::Connected(socket) => {
                 let socket = socket.clone();
                 drop(inner);
-                match dispatch(&self.transport.service, &socket, packet, Vec::new()) {
+                match dispatch(&self.sessions.service, &socket, packet, Vec::new()) {
                     Ok(()) => Verdict::Taken,
                     Err(reason) => Verdict::Close(reason),
                 }
@@ -99,25 +99,23 @@ impl Session {
     }
 
     fn receive(&self, inner: &mut Inner, text: String, attachments: Vec<Bytes>) -> Verdict {
-        match (&mut inner.state, &inner.socket) {
-            (SessionState::Connecting(early), _) => {
+        match &mut inner.standing {
+            Standing::Connecting(pending) => {
                 let size = text.len() + attachments.iter().map(Bytes::len).sum::<usize>();
-                early.push(Early {
+                pending.early.push(Early {
                     text,
                     attachments,
                     _charge: backpressure::charge(Work::JavaScript, size),
                 });
                 Verdict::Taken
             }
-            (SessionState::Connected, Some(socket)) => {
-                match dispatch(&self.transport.service, socket, &text, attachments) {
-                    Ok(()) => Verdict::Taken,
-                    Err(reason) => Verdict::Close(reason),
-                }
-            }
+            Standing::Connected(socket) => match dispatch(&self.sessions.service, socket, &text, attachments) {
+                Ok(()) => Verdict::Taken,
+                Err(reason) => Verdict::Close(reason),
+            },
             // What was on its way when the server said goodbye.
-            (SessionState::Left | SessionState::Connected, _) => Verdict::Taken,
-            (SessionState::Opened, _) => Verdict::Close(DisconnectReason::ForcedServerClose),
+            Standing::Left => Verdict::Taken,
+            Standing::Opened => Verdict::Close(DisconnectReason::ForcedServerClose),
         }
     }
 
@@ -142,19 +140,21 @@ impl Session {
             return Verdict::Close(DisconnectReason::ParseError);
         }
         let mut inner = self.inner.lock();
-        if matches!(inner.state, SessionState::Left) {
+        if matches!(inner.standing, Standing::Left) {
             // A socket that left may come back on the same transport; its CONNECT answer goes first again.
             self.connection.hold();
         }
-        if matches!(inner.state, SessionState::Opened | SessionState::Left) {
-            inner.state = SessionState::Connecting(Vec::new());
+        if matches!(inner.standing, Standing::Opened | Standing::Left) {
+            inner.standing = Standing::Connecting(Pending::default());
         }
         Verdict::Pass
     }
 
     fn on_pong(&self) {
-        if let Some(sent) = self.inner.lock().ping_sent.take() {
-            self.connection.heartbeat(sent.elapsed());
+        let mut inner = self.inner.lock();
+        if let Ping::Sent(at) = inner.ping {
+            inner.ping = Ping::Answered;
+            self.connection.heartbeat(at.elapsed());
         }
     }
 }

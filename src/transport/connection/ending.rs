@@ -1,0 +1,216 @@
+//! Goodbye: what still leaves, what is closed when, and the end of the session. The first step to the end decides its
+//! reason.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Connection;
+use crate::{
+    disconnect::DisconnectReason,
+    link::Ending,
+    transport::{
+        marker::Marker,
+        outbox::Outbox,
+        phase::{Phase, Route},
+    },
+    wire::{
+        packet::text_frame,
+        payload::{CLOSE, FAREWELL},
+    },
+};
+
+/// How long a client may take to read a part of what is left, its goodbye included.
+const LINGER: Duration = Duration::from_secs(3);
+/// WebSocket close frame with status 1000.
+const CLOSE_FRAME: [u8; 4] = [0x88, 0x02, 0x03, 0xe8];
+
+impl Connection {
+    /// Why the server ends the connection, if it does.
+    pub(in crate::transport) fn reason(&self) -> Option<&DisconnectReason> {
+        self.reason.get()
+    }
+
+    /// Ends the connection once what was sent before has left.
+    pub(super) fn say_goodbye(&self, ending: Ending) {
+        let mut outbox = self.outbox.lock();
+        match (self.phase().route(), ending) {
+            (Route::Held, _) => drop(self.phase.step(|phase| phase.ask(ending))),
+            (Route::Direct, Ending::Kick | Ending::Close) => {
+                if ending == Ending::Kick && !self.phase().is_closing() {
+                    outbox.stage(text_frame(FAREWELL));
+                }
+                drop(outbox);
+                self.end();
+            }
+            (Route::Direct, Ending::Leave) | (Route::Queue, _) => {
+                drop(outbox);
+                self.leave(ending);
+            }
+        }
+    }
+
+    /// Says goodbye through the queue.
+    fn leave(&self, ending: Ending) {
+        if ending != Ending::Leave {
+            self.close_after_farewell();
+        }
+        if ending == Ending::Close {
+            self.queue.push_marker(Marker::Last);
+        } else {
+            self.queue.disconnect();
+        }
+    }
+
+    /// A polling client is to get its close with the next response: it would drop what comes with it in one.
+    pub(in crate::transport) fn close_later(&self) {
+        self.queue.push_marker(Marker::Last);
+    }
+
+    /// Ends the session once its client has fetched what is queued, its farewell included, or after a while.
+    fn close_after_farewell(&self) {
+        if self.phase.step(Phase::leave).is_none() {
+            return;
+        }
+        let me = self.me.clone();
+        self.runtime.spawn(async move {
+            let mut left = usize::MAX;
+            loop {
+                tokio::time::sleep(LINGER).await;
+                let Some(connection) = me.upgrade() else { return };
+                let waiting = connection.outbox.lock().waiting();
+                if waiting == 0 || waiting >= left {
+                    connection.kill();
+                    return connection.close_engine();
+                }
+                left = waiting;
+            }
+        });
+    }
+
+    /// The client has been handed the last of what was queued: the session ends if it is to.
+    pub(in crate::transport) fn farewell_passed(&self) {
+        let phase = self.phase();
+        if !phase.is_leaving() {
+            return;
+        }
+        if phase.is_on_websocket() {
+            self.end();
+        } else {
+            self.close_engine();
+        }
+    }
+
+    /// Says goodbye over WebSocket: delivers what is queued, ends our side, and closes for good after a while.
+    pub(super) fn end(&self) {
+        let mut outbox = self.outbox.lock();
+        if outbox.carrier.is_none() || self.phase.step(Phase::close).is_none() {
+            return;
+        }
+        outbox.stage(Bytes::from_static(&CLOSE_FRAME));
+        self.write(&mut outbox);
+        drop(outbox);
+        // What still comes from the client is read, to see it go.
+        self.account.wake();
+        let Some(connection) = self.me.upgrade() else { return };
+        self.runtime.spawn(async move {
+            let mut left = usize::MAX;
+            // As long as the client reads, it gets what is queued; shutdown has a deadline of its own.
+            loop {
+                tokio::time::sleep(LINGER).await;
+                let waiting = connection.outbox.lock().waiting();
+                if waiting == 0 || waiting >= left {
+                    return connection.kill();
+                }
+                left = waiting;
+            }
+        });
+    }
+
+    /// Ends the session for a reason of ours.
+    pub(in crate::transport) fn close(&self, reason: DisconnectReason) {
+        let _ = self.reason.set(reason);
+        // engine.io-client waits for ever when its probe was answered and is then cut off. It completes its upgrade, and
+        // finds that there is no session any more.
+        if !self.phase().is_probed() {
+            self.kill();
+        }
+        self.close_engine();
+    }
+
+    /// Closes a client for which far too much waits.
+    pub(super) fn overflow(&self, outbox: &mut Outbox) {
+        let _ = self.reason.set(DisconnectReason::TransportError);
+        let waiting = outbox.waiting();
+        self.limits.warn(format!(
+            "a client reads too slowly: closed with {waiting} bytes waiting"
+        ));
+        self.cut(outbox);
+        self.close_engine();
+    }
+
+    /// Closes the stream at once.
+    pub(in crate::transport) fn kill(&self) {
+        self.cut(&mut self.outbox.lock());
+    }
+
+    /// As [`Self::kill`]: whoever waits for the client, or reads from it, sees that.
+    fn cut(&self, outbox: &mut Outbox) {
+        self.phase.step(Phase::kill);
+        outbox.clear();
+        self.account.wake();
+        self.progressed(outbox);
+    }
+
+    /// The carrier broke: with it the connection, unless the client is polling and only tried to upgrade.
+    pub(super) fn fail(&self, outbox: &mut Outbox) {
+        if self.phase().is_on_websocket() {
+            self.cut(outbox);
+        } else {
+            outbox.drop_carrier();
+        }
+    }
+
+    /// The stream's reader is gone: lets what is pending leave, then closes.
+    pub(in crate::transport) fn reader_gone(&self) {
+        let mut outbox = self.outbox.lock();
+        if outbox.pending.is_empty() || self.phase().is_closed() {
+            self.cut(&mut outbox);
+        } else {
+            drop(outbox);
+            self.end();
+        }
+    }
+
+    /// Makes socketioxide forget the session; of one on WebSocket, the end of its stream tells it.
+    fn close_engine(&self) {
+        let Some(connection) = self.me.upgrade().filter(|_| !self.phase().is_on_websocket()) else {
+            return;
+        };
+        self.runtime.spawn(async move {
+            connection.queue.post(CLOSE).await;
+            connection.finish();
+        });
+    }
+
+    /// Nothing more comes from or goes to the client: shutdown need not wait for it.
+    pub(in crate::transport) fn finish(&self) {
+        if self.phase.step(Phase::finish).is_some() {
+            self.account.wake();
+            self.changed.notify_waiters();
+            // The stream of a client that is just moving to WebSocket stays until its upgrade is complete or times out:
+            // engine.io-client never closes once its probe was answered and then cut off.
+            self.seat.leave();
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let outbox = self.outbox.get_mut();
+        outbox.clear();
+        if outbox.is_slow {
+            self.limits.congestion.leave();
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The way to the socket that is on a connection: nearly always one for the whole life of the connection.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use super::Connection;
+#[cfg(unix)]
+use crate::transport::{carrier::Carrier, handover};
+use crate::{
+    link::{Ending, Link},
+    transport::phase::Route,
+    wire::packet::Packet,
+};
+
+/// Number of a connection's first socket.
+const FIRST: u64 = 0;
+
+impl Connection {
+    /// The way to the socket that is on the connection now.
+    pub(in crate::transport) fn link(self: &Arc<Self>) -> Arc<dyn Link> {
+        let generation = self.outbox.lock().generation;
+        if generation == FIRST {
+            self.clone()
+        } else {
+            let connection = self.clone();
+            Arc::new(LaterSocket { connection, generation })
+        }
+    }
+
+    fn send_to(&self, generation: u64, packet: &Packet, now: bool) -> bool {
+        let mut outbox = self.outbox.lock();
+        let phase = self.phase();
+        if phase.is_closing() || outbox.generation != generation {
+            return false;
+        }
+        match phase.route() {
+            Route::Direct if now => {
+                if !outbox.send_now(&self.frames(packet)) {
+                    self.write(&mut outbox);
+                }
+                false
+            }
+            Route::Direct => {
+                let first = outbox.pending.is_empty();
+                outbox.stage(self.frames(packet));
+                first
+            }
+            Route::Queue => {
+                self.enqueue(&mut outbox, packet);
+                false
+            }
+            Route::Held => {
+                outbox.held.push(packet.clone());
+                outbox.queued_bytes += packet.polling_len();
+                self.check_limit(&mut outbox);
+                false
+            }
+        }
+    }
+
+    fn close_socket(&self, generation: u64, ending: Ending) {
+        if self.outbox.lock().generation == generation {
+            self.say_goodbye(ending);
+        }
+    }
+}
+
+/// The first socket of a connection, nearly always the only one, is reached without a detour.
+impl Link for Connection {
+    fn send(&self, packet: &Packet, now: bool) -> bool {
+        self.send_to(FIRST, packet, now)
+    }
+
+    fn flush(&self) {
+        let mut outbox = self.outbox.lock();
+        if self.phase().route() == Route::Direct && !outbox.pending.is_empty() {
+            self.write(&mut outbox);
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.outbox.lock().waiting()
+    }
+
+    fn awaited(&self) -> usize {
+        self.outbox.lock().awaited()
+    }
+
+    fn close(&self, ending: Ending) {
+        self.close_socket(FIRST, ending);
+    }
+
+    fn round_trip_us(&self) -> Option<u32> {
+        #[cfg(unix)]
+        if let Some(Carrier::Tcp(stream)) = &self.outbox.lock().carrier {
+            return handover::round_trip_us(stream);
+        }
+        Some(self.round_trip_us.load(Ordering::Relaxed)).filter(|micros| *micros > 0)
+    }
+}
+
+/// A socket that came back on a connection after an earlier one had left.
+#[derive(Debug)]
+struct LaterSocket {
+    connection: Arc<Connection>,
+    generation: u64,
+}
+
+impl Link for LaterSocket {
+    fn send(&self, packet: &Packet, now: bool) -> bool {
+        self.connection.send_to(self.generation, packet, now)
+    }
+
+    fn flush(&self) {
+        self.connection.flush();
+    }
+
+    fn waiting(&self) -> usize {
+        self.connection.waiting()
+    }
+
+    fn awaited(&self) -> usize {
+        self.connection.awaited()
+    }
+
+    fn close(&self, ending: Ending) {
+        self.connection.close_socket(self.generation, ending);
+    }
+
+    fn round_trip_us(&self) -> Option<u32> {
+        self.connection.round_trip_us()
+    }
+}

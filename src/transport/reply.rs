@@ -1,0 +1,45 @@
+//! An HTTP response, on its way to Node.js.
+
+use bytes::Bytes;
+use serde_json::json;
+
+/// Content type of a payload of packets, and of what is said in plain words.
+pub(super) const TEXT: &str = "text/plain; charset=UTF-8";
+
+/// An HTTP response.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// Status code.
+    pub status: u16,
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// Body.
+    pub body: Bytes,
+    /// The new session's id, for the cookie of a handshake.
+    pub sid: Option<String>,
+}
+
+impl Reply {
+    pub(super) fn new(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        Self {
+            status,
+            content_type,
+            body: body.into(),
+            sid: None,
+        }
+    }
+
+    /// One of Engine.IO's errors, by its code.
+    pub fn error(code: u8) -> Self {
+        let (status, message) = match code {
+            0 => (400, "Transport unknown"),
+            1 => (400, "Session ID unknown"),
+            2 => (400, "Bad handshake method"),
+            4 => (403, "Forbidden"),
+            5 => (400, "Unsupported protocol version"),
+            _ => (400, "Bad request"),
+        };
+        let body = json!({ "code": code, "message": message }).to_string();
+        Self::new(status, "application/json", body)
+    }
+}
