@@ -1,104 +1,79 @@
-// Checks in src/ that napi is named only inside src/node, and that each module uses only the modules below it.
-import { readFileSync, readdirSync } from 'node:fs';
-import { join, relative, sep } from 'node:path';
-import { root } from './prepare.mjs';
+// Checks who uses whom: in src/ each module only what is below it, and a library only the module that it is for; no
+// circle of files in src/ or lib/. `--root DIR` checks another tree.
+
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { circles } from './boundary/circles.mjs';
+import { readCrate } from './boundary/rust.mjs';
+import { readFolder } from './boundary/typescript.mjs';
+import { root as here } from './prepare.mjs';
 
 /** Module of the crate → the modules it may use, besides those that everyone may. */
 const mayUse = {
-  lib: [],
-  config: [],
-  error: [],
-  clock: [],
-  backpressure: [],
-  json: [],
-  packet: [],
-  event: ['hub'], // the shapes it carries
-  hub: ['event'],
-  fanout: ['hub', 'event'],
-  service: ['fanout', 'hub', 'event'],
-  cluster: ['service', 'hub', 'event'], // as a transport: what peers send becomes calls of the service
-  transport: ['service', 'hub', 'event'],
+  wire: [],
+  link: ['wire'],
+  selection: [],
+  hub: ['link', 'wire'],
+  ports: ['hub', 'wire', 'selection'],
+  fanout: ['hub', 'link', 'wire'],
+  service: ['fanout', 'ports', 'hub', 'link', 'wire', 'selection'],
+  adapter: ['wire', 'selection'],
+  cluster: ['service', 'ports', 'hub', 'link', 'adapter', 'wire', 'selection'],
+  redis: ['cluster::bus'],
+  transport: ['service', 'ports', 'hub', 'link', 'wire'],
   memory: ['service'],
-  server: ['transport', 'cluster', 'service', 'event', 'memory'],
-  node: ['server', 'cluster', 'transport', 'service', 'hub', 'event'],
+  server: ['transport', 'cluster', 'redis', 'service', 'fanout', 'ports', 'hub', 'link', 'memory'],
+  node: ['server', 'transport', 'cluster', 'service', 'fanout', 'ports', 'hub', 'link', 'selection', 'wire'],
 };
-const everyone = ['config', 'error', 'clock', 'json', 'packet', 'backpressure'];
+const everyone = ['config', 'error', 'disconnect', 'clock', 'metrics', 'backpressure'];
 
-const source = join(root, 'src');
-const findings = [];
+/** Library → the module that alone may name it. */
+const onlyIn = {
+  napi: 'node',
+  napi_derive: 'node',
+  fred: 'redis',
+  redis_protocol: 'redis',
+  socketioxide: 'transport',
+  socketioxide_core: 'transport',
+  engineioxide: 'transport',
+};
 
-for (const file of rustFiles(source)) {
-  const name = relative(root, file);
-  const path = relative(source, file).replace(/\.rs$/, '').split(sep);
-  const module = path[0];
-  const code = withoutCommentsAndText(readFileSync(file, 'utf8'));
-
-  if (!Object.hasOwn(mayUse, module)) {
-    findings.push(`${name}: the module \`${module}\` has no entry in scripts/check-boundary.mjs`);
-    continue;
-  }
-  if (module !== 'node' && /\bnapi(_derive)?\b/.test(code)) {
-    findings.push(`${name}: names napi, which only src/node may`);
-  }
-  for (const used of usedModules(code, depth(path))) {
-    if (Object.hasOwn(mayUse, used) && used !== module && ![...mayUse[module], ...everyone].includes(used)) {
-      findings.push(`${name}: \`${module}\` may not use \`${used}\``);
-    }
-  }
-}
-
-for (const finding of findings) {
-  console.error(finding);
-}
+const { values } = parseArgs({ options: { root: { type: 'string', default: here } } });
+const findings = [...checkRust(join(values.root, 'src')), ...checkTypeScript(join(values.root, 'lib'))];
+for (const finding of findings) console.error(finding);
 console.log(findings.length === 0 ? 'Module boundaries hold.' : `${findings.length} violations of the module boundaries.`);
 process.exitCode = findings.length === 0 ? 0 : 1;
 
-function rustFiles(folder) {
-  return readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile() && entry.name.endsWith('.rs'))
-    .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
-    .sort();
-}
-
-/** How many `super` lead from a file to the root of the crate: `src/hub.rs` and `src/hub/mod.rs` 1, `src/hub/room.rs` 2. */
-function depth(path) {
-  return path.at(-1) === 'mod' ? path.length - 1 : path.length;
-}
-
-/** First names of all paths that start at the root of the crate: `crate::hub::Hub`, `crate::{event, hub::Hub}`. */
-function usedModules(code, supers) {
-  const names = new Set();
-  for (const match of code.matchAll(/\b(?:crate|((?:super\s*::\s*)*super))\s*::\s*(\w+|\{)/g)) {
-    const climbed = match[1] === undefined ? supers : match[1].split('::').length;
-    if (climbed < supers) {
+function checkRust(folder) {
+  const files = readCrate(folder, Object.keys(onlyIn));
+  const found = circlesOf(files, 'src');
+  for (const [name, { module, uses, crates }] of files) {
+    const [top] = module;
+    if (top === undefined) continue;
+    if (!Object.hasOwn(mayUse, top) && !everyone.includes(top)) {
+      found.push(`src/${name}: the module \`${top}\` has no entry in scripts/check-boundary.mjs`);
       continue;
     }
-    const rest = match[2] === '{' ? groupHeads(code, match.index + match[0].length) : [match[2]];
-    rest.forEach((name) => names.add(name));
-  }
-  return names;
-}
-
-/** The first name of each item of a `{…}` group whose brace opened just before `start`. */
-function groupHeads(code, start) {
-  const heads = [];
-  let level = 1;
-  let item = '';
-  for (let at = start; at < code.length && level > 0; at += 1) {
-    const character = code[at];
-    if (character === '{') level += 1;
-    if (character === '}') level -= 1;
-    if (level === 0 || (level === 1 && character === ',')) {
-      heads.push(/\w+/.exec(item)?.[0]);
-      item = '';
-    } else {
-      item += character;
+    for (const used of uses.map((file) => files.get(file).module)) {
+      if (used[0] !== top && !isAllowed(top, used)) found.push(`src/${name}: \`${top}\` may not use \`${used.join('::')}\``);
+    }
+    for (const library of crates.filter((one) => onlyIn[one] !== top)) {
+      found.push(`src/${name}: names ${library}, which only src/${onlyIn[library]} may`);
     }
   }
-  return heads.filter(Boolean);
+  return found;
 }
 
-function withoutCommentsAndText(code) {
-  const token = /\/\/[^\n]*|\/\*[\s\S]*?\*\/|r(#*)"[\s\S]*?"\1|"(?:\\[\s\S]|[^"\\])*"|'(?:\\.|[^'\\])'/g;
-  return code.replace(token, (found) => (found.startsWith('/') ? ' ' : '""'));
+function isAllowed(top, used) {
+  const path = used.join('::');
+  return [...(mayUse[top] ?? []), ...everyone].some((allowed) => path === allowed || path.startsWith(`${allowed}::`));
+}
+
+function checkTypeScript(folder) {
+  return existsSync(folder) ? circlesOf(readFolder(folder), 'lib') : [];
+}
+
+function circlesOf(files, folder) {
+  return circles(files).map((circle) => `${folder}: a circle of files: ${[...circle, circle[0]].join(' → ')}`);
 }
