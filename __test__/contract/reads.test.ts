@@ -186,8 +186,8 @@ test('no read sees a part of an end: not with thousands of rooms', async () => {
 });
 
 test('reads of listeners do not keep the event loop from turning, however much there is to tell', async () => {
-  const { Hearing } = require('../../lib/native/hearing.js');
-  const { SIGNS } = require('../../lib/native/events.js');
+  const { Hearing } = require('../../dist/native/hearing.js');
+  const { SIGNS } = require('../../dist/native/events.js');
   const signs = Buffer.alloc(SIGNS.bytes);
   const pushed = new Uint32Array(signs.buffer, SIGNS.pushed, 1);
   signs[SIGNS.event] = 1;

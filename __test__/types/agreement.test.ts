@@ -7,8 +7,8 @@ import { pathToFileURL } from 'node:url';
 import ts from 'typescript-6';
 import { connect, silentLogger, start, track, TrustingService, WebSocketService, WebSocketServiceError } from '../support/harness';
 
-const { FIXED, OPTIONS, resolveConfig } = require('../../lib/options/config.js');
-const { RemoteSocket } = require('../../lib/socketio/operator.js');
+const { FIXED, OPTIONS, resolveConfig } = require('../../dist/options/config.js');
+const { RemoteSocket } = require('../../dist/socketio/operator.js');
 
 const root = join(__dirname, '../..');
 const declarations = join(root, 'index.d.ts');
