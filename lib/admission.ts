@@ -2,7 +2,8 @@
 
 import type { AuthenticatedSocket, SocketMiddleware } from '../index.js';
 import type { NativeService } from '../binding.js';
-import type { UserRecord, Users } from './objects/users.js';
+import type { UserRecord } from './objects/record.js';
+import type { Users } from './objects/users.js';
 import type { Sockets } from './objects/sockets.js';
 import { refusalOf, runMiddleware } from './socketio/middleware.js';
 

@@ -7,7 +7,7 @@ import type { Logger } from '../index.js';
 import type { NativeService } from '../binding.js';
 import { invalidArgument } from './errors.js';
 import type { Gateway } from './http/gateway.js';
-import { closeServer, hook, type Left } from './http/server-hook.js';
+import { closeServer, hook, type HttpServer, type Left } from './http/server-hook.js';
 import { serverOf } from './options/wrong-arguments.js';
 import { setTimeout } from './timers.js';
 
@@ -15,8 +15,6 @@ import { setTimeout } from './timers.js';
 const OTHERS_NAMED = 10;
 /** How often a process whose HTTP server is closed looks whether its clients are gone. */
 const LINGER_CHECK_MS = 250;
-
-export type HttpServer = http.Server | https.Server;
 
 export class Attachment {
   readonly #native: NativeService;

@@ -16,7 +16,7 @@ import type {
 } from '../index.js';
 import type { NativeService, Scope } from '../binding.js';
 import { Admission } from './admission.js';
-import { Attachment, type HttpServer } from './attachment.js';
+import { Attachment } from './attachment.js';
 import { attempt } from './attempt.js';
 import { Departures } from './departures.js';
 import {
@@ -30,11 +30,13 @@ import {
   WebSocketServiceError,
 } from './errors.js';
 import { Gateway } from './http/gateway.js';
-import { type EventHandlers, eventReader, SIGNS } from './native/events.js';
+import type { HttpServer } from './http/server-hook.js';
+import { type EventHandlers, eventReader } from './native/events.js';
 import { Fields } from './native/fields.js';
 import { Hearing } from './native/hearing.js';
 import { Operations } from './native/operations.js';
 import { Reads } from './native/reads.js';
+import { SIGNS } from './native/signs.js';
 import { startNative } from './native/start.js';
 import * as localSocket from './objects/local-socket.js';
 import { Messages } from './objects/messages.js';
@@ -107,7 +109,8 @@ export class WebSocketService extends Operators {
     this.#gateway = new Gateway(this.#native, this.#config, this.#operations);
     this.#attachment = new Attachment(this.#native, this.#gateway, this.#config.logger);
     this.#cluster = new Cluster(this.#native, this.#operations, this.#encoding);
-    const readEvent = eventReader(this.#handlers(), this.#users, this.#rooms, this.#messages);
+    const objects = { users: this.#users, rooms: this.#rooms, messages: this.#messages };
+    const readEvent = eventReader(this.#handlers(), objects);
     this.#hearing = new Hearing(this.#native, signs, readEvent, report);
     this.#reads.heardBy(this.#hearing);
     this.#lend();
@@ -419,11 +422,11 @@ export class WebSocketService extends Operators {
   getStats(): ConnectionStats {
     const cluster = this.#cluster.state();
     const { expiredAcks } = this.#sockets;
-    return { ...this.#reads.figures(), ...(expiredAcks > 0 && { expiredAcks }), ...(cluster && { cluster }) };
+    return { ...this.#reads.stats(), ...(expiredAcks > 0 && { expiredAcks }), ...(cluster && { cluster }) };
   }
 
   getClusterStats(): ClusterStats {
-    return this.#cluster.stats(this.#reads.figures(), this.#reads.otherStats());
+    return this.#cluster.stats(this.#reads.stats(), this.#reads.otherStats());
   }
 
   getRoomStats(roomId: string): RoomStats | null {
@@ -566,7 +569,7 @@ export class WebSocketService extends Operators {
     this.#sockets.roomForgotten(roomId);
   }
 
-  #serverSide(text: string, ackNumber: number | null): void {
+  #serverSide(text: string, ackNumber: number): void {
     const event = this.#cluster.incoming(text, ackNumber, this.#config.logger);
     if (event !== undefined) this.#announce(event[0], ...event[1]);
   }
