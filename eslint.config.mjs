@@ -2,7 +2,7 @@ import js from '@eslint/js';
 import globals from 'globals';
 
 export default [
-  { ignores: ['binding.js', 'client-dist/', '**/target/', '**/node_modules/', 'coverage/', 'bench/results*.json'] },
+  { ignores: ['binding.js', 'client-dist/', 'dist/', '**/target/', '**/node_modules/', 'coverage/', 'bench/results*.json'] },
   js.configs.recommended,
   {
     languageOptions: { ecmaVersion: 2024, globals: globals.node },

@@ -890,6 +890,7 @@ export interface ClientError {
  */
 export type WebSocketServiceErrorCode =
   | 'ERR_NOT_FOUND'
+  | 'ERR_INVALID_ARGUMENT'
   | 'ERR_ALREADY_INITIALIZED'
   | 'ERR_TIMEOUT'
   | 'ERR_CLOSED'

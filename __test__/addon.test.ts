@@ -31,7 +31,7 @@ interface Failure {
 function copy(): string {
   const folder = mkdtempSync(join(tmpdir(), 'addon-'));
   afterTest(() => rmSync(folder, { recursive: true, force: true }));
-  for (const part of ['package.json', 'index.js', 'index.mjs', 'binding.js', 'lib']) {
+  for (const part of ['package.json', 'index.js', 'index.mjs', 'binding.js', 'dist']) {
     cpSync(join(root, part), join(folder, part), { recursive: true });
   }
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));

@@ -60,7 +60,7 @@ beforeAll(async () => {
 afterAll(() => rm(project, { recursive: true, force: true }));
 
 test('the tarball holds what runs, its types and its papers, and nothing else', () => {
-  const code = /^(package\.json|index\.(js|mjs|d\.ts|d\.mts)|binding\.(js|d\.ts)|lib\/.+\.js|[\w.-]+\.node)$/;
+  const code = /^(package\.json|index\.(js|mjs|d\.ts|d\.mts)|binding\.(js|d\.ts)|dist\/.+\.js|[\w.-]+\.node)$/;
   const client = /^client-dist\/(LICENSE|version\.json|socket\.io(\.esm|\.msgpack)?(\.min)?\.js(\.map)?(\.br|\.gz)?)$/;
   const papers = /^(README|CHANGELOG|CONTRIBUTING)\.md$|^LICENSE$|^docs\/.+\.(md|svg)$|^bench\/README\.md$|^examples\/jwt\.mjs$/;
 

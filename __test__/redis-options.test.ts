@@ -2,7 +2,7 @@
 
 import { silentLogger, track, WebSocketService } from './support/harness';
 
-const { nativeConfig, resolveConfig } = require('../lib/options/config.js');
+const { nativeConfig, resolveConfig } = require('../dist/options/config.js');
 
 const VARIABLES = ['REDIS_HOST', 'REDIS_PORT', 'REDIS_PASSWORD'];
 const before = { ...process.env };

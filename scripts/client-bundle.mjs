@@ -1,4 +1,4 @@
-// Copies what a browser loads of `socket.io-client` to `client-dist/`, as it is and compressed, where `lib/http/client-bundle.js`
+// Copies what a browser loads of `socket.io-client` to `client-dist/`, as it is and compressed, where `lib/http/client-bundle.ts`
 // serves it from. Runs before `npm run build`, before `npm pack`, and with the commands that prepare a clone.
 import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';

@@ -1,5 +1,5 @@
-// What the npm commands share: see to the programs that they need, install the npm packages, build the addon. The last
-// two leave stamps in .stamp/ and are skipped while nothing they depend on has changed. Node built-ins only: this runs
+// What the npm commands share: see to the programs that they need, install the npm packages, build the addon, compile the
+// library. The last three leave stamps in .stamp/ and are skipped while nothing they depend on has changed. Node built-ins only: this runs
 // before npm ci.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSy
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { copyClient } from './client-bundle.mjs';
+import { buildLibrary } from './library.mjs';
 import { requirePrograms } from './programs.mjs';
 import { fail, say } from './terminal.mjs';
 
@@ -31,6 +32,7 @@ export function prepare(command, needed = [], { rebuild = true } = {}) {
   if (rebuild || !builtFiles().includes('.node@')) {
     buildAddon();
   }
+  compileLibrary();
 }
 
 function installPackages() {
@@ -57,6 +59,16 @@ function buildAddon() {
     fail('The addon could not be built: see the messages of the compiler above.');
   }
   writeStamp('addon', `${sources} ${builtFiles()}`);
+}
+
+function compileLibrary() {
+  const sources = hash(['lib', 'index.d.ts', 'binding.d.ts', 'package-lock.json']);
+  if (existsSync(join(root, 'dist')) && readStamp('library') === sources) {
+    return;
+  }
+  say('Compiling the library (tsc)');
+  buildLibrary();
+  writeStamp('library', sources);
 }
 
 /** Names and times of what the build wrote, so that a build made by hand or a deleted file is noticed. */

@@ -20,7 +20,7 @@ import {
   type Running,
 } from '../support/harness';
 
-const { Messages } = jest.requireActual('../../lib/objects/messages.js');
+const { Messages } = jest.requireActual('../../dist/objects/messages.js');
 
 const contents = (running: Running, roomId: string, limit?: number, offset?: number): string[] =>
   running.service.getRoomMessages(roomId, limit, offset).map((message) => message.content);

@@ -186,8 +186,8 @@ test('no read sees a part of an end: not with thousands of rooms', async () => {
 });
 
 test('reads of listeners do not keep the event loop from turning, however much there is to tell', async () => {
-  const { Hearing } = require('../../lib/native/hearing.js');
-  const { SIGNS } = require('../../lib/native/events.js');
+  const { Hearing } = require('../../dist/native/hearing.js');
+  const { SIGNS } = require('../../dist/native/signs.js');
   const signs = Buffer.alloc(SIGNS.bytes);
   const pushed = new Uint32Array(signs.buffer, SIGNS.pushed, 1);
   signs[SIGNS.event] = 1;
@@ -201,7 +201,7 @@ test('reads of listeners do not keep the event loop from turning, however much t
     // As an asynchronous listener does when it goes on.
     void Promise.resolve().then(() => hearing.noticed());
   };
-  const hearing = new Hearing(native, signs, (fields: any) => (fields.next(), tell), () => {});
+  const hearing = new Hearing(native, signs, (fields: any) => (fields.text(), tell), () => {});
   for (let turns = 0; turns < 3; turns++) {
     const before = told;
     hearing.noticed();

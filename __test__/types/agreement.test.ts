@@ -7,8 +7,8 @@ import { pathToFileURL } from 'node:url';
 import ts from 'typescript-6';
 import { connect, silentLogger, start, track, TrustingService, WebSocketService, WebSocketServiceError } from '../support/harness';
 
-const { FIXED, OPTIONS, resolveConfig } = require('../../lib/options/config.js');
-const { RemoteSocket } = require('../../lib/socketio/operator.js');
+const { FIXED, OPTIONS, resolveConfig } = require('../../dist/options/config.js');
+const { RemoteSocket } = require('../../dist/socketio/operator.js');
 
 const root = join(__dirname, '../..');
 const declarations = join(root, 'index.d.ts');
@@ -69,7 +69,7 @@ test('codes of errors', () => {
   for (const folder of ['lib', 'src']) {
     for (const file of readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })) {
       // Tests make up codes of their own.
-      if (!/\.(js|rs)$/.test(file) || /tests?[\\/.]/.test(file)) continue;
+      if (!/\.(ts|rs)$/.test(file) || /tests?[\\/.]/.test(file)) continue;
       const text = readFileSync(join(root, folder, file), 'utf8').split('#[cfg(test)]', 1)[0]!;
       for (const [, code] of text.matchAll(/['"](ERR_[A-Z_]+)['"]/g)) found.add(code!);
     }

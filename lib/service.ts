@@ -1,0 +1,597 @@
+// The documented class. Each method checks its arguments, calls the native side, hears what happened, and answers.
+
+import type {
+  AuthenticatedSocket,
+  BroadcastOptions,
+  ClusterStats,
+  ConnectionStats,
+  Message,
+  MessageType,
+  Room,
+  RoomStats,
+  SocketLike,
+  SocketMiddleware,
+  SocketUser,
+  WebSocketConfig,
+} from '../index.js';
+import type { NativeService, Scope } from '../binding.js';
+import { Admission } from './admission.js';
+import { Attachment } from './attachment.js';
+import { attempt } from './attempt.js';
+import { Departures } from './departures.js';
+import {
+  assertCount,
+  assertEventName,
+  assertMetadata,
+  assertString,
+  assertStrings,
+  converted,
+  invalidArgument,
+  WebSocketServiceError,
+} from './errors.js';
+import { Gateway } from './http/gateway.js';
+import type { HttpServer } from './http/server-hook.js';
+import { type EventHandlers, eventReader } from './native/events.js';
+import { Fields } from './native/fields.js';
+import { Hearing } from './native/hearing.js';
+import { Operations } from './native/operations.js';
+import { Reads } from './native/reads.js';
+import { SIGNS } from './native/signs.js';
+import { startNative } from './native/start.js';
+import * as localSocket from './objects/local-socket.js';
+import { Messages } from './objects/messages.js';
+import { Rooms } from './objects/rooms.js';
+import { Sockets } from './objects/sockets.js';
+import { profileText, Users } from './objects/users.js';
+import { type ResolvedConfig, resolveConfig } from './options/config.js';
+import { Cluster } from './socketio/cluster.js';
+import { watchListeners } from './socketio/listeners.js';
+import { lend, Operators } from './socketio/operators.js';
+import { Encoding, filterOf, MAX_DEPTH } from './socketio/payload.js';
+import { NativeSocket } from './socketio/socket.js';
+import { nextTick } from './timers.js';
+
+/** Events that cross from the native side, and their bits there (`EventKind`). */
+const CROSSING = { connection: 1, disconnect: 2, message: 4, 'room:join': 8, 'room:leave': 16, typing: 32, cluster: 64 };
+const MESSAGE_TYPES: MessageType[] = ['text', 'image', 'file', 'system'];
+
+export class WebSocketService extends Operators {
+  readonly #config: ResolvedConfig;
+  readonly #native: NativeService;
+  readonly #reads: Reads;
+  readonly #users: Users;
+  readonly #sockets: Sockets;
+  readonly #rooms: Rooms;
+  readonly #messages: Messages;
+  /** How values are encoded. */
+  readonly #encoding: Encoding;
+  readonly #admission: Admission;
+  readonly #departures = new Departures();
+  readonly #gateway: Gateway;
+  readonly #attachment: Attachment;
+  readonly #hearing: Hearing;
+  readonly #cluster: Cluster;
+  readonly #operations = new Operations();
+  #initialized = false;
+  #mock = false;
+  #shutdown: Promise<void> | undefined;
+  /** The promise of `shutdown` is about to resolve. Until then every call works, or does nothing. */
+  #isClosed = false;
+
+  constructor(config?: WebSocketConfig) {
+    super();
+    this.#config = resolveConfig(config);
+    // Weak, so that a service that nobody uses any more can be collected.
+    const self = new WeakRef(this);
+    const signs = Buffer.alloc(SIGNS.bytes);
+    this.#native = startNative(this.#config, () => WebSocketService.#woken(self.deref()), signs);
+    this.#reads = new Reads(this.#native);
+    this.#encoding = new Encoding(this.#config.limits.maxDepth ?? MAX_DEPTH, this.#config.redis !== undefined);
+    this.#users = new Users(this.#native, this.#reads, signs);
+    this.#sockets = new Sockets({
+      native: this.#native,
+      reads: this.#reads,
+      encoding: this.#encoding,
+      users: this.#users,
+      operations: this.#operations,
+      logger: this.#config.logger,
+      report,
+    });
+    this.#rooms = new Rooms(this.#native, this.#reads, this.#encoding);
+    this.#messages = new Messages(this.#native, this.#reads);
+    this.#admission = new Admission({
+      native: this.#native,
+      users: this.#users,
+      sockets: this.#sockets,
+      handler: () => (this.#overrides('handleConnection') ? (socket) => this.handleConnection(socket) : undefined),
+      profileOf: (socket) => this.#profileText(socket),
+    });
+    this.#gateway = new Gateway(this.#native, this.#config, this.#operations);
+    this.#attachment = new Attachment(this.#native, this.#gateway, this.#config.logger);
+    this.#cluster = new Cluster(this.#native, this.#operations, this.#encoding);
+    const objects = { users: this.#users, rooms: this.#rooms, messages: this.#messages };
+    const readEvent = eventReader(this.#handlers(), objects);
+    this.#hearing = new Hearing(this.#native, signs, readEvent, report);
+    this.#reads.heardBy(this.#hearing);
+    this.#lend();
+  }
+
+  /** Gives the parent classes what they need. */
+  #lend(): void {
+    watchListeners(this, () => this.#refreshListening());
+    lend(this, {
+      native: this.#native,
+      reads: this.#reads,
+      encoding: this.#encoding,
+      cluster: this.#cluster,
+      localSockets: this.#sockets.local,
+      socket: (socketId) => this.#sockets.get(socketId),
+      assertOpen: () => this.#assertOpen(),
+      log: (event, target) => this.#log(event, target),
+      report,
+    });
+  }
+
+  // --- start and end -------------------------------------------------------------------------------------------------
+
+  initialize(httpServer?: HttpServer): void {
+    if (this.#initialized) throw new WebSocketServiceError('ERR_ALREADY_INITIALIZED', 'The service is initialized already');
+    this.#assertOpen();
+    if (this.#shutdown) return;
+    if (httpServer === undefined || httpServer === null) {
+      this.#initialized = true;
+      this.#mock = true;
+      this.#config.logger.warn('WebSocketService runs in mock mode: no HTTP server was given, broadcasts are only logged');
+      return;
+    }
+    this.#attachment.attach(httpServer, this);
+    this.#initialized = true;
+    this.#admission.refresh();
+    this.#refreshListening();
+  }
+
+  shutdown(): Promise<void> {
+    this.#shutdown ??= this.#end();
+    return this.#shutdown;
+  }
+
+  async #end(): Promise<void> {
+    this.#attachment.release();
+    this.#cluster.leave();
+    await this.#operations.run((id) => this.#native.shutdown(id));
+    this.#hear();
+    this.#cluster.close();
+    await this.#attachment.detach();
+    // Until everything that happened has been told.
+    await this.#operations.run((id) => this.#native.mark(id));
+    this.#operations.close();
+    this.#native.release();
+    this.#isClosed = true;
+  }
+
+  /** Resolves when the cluster has been joined; at once without one. */
+  async ready(): Promise<void> {
+    this.#assertOpen();
+    await this.#cluster.ready();
+  }
+
+  use(middleware: SocketMiddleware): this {
+    if (typeof middleware !== 'function') throw invalidArgument('middleware', middleware, 'a function');
+    this.#admission.use(middleware);
+    return this;
+  }
+
+  // --- connections ---------------------------------------------------------------------------------------------------
+
+  async handleConnection(socket: SocketLike): Promise<void> {
+    localSocket.assertSocket(socket);
+    this.#assertOpen();
+    if (this.#shutdown) return;
+    const { id } = socket;
+    const username: unknown = socket.user?.username ?? socket.handshake?.query?.username;
+    const name = typeof username === 'string' ? username : undefined;
+    const userId = converted(() => String(socket.userId ?? id));
+    const profile = this.#profileText(socket);
+    if (socket instanceof NativeSocket) {
+      if (this.#native.isConnected(id)) return;
+      Object.assign(this.#users.record(id) ?? {}, { userId, username: name, profile: socket.user });
+      if (!this.#native.register(id, userId, name, profile)) throw new WebSocketServiceError('ERR_NOT_FOUND', 'User not found');
+    } else {
+      if (this.#sockets.local.get(id) === socket) return;
+      const handshake = localSocket.handshakeText(socket);
+      if (!this.#native.registerLocal(id, userId, name, handshake, profile)) {
+        throw invalidArgument('socket.id', id, 'the id of no connected socket');
+      }
+      this.#users.remember({ socketId: id, userId, username: name, handshake, connectedAt: Date.now(), profile: socket.user });
+      this.#sockets.adopt(socket, ['room:join', 'room:leave', 'message', 'typing', ...this.#config.relayEvents]);
+      socket.on?.('disconnect', (reason) => void this.handleDisconnection(id, reason));
+    }
+    socket.user = this.#users.get(id);
+    this.#hear();
+  }
+
+  /** What other instances are told of a user. */
+  #profileText(socket: SocketLike): string | undefined {
+    return this.#cluster.isJoined ? profileText(socket.user, socket.handshake?.query) : undefined;
+  }
+
+  async handleDisconnection(socketId: string, reason = 'server namespace disconnect'): Promise<void> {
+    assertString('socketId', socketId);
+    assertString('reason', reason);
+    const user = this.#departures.take(socketId);
+    if (user) {
+      this.#announce('disconnect', user, reason);
+      return;
+    }
+    this.#departures.disconnecting(socketId, () => {
+      this.#native.disconnect(socketId, reason, true);
+      this.#hear();
+    });
+    await this.#delivered();
+  }
+
+  getUser(socketId: string): SocketUser | undefined {
+    assertString('socketId', socketId);
+    return this.#departures.user(socketId) ?? this.#users.get(socketId);
+  }
+
+  getConnectedUsers(): SocketUser[] {
+    return this.#usersOf(this.#reads.users());
+  }
+
+  isUserOnline(userId: string): boolean {
+    assertString('userId', userId);
+    return this.#users.isOnline(userId);
+  }
+
+  getUserSockets(userId: string): string[] {
+    assertString('userId', userId);
+    return this.#reads.socketsOf(userId);
+  }
+
+  getSocket(socketId: string): AuthenticatedSocket | undefined {
+    assertString('socketId', socketId);
+    if (!this.#reads.isConnected(socketId)) return undefined;
+    return this.#sockets.get(socketId);
+  }
+
+  // --- rooms ---------------------------------------------------------------------------------------------------------
+
+  async createRoom(name: string, namespace = 'default', createdBy?: string, metadata?: object): Promise<Room> {
+    assertString('name', name);
+    assertString('namespace', namespace);
+    if (createdBy !== undefined && createdBy !== null) assertString('createdBy', createdBy);
+    assertMetadata(metadata);
+    this.#assertOpen();
+    const room = this.#rooms.create(name, namespace, createdBy ?? undefined, metadata ?? undefined);
+    this.#announce('room:create', room);
+    if (this.#cluster.isJoined) await this.#cluster.published();
+    return room;
+  }
+
+  getRoom(roomId: string): Room | undefined {
+    assertString('roomId', roomId);
+    return this.#rooms.get(roomId);
+  }
+
+  listRooms(namespace?: string): Room[] {
+    if (namespace !== undefined) assertString('namespace', namespace);
+    return this.#rooms.list(namespace);
+  }
+
+  async joinRoom(socketId: string, roomId: string): Promise<void> {
+    assertString('socketId', socketId);
+    assertString('roomId', roomId);
+    this.#assertOpen();
+    const failure = this.#native.joinRoom(socketId, roomId);
+    if (failure && this.#cluster.isJoined) {
+      await this.#cluster.ask((id) => this.#native.joinRoomAnywhere(id, socketId, roomId));
+    } else if (failure) {
+      throw new WebSocketServiceError('ERR_NOT_FOUND', failure);
+    }
+    await this.#sockets.local.get(socketId)?.join?.(roomId);
+    await this.#happened();
+  }
+
+  async leaveRoom(socketId: string, roomId: string): Promise<void> {
+    assertString('socketId', socketId);
+    assertString('roomId', roomId);
+    if (this.#cluster.isJoined && !this.#native.isConnected(socketId)) {
+      await this.#cluster.ask((id) => this.#native.leaveRoomAnywhere(id, socketId, roomId));
+    } else {
+      this.#native.leaveRoom(socketId, roomId);
+    }
+    await this.#sockets.local.get(socketId)?.leave?.(roomId);
+    await this.#happened();
+  }
+
+  async deleteRoom(roomId: string): Promise<void> {
+    assertString('roomId', roomId);
+    const room = this.#rooms.get(roomId);
+    const members = room && this.#sockets.local.size > 0 ? [...room.members] : [];
+    this.#rooms.delete(roomId);
+    this.#messages.forget(roomId);
+    this.#hear();
+    // At once, for everybody can see already that the room is gone.
+    if (room) this.#announce('room:delete', room);
+    for (const id of members) await this.#sockets.local.get(id)?.leave?.(roomId);
+  }
+
+  getRoomMembers(roomId: string): SocketUser[] {
+    assertString('roomId', roomId);
+    return this.#usersOf(this.#reads.roomMembers(roomId));
+  }
+
+  #usersOf(socketIds: string[]): SocketUser[] {
+    return socketIds.map((id) => this.#users.of(id)).filter((user) => user !== undefined);
+  }
+
+  // --- messages ------------------------------------------------------------------------------------------------------
+
+  async sendMessage(
+    roomId: string,
+    userId: string,
+    content: string,
+    type: MessageType = 'text',
+    metadata?: object,
+  ): Promise<Message> {
+    assertString('roomId', roomId);
+    assertString('userId', userId);
+    assertString('content', content);
+    if (!MESSAGE_TYPES.includes(type)) throw invalidArgument('type', type, `one of ${MESSAGE_TYPES.join(', ')}`);
+    assertMetadata(metadata);
+    this.#assertOpen();
+    const encoded = metadata ? this.#encoding.args([metadata], 'metadata') : undefined;
+    const stored = new Fields(
+      this.#native.sendMessage(
+        roomId,
+        userId,
+        JSON.stringify(content),
+        type,
+        encoded?.text.slice(1, -1),
+        encoded?.attachments ?? [],
+      ),
+    );
+    if (stored.done) throw new WebSocketServiceError('ERR_NOT_FOUND', 'Room not found');
+    const first = stored.number();
+    const message = this.#messages.read(roomId, stored, first);
+    // The caller's own object, as it would be without a wire in between.
+    if (metadata) message.metadata = metadata;
+    if (this.#config.deliverMessages) this.#log('message', roomId);
+    await this.#happened('room', [roomId]);
+    return message;
+  }
+
+  getRoomMessages(roomId: string, limit = 50, offset = 0): Message[] {
+    assertString('roomId', roomId);
+    assertCount('limit', limit);
+    assertCount('offset', offset);
+    return this.#messages.page(roomId, limit, offset);
+  }
+
+  // --- broadcasts ----------------------------------------------------------------------------------------------------
+
+  async broadcastToRoom(roomId: string, event: string, data: unknown, options?: BroadcastOptions): Promise<void> {
+    assertString('roomId', roomId);
+    const { text, attachments } = this.#encode(event, data);
+    const filter = filterOf(options);
+    if (!this.#native.broadcastToRoom(roomId, text, attachments, filter)) {
+      throw new WebSocketServiceError('ERR_NOT_FOUND', 'Room not found');
+    }
+    this.#log(event, roomId);
+    await this.#delivered('room', [roomId], filter);
+  }
+
+  async broadcastToUsers(userIds: string[], event: string, data: unknown): Promise<void> {
+    assertStrings('userIds', userIds);
+    const { text, attachments } = this.#encode(event, data);
+    this.#native.broadcastToUsers(userIds, text, attachments);
+    this.#log(event, userIds);
+    await this.#delivered('users', userIds);
+  }
+
+  async broadcastToAll(event: string, data: unknown, options?: BroadcastOptions): Promise<void> {
+    const { text, attachments } = this.#encode(event, data);
+    const filter = filterOf(options);
+    this.#native.broadcastToAll(text, attachments, filter);
+    this.#log(event, 'all');
+    await this.#delivered('everyone', [], filter);
+  }
+
+  async emitToSocket(socketId: string, event: string, data: unknown): Promise<void> {
+    assertString('socketId', socketId);
+    const { text, attachments } = this.#encode(event, data);
+    const isHere = this.#native.emit(socketId, text, attachments, undefined, false);
+    if (!isHere && this.#cluster.isJoined) this.#native.emitElsewhere(socketId, text, attachments);
+    this.#log(event, socketId);
+    await this.#delivered('socket', [socketId]);
+  }
+
+  #encode(event: string, data: unknown): { text: string; attachments: Buffer[] } {
+    assertEventName(event);
+    this.#assertOpen();
+    return this.#encoding.args([event, data]);
+  }
+
+  #log(event: unknown, target: unknown): void {
+    if (this.#mock) this.#config.logger.debug('mock broadcast', { event, target });
+  }
+
+  // --- statistics and maintenance --------------------------------------------------------------------------------------
+
+  getStats(): ConnectionStats {
+    const cluster = this.#cluster.state();
+    const { expiredAcks } = this.#sockets;
+    return { ...this.#reads.stats(), ...(expiredAcks > 0 && { expiredAcks }), ...(cluster && { cluster }) };
+  }
+
+  getClusterStats(): ClusterStats {
+    return this.#cluster.stats(this.#reads.stats(), this.#reads.otherStats());
+  }
+
+  getRoomStats(roomId: string): RoomStats | null {
+    assertString('roomId', roomId);
+    const [memberCount, messageCount, createdAt, lastActivity] = this.#reads.roomStats(roomId);
+    if (memberCount === undefined || messageCount === undefined || createdAt === undefined || lastActivity === undefined) {
+      return null;
+    }
+    return { roomId, memberCount, messageCount, createdAt: new Date(createdAt), lastActivity: new Date(lastActivity) };
+  }
+
+  async disconnectUser(userId: string, reason = 'server namespace disconnect'): Promise<void> {
+    assertString('userId', userId);
+    assertString('reason', reason);
+    this.#native.disconnectUser(userId, reason);
+    if (this.#cluster.isJoined) {
+      await this.#cluster.ask((id) => this.#native.disconnectUserElsewhere(id, userId, reason));
+    }
+    await this.#happened();
+  }
+
+  async cleanup(inactiveMinutes = 30): Promise<number> {
+    if (!(Number.isFinite(inactiveMinutes) && inactiveMinutes >= 0)) {
+      throw invalidArgument('inactiveMinutes', inactiveMinutes, 'a number of minutes, at least 0');
+    }
+    this.#native.setTime(Date.now());
+    const closedSockets = this.#native.cleanup(inactiveMinutes * 60_000);
+    await this.#happened();
+    return closedSockets;
+  }
+
+  /** As Node.js, but an `error` that nobody listens to is logged instead of thrown. */
+  override emit(event: string | symbol, ...args: any[]): boolean {
+    if (event !== 'error' || this.listenerCount('error') > 0) return super.emit(event, ...args);
+    this.#config.logger.error(...args);
+    return false;
+  }
+
+  #refreshListening(): void {
+    let kinds = this.#overrides('handleDisconnection') ? CROSSING.disconnect : 0;
+    for (const [event, bit] of Object.entries(CROSSING)) if (this.listenerCount(event) > 0) kinds |= bit;
+    this.#native.listen(kinds);
+  }
+
+  #overrides(method: 'handleConnection' | 'handleDisconnection'): boolean {
+    return this[method] !== WebSocketService.prototype[method];
+  }
+
+  // --- what happened on the native side --------------------------------------------------------------------------------
+
+  /** The native side has something to tell; the service may be gone. */
+  static #woken(service: WebSocketService | undefined): void {
+    if (service === undefined) return;
+    service.#native.setTime(Date.now());
+    service.#hearing.woken();
+  }
+
+  /** Hears what has happened; callers that caused something hear of it before they go on. */
+  #hear(): void {
+    this.#native.setTime(Date.now());
+    this.#hearing.hear();
+  }
+
+  /** Hears what a call has caused, deliveries to socket objects in JavaScript included. */
+  async #happened(...targets: Targets): Promise<void> {
+    this.#hear();
+    if (this.#hearing.isBehind) await this.#operations.run((id) => this.#native.mark(id));
+    await this.#delivered(...targets);
+  }
+
+  /**
+   * Waits for deliveries where they are seen at once, where many are on their way, and where clients are slow to read
+   * to whom something was sent: those of `scope`, `names` and `filter`.
+   */
+  async #delivered(...[scope, names = [], filter]: Targets): Promise<void> {
+    const isCongested = this.#native.isCongested();
+    if (this.#sockets.local.size === 0 && !isCongested) return;
+    await this.#operations.run((id) =>
+      isCongested && scope !== undefined ? this.#native.ease(id, scope as Scope, names, filter) : this.#native.flush(id),
+    );
+    this.#hear();
+  }
+
+  /** What each kind of event of the native side leads to. */
+  #handlers(): EventHandlers {
+    return {
+      connection: (socketId) => this.#connected(socketId),
+      disconnect: (socketId, reason, rooms) => this.#disconnected(socketId, reason, rooms),
+      abandoned: (socketId) => this.#forget(socketId),
+      admission: (key, record) => void this.#admission.admit(key, record),
+      message: (message) => this.#announce('message', message),
+      roomJoin: (user, room) => this.#announce('room:join', { user, room }),
+      roomLeave: (user, room) => this.#announce('room:leave', { user, room }),
+      typing: (user, room, isTyping) => this.#announce('typing', { user, room, isTyping }),
+      client: (...event) => this.#sockets.clientEvent(...event),
+      ack: (...answer) => this.#sockets.acknowledged(...answer),
+      ackRefused: (...refusal) => this.#sockets.ackRefused(...refusal),
+      deliver: (socketId, args) => this.#sockets.deliver(socketId, args),
+      room: () => {},
+      roomForgotten: (roomId) => this.#roomForgotten(roomId),
+      cluster: (status) => this.#announce('cluster', status),
+      serverSide: (text, ackNumber) => this.#serverSide(text, ackNumber),
+      dataWanted: (number, ids) => this.#cluster.giveData(number, ids.map((id) => this.#sockets.known(id))),
+      answered: (...answer) => this.#cluster.answered(...answer),
+      failed: (...failure) => this.#cluster.failed(...failure),
+      done: (id, args) => this.#operations.finish(id, args),
+      reply: (...reply) => this.#gateway.reply(...reply),
+      bridgeWrite: (id, bytes) => this.#gateway.write(id, bytes),
+      bridgeEnd: (id, atOnce) => this.#gateway.end(id, atOnce),
+      warning: (text) => this.#config.logger.warn(text),
+      fault: (code, message) => void this.emit('error', new WebSocketServiceError(code, message)),
+    };
+  }
+
+  #connected(socketId: string): void {
+    this.#native.publish(socketId);
+    this.#announce('connection', this.#users.of(socketId));
+    this.#native.settle(socketId);
+  }
+
+  #disconnected(socketId: string, reason: string, rooms: string[]): void {
+    const user = this.#users.of(socketId);
+    this.#sockets.disconnected(socketId, reason, rooms);
+    this.#forget(socketId);
+    const override = this.#overrides('handleDisconnection') ? () => this.handleDisconnection(socketId, reason) : undefined;
+    if (user === undefined || !this.#departures.handle(socketId, user, override, report)) {
+      this.#announce('disconnect', user, reason);
+    }
+  }
+
+  #forget(socketId: string): void {
+    this.#sockets.forget(socketId);
+    this.#users.forget(socketId);
+  }
+
+  /** Another instance has deleted a room. */
+  #roomForgotten(roomId: string): void {
+    this.#rooms.forget(roomId);
+    this.#messages.forget(roomId);
+    this.#sockets.roomForgotten(roomId);
+  }
+
+  #serverSide(text: string, ackNumber: number): void {
+    const event = this.#cluster.incoming(text, ackNumber, this.#config.logger);
+    if (event !== undefined) this.#announce(event[0], ...event[1]);
+  }
+
+  /** Tells each listener; one that throws stops nobody else. */
+  #announce(event: string, ...args: unknown[]): void {
+    for (const listener of this.rawListeners(event)) attempt(report, () => void listener.apply(this, args));
+  }
+
+  /** Begins every call that does something. Tests move JavaScript's clock, and what they call is to follow it. */
+  #assertOpen(): void {
+    this.#native.setTime(Date.now());
+    if (this.#isClosed) throw new WebSocketServiceError('ERR_CLOSED', 'The service has been shut down');
+  }
+}
+
+/** Whom a call sent something to: the scope, the names of those meant there, and the options of the broadcast. */
+type Targets = [scope?: `${Scope}`, names?: string[], filter?: string | undefined];
+
+/** Reports an exception of a listener as Node.js reports one that nobody caught. */
+function report(error: unknown): void {
+  nextTick(() => {
+    throw error;
+  });
+}

@@ -1,0 +1,178 @@
+// The other servers of the cluster: questions to them, answers to theirs, and their figures. Without a cluster there
+// are none, and nobody is asked.
+
+import type { ClusterState, ClusterStats, ClusterStatus, Logger, WebSocketServiceErrorCode } from '../../index.js';
+import type { NativeService } from '../../binding.js';
+import type { Callback } from '../callback.js';
+import { Fields } from '../native/fields.js';
+import type { Operations } from '../native/operations.js';
+import type { Figures } from '../native/reads.js';
+import type { Encoding } from './payload.js';
+import { invalidArgument, WebSocketServiceError } from '../errors.js';
+
+/** Names under which the service or Socket.IO tells its own events; another server cannot speak under them. */
+const OWN_EVENTS = new Set([
+  'connect',
+  'connection',
+  'new_namespace',
+  'disconnect',
+  'message',
+  'typing',
+  'error',
+  'cluster',
+  'newListener',
+  'removeListener',
+]);
+
+const isOwn = (event: string): boolean => OWN_EVENTS.has(event) || event.startsWith('room:');
+
+export class Cluster {
+  readonly #native: NativeService;
+  readonly #operations: Operations;
+  readonly #encoding: Encoding;
+  /** Numbers of the questions that wait for an answer. */
+  readonly #asked = new Set<number>();
+  /** Whether there are other servers. Not any more once the service has left them. */
+  isJoined: boolean;
+  readonly #isShared: boolean;
+  #isLeaving = false;
+
+  constructor(native: NativeService, operations: Operations, encoding: Encoding) {
+    this.#native = native;
+    this.#encoding = encoding;
+    this.#operations = operations;
+    this.isJoined = native.isClustered();
+    this.#isShared = this.isJoined;
+  }
+
+  /**
+   * Asks under a number; resolves with what the native side answers. Rejects with an error whose `responses` are what
+   * came until then, if it was a question to many.
+   */
+  ask<T>(start: (id: number) => void): Promise<T[]> {
+    return new Promise((resolve, reject) => {
+      const id = this.#operations.expect((error: Error | undefined, values: T[]) => {
+        this.#asked.delete(id);
+        if (error) reject(values === undefined ? error : Object.assign(error, { responses: values }));
+        else resolve(values);
+      });
+      this.#asked.add(id);
+      start(id);
+    });
+  }
+
+  /** The native side has answered a question; with an error, not everybody did. */
+  answered(id: number, error: string | null, values: unknown[]): void {
+    const isMissed = error !== null && !this.#isLeaving;
+    this.#operations.finish(id, [isMissed ? new WebSocketServiceError('ERR_TIMEOUT', error) : undefined, values]);
+  }
+
+  /** The native side could not do what it was asked. When the service leaves, it need not. */
+  failed(id: number, code: WebSocketServiceErrorCode, message: string): void {
+    this.#operations.finish(id, this.#isLeaving ? [undefined, []] : [new WebSocketServiceError(code, message)]);
+  }
+
+  /** The service is about to leave the others: from now on it is nobody's fault that they do not answer. */
+  leave(): void {
+    this.#isLeaving = true;
+  }
+
+  /** The service has left the others: it is alone, and who waits for their answers has got what there is. */
+  close(): void {
+    this.isJoined = false;
+    for (const id of [...this.#asked]) this.answered(id, null, []);
+  }
+
+  async ready(): Promise<void> {
+    if (this.isJoined) await this.ask((id) => this.#native.ready(id));
+  }
+
+  /** Resolves when what the service told the others has left. */
+  async published(): Promise<void> {
+    if (this.isJoined) await this.ask((id) => this.#native.published(id));
+  }
+
+  /** `getStats().cluster`; undefined without a cluster. */
+  state(): ClusterState | undefined {
+    if (!this.#isShared) return undefined;
+    const fields = new Fields(this.#native.clusterState());
+    const [status, uid] = [fields.text() as ClusterStatus, fields.text()]; // one of `Status` in src/cluster
+    const [instances, queued, dropped, lost] = [fields.number(), fields.number(), fields.number(), fields.number()];
+    const [ignored, published, received] = [fields.number(), fields.number(), fields.number()];
+    return { status, uid, instances, queued, dropped, lost, ignored, published, received };
+  }
+
+  /** `getClusterStats()`, from the figures of this instance and of the others. */
+  stats(own: Figures, others: Figures[]): ClusterStats {
+    const all = [own, ...others];
+    const sum = (name: keyof Figures) => all.reduce((total, figures) => total + figures[name], 0);
+    const activeConnections = sum('activeConnections');
+    const latencies = all.reduce((total, figures) => total + figures.avgLatency * figures.activeConnections, 0);
+    return {
+      totalConnections: sum('totalConnections'),
+      activeConnections,
+      totalRooms: own.totalRooms,
+      messagesPerMinute: sum('messagesPerMinute'),
+      bytesPerMinute: sum('bytesPerMinute'),
+      avgLatency: activeConnections === 0 ? 0 : latencies / activeConnections,
+      instances: all.length,
+    };
+  }
+
+  /** Sends an event to the applications of the other servers. */
+  emit(event: string, args: unknown[]): void {
+    const text = this.#packet(event, args);
+    if (this.isJoined) this.#native.emitToServers(text, undefined);
+  }
+
+  /** As `emit`; resolves with the first argument of each server's acknowledgement. */
+  emitWithAck(event: string, args: unknown[]): Promise<unknown[]> {
+    const text = this.#packet(event, args);
+    return this.isJoined ? this.ask((id) => this.#native.emitToServers(text, id)) : Promise.resolve([]);
+  }
+
+  /** An event of another server's application: its name and arguments, for the listeners that it may reach. */
+  incoming(text: string, ackNumber: number, logger: Logger): [event: string, args: unknown[]] | undefined {
+    const [event, ...args] = JSON.parse(text) as unknown[];
+    if (typeof event !== 'string' || isOwn(event)) {
+      logger.warn(`Ignored a serverSideEmit of another server: ${JSON.stringify(event)} is the service's own event`);
+      return undefined;
+    }
+    if (ackNumber >= 0) args.push(this.#acknowledge(ackNumber));
+    return [event, args];
+  }
+
+  #packet(event: unknown, args: unknown[]): string {
+    if (typeof event !== 'string' || event === '') throw invalidArgument('event', event, 'a non-empty string');
+    if (isOwn(event)) throw invalidArgument('event', event, "none of the names of the service's own events");
+    try {
+      return this.#encoding.json([event, ...args], 'args');
+    } catch (error) {
+      const isOurs = (error as { code?: unknown } | null | undefined)?.code !== undefined;
+      throw isOurs ? error : invalidArgument('args', args, 'values that JSON can hold');
+    }
+  }
+
+  #acknowledge(number: number): Callback {
+    let answered = false;
+    return (...args) => {
+      if (answered) return;
+      const text = this.#encoding.json(args, 'args');
+      answered = true;
+      this.#native.acknowledgeServer(number, text);
+    };
+  }
+
+  /** Another server asks for `socket.data` of these sockets; what JSON cannot hold is left empty. */
+  giveData(number: number, sockets: ({ data?: unknown } | undefined)[]): void {
+    this.#native.giveData(number, `[${sockets.map((socket) => dataText(socket?.data)).join(',')}]`);
+  }
+}
+
+function dataText(data: unknown): string {
+  try {
+    return JSON.stringify(data) ?? '{}';
+  } catch {
+    return '{}';
+  }
+}
