@@ -39,7 +39,7 @@ test('timers run between the events of a flood, and every event is heard in orde
     setTimeout(() => turn('setTimeout', timeout), 0);
   })();
 
-  const script = join(__dirname, '../support/programs/regression-flood.js');
+  const script = join(__dirname, '../support/programs/flood.js');
   const flooder = spawn(process.execPath, [script, running.url, String(EVENTS), 'work', '200'], { stdio: 'inherit' });
   afterTest(() => flooder.kill('SIGKILL'));
   await everything;

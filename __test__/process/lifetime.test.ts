@@ -16,18 +16,18 @@ test.each([
   ['shutdown with a client after the server was closed', ['after']],
   ['joinRoom of a socket made by hand', ['joined 1', 'after']],
 ])('%s is waited for, and the process ends afterwards', async (name, lines) => {
-  expect(await run('regression-end.js', name)).toEqual({ lines, end: 0, errors: '' });
+  expect(await run('ending.js', name)).toEqual({ lines, end: 0, errors: '' });
 });
 
 test('a refusal with circular data is a connect_error and nothing else', async () => {
-  expect(await run('regression-end.js', 'refusal with circular data')).toMatchObject({
+  expect(await run('ending.js', 'refusal with circular data')).toMatchObject({
     lines: ['connect_error: not you', 'connect_error: not you'],
     end: 0,
   });
 });
 
 test('a process whose HTTP server was closed stays until the last websocket client leaves', async () => {
-  const server = spawn(process.execPath, [program('regression-end.js'), 'closed server with a client']);
+  const server = spawn(process.execPath, [program('ending.js'), 'closed server with a client']);
   afterTest(() => server.kill('SIGKILL'));
   const lines: string[] = [];
   const output = createInterface(server.stdout);
@@ -47,7 +47,7 @@ test('a process whose HTTP server was closed stays until the last websocket clie
 test('a polling client whose process is killed is gone at once, with transport error', async () => {
   const running = await start();
   const gone = next(running.service, 'disconnect');
-  const client = spawn(process.execPath, [program('regression-poller.js'), running.url], {
+  const client = spawn(process.execPath, [program('waiting-poller.js'), running.url], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   afterTest(() => client.kill('SIGKILL'));
@@ -64,5 +64,5 @@ test.each([
   ['sockets that middleware never let in, after connectTimeout', 'refused sockets'],
   ['sockets that middleware never let in, whose clients are gone', 'abandoned sockets'],
 ])('%s are garbage', async (_name, scenario) => {
-  expect(await run('regression-memory.js', scenario)).toEqual({ lines: ['true'], end: 0, errors: '' });
+  expect(await run('garbage.js', scenario)).toEqual({ lines: ['true'], end: 0, errors: '' });
 });
