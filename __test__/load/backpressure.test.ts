@@ -1,41 +1,11 @@
 // Who waits when somebody is too fast or too slow: whoever it is, and nobody else.
 
-import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { afterTest, record, start } from '../support/harness';
 import { handshake, raw } from '../support/http';
+import { Program } from '../support/program';
 
 const { RawClient } = require('../support/raw-client.js');
-
-/** A client in a process of its own, and what it has said. */
-class Program {
-  readonly child: ChildProcessWithoutNullStreams;
-  readonly lines: string[] = [];
-  #waiting: Array<{ prefix: string; done: (line: string) => void }> = [];
-
-  constructor(script: string, ...args: Array<string | number>) {
-    this.child = spawn(process.execPath, [join(__dirname, '../support/programs', script), ...args.map(String)]);
-    afterTest(() => this.child.kill('SIGKILL'));
-    createInterface({ input: this.child.stdout }).on('line', (line) => {
-      this.lines.push(line);
-      this.#waiting = this.#waiting.filter(({ prefix, done }) => !line.startsWith(prefix) || (done(line), false));
-    });
-  }
-
-  /** The first line that begins so, or `lost` when that comes first. */
-  async said(prefix: string): Promise<string> {
-    const known = this.lines.find((line) => line.startsWith(prefix) || line.startsWith('lost'));
-    if (known !== undefined) return known;
-    const line = (wanted: string) => new Promise<string>((done) => this.#waiting.push({ prefix: wanted, done }));
-    return Promise.race([line(prefix), line('lost')]);
-  }
-
-  tell(line: string): void {
-    this.child.stdin.write(`${line}\n`);
-  }
-}
 
 function busyFor(milliseconds: number): void {
   const since = process.hrtime.bigint();
