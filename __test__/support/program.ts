@@ -1,18 +1,20 @@
 // Programs of `support/programs` in processes of their own.
 
-import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { spawn, type ChildProcessByStdio } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Readable, Writable } from 'node:stream';
 import { afterTest } from './harness';
 
 /** A running program, and what it has said. Ends with the test at the latest. */
 export class Program {
-  readonly child: ChildProcessWithoutNullStreams;
+  readonly child: ChildProcessByStdio<Writable, Readable, null>;
   readonly lines: string[] = [];
   #waiting: Array<{ prefix: string; done: (line: string) => void }> = [];
 
   constructor(script: string, ...args: Array<string | number>) {
-    this.child = spawn(process.execPath, [join(__dirname, 'programs', script), ...args.map(String)]);
+    const command = [join(__dirname, 'programs', script), ...args.map(String)];
+    this.child = spawn(process.execPath, command, { stdio: ['pipe', 'pipe', 'inherit'] });
     afterTest(() => this.child.kill('SIGKILL'));
     createInterface({ input: this.child.stdout }).on('line', (line) => {
       this.lines.push(line);
