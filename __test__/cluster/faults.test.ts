@@ -21,6 +21,7 @@ import {
 describe('Redis stands still', () => {
   const ways: Array<[string, (redis: RedisServer) => unknown, (redis: RedisServer) => unknown]> = [
     ['SIGSTOP', (redis) => redis.freeze(), (redis) => redis.thaw()],
+    // Redis says nothing when the pause is over: only time shows it.
     ['CLIENT PAUSE', (redis) => redis.pause(1500), () => pause(1500)],
   ];
   test.each(ways)(

@@ -13,6 +13,7 @@ function reach(address: { host: string; port: number }): Redis {
   return client;
 }
 
+// That nothing comes is shown by time alone: what is swallowed has no successor on its connection.
 const unanswered = (command: Promise<unknown>) =>
   expect(within(200, 'an answer', command)).rejects.toThrow('an answer: not within 200 ms');
 

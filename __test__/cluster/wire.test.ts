@@ -122,6 +122,7 @@ describe('is understood', () => {
     expect(argsOf(alice, 'older')).toEqual([
       [null, '2024-02-29T12:00:00.123Z', Buffer.from([1, 2, 3]), Buffer.from([4, 5, 6])],
     ]);
+    await settled([member], bob);
     expect(received(bob, 'numeric except')).toEqual([]);
     expect(statsOf(member).ignored).toBe(0);
   });

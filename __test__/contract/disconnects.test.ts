@@ -114,6 +114,7 @@ describe.each(transportSettings)('over %s', (_name, transports) => {
     expect(await running.service.cleanup()).toBe(0);
     expect(await running.service.cleanup(1)).toBe(0);
     const since = Date.now();
+    // Idleness is time: one of the two must have been idle for longer.
     while (Date.now() - since < 60) await new Promise((turn) => setImmediate(turn));
     await active.emitWithAck('room:leave', { roomId: 'unknown' });
     const told = next(running.service, 'disconnect');

@@ -153,8 +153,8 @@ describe.each(transportSettings)('over %s', (_name, transports) => {
     ['it is kicked', () => socket.disconnect(true)],
     ['its user is kicked', () => running.service.disconnectUser(socket.id)],
   ])('last words to its rooms reach the others when %s', async (_how, end) => {
-    running.service.getSocket(other.id!)!.join('lobby');
-    socket.join('lobby');
+    await running.service.getSocket(other.id!)!.join('lobby');
+    await socket.join('lobby');
     for (const event of ['disconnecting', 'disconnect'] as const) {
       socket.on(event, () => void socket.to('lobby').emit('last words', event));
     }

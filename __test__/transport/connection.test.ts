@@ -64,7 +64,7 @@ describe('an upgrade', () => {
     void upgraded.then(() => (running_ = false));
     while (running_) {
       await running.service.sendMessage(room.id, 'server', `${sent++}`);
-      await running.service.broadcastToRoom(room.id, 'binary', Buffer.from([sent % 256]));
+      await running.service.broadcastToRoom(room.id, 'binary', Buffer.from([sent >> 8, sent & 255]));
       await new Promise((turn) => setImmediate(turn));
     }
     await running.service.sendMessage(room.id, 'server', `${sent++}`);
@@ -72,6 +72,8 @@ describe('an upgrade', () => {
     expect(client.io.engine.transport.name).toBe('websocket');
     const contents = received(client, 'message').map((message) => message.content);
     expect(contents).toEqual(Array.from({ length: sent }, (_, index) => `${index}`));
+    const numbers = received(client, 'binary').map((bytes) => bytes.readUInt16BE());
+    expect(numbers).toEqual(Array.from({ length: sent - 1 }, (_, index) => index + 1));
   });
 
   test('does not disturb what the client sends', async () => {

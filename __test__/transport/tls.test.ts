@@ -75,7 +75,9 @@ describe.each(['http', 'https'])('over %s', (protocol) => {
     expect(await Promise.race([answer, lost])).toEqual(expect.objectContaining({ ok: true }));
     expect(service.getRoomStats(room.id).messageCount).toBe(MESSAGES + 1);
     const newestFirst = service.getRoomMessages(room.id, MESSAGES, 1);
-    expect(newestFirst.every(({ metadata }: any, back: number) => metadata.index === MESSAGES - 1 - back)).toBe(true);
+    expect(newestFirst.map(({ metadata }: any) => metadata.index)).toEqual(
+      Array.from({ length: MESSAGES }, (_, back) => MESSAGES - 1 - back),
+    );
   });
 
   test('a second upgrade of the same session is closed, and the first goes on', async () => {
