@@ -42,10 +42,11 @@ export interface Outcome {
   errors: string;
 }
 
-/** Runs a program to its end. */
+/** Runs a program to its end, which is that of the test at the latest. */
 export function run(script: string, ...args: string[]): Promise<Outcome> {
   return new Promise((done) => {
     const child = spawn(process.execPath, [join(__dirname, 'programs', script), ...args]);
+    afterTest(() => child.kill('SIGKILL'));
     let output = '';
     let errors = '';
     child.stdout.on('data', (data) => (output += data));
