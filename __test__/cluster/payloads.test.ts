@@ -1,5 +1,6 @@
 // What Socket.IO's parser takes reaches the clients and the applications of every server as it was sent.
 
+import fc from 'fast-check';
 import { connect, next, nextWhere, received, type Client, type Running, type Service } from '../support/harness';
 import { within } from '../support/eventually';
 import {
@@ -16,6 +17,7 @@ import {
   statsOf,
 } from '../support/fleet';
 import { startPeer } from '../support/instances';
+import { payload } from '../support/payload';
 import { sharedRedis } from '../support/redis';
 
 const nested = (levels: number, leaf: unknown): unknown => {
@@ -86,6 +88,16 @@ describe.each(ways)('by %s', (_way, send) => {
     await send(nested(999, leaf));
     expect(bottomOf((await within(5000, 'the event', arrived))[0].value)).toEqual({ depth: 999, leaf });
   });
+});
+
+test('whatever it is, it arrives on the other instance as on the own one', async () => {
+  const everywhere = async (value: unknown) => {
+    const arrived = [alice, bob].map((client) => next(client, 'any'));
+    await services[0]!.broadcastToAll('any', value);
+    const [own, other] = await within(5000, 'the events', Promise.all(arrived));
+    expect(other).toEqual(own);
+  };
+  await fc.assert(fc.asyncProperty(payload, everywhere), { numRuns: 50 });
 });
 
 test('messages are the same on every instance, and after all have been restarted', async () => {

@@ -1,5 +1,6 @@
 // What is nested deeper than `limits.maxDepth` is refused, by clients' events and by calls alike; nothing less deep is.
 
+import fc from 'fast-check';
 import {
   connect,
   drained,
@@ -192,4 +193,17 @@ test('the bound is the option', async () => {
     message: expect.stringContaining('at most 3 levels'),
   });
   expect(await client.emitWithAck('x', nested(4))).toMatchObject({ error: { message: expect.stringContaining('3 levels') } });
+});
+
+test('lists and objects count alike, in whatever order, and what is beside them does not', async () => {
+  const maxDepth = 10;
+  ({ service } = await start({ limits: { maxDepth } }));
+  const levels = fc.array(fc.boolean(), { minLength: 1, maxLength: 2 * maxDepth, size: 'max' });
+  const beside = fc.constantFrom(null, 5, '[[{', '\\"');
+  const isCounted = async (kinds: boolean[], other: unknown) => {
+    const deep = kinds.reduce<unknown>((inner, isList) => (isList ? [other, inner] : { other, inner }), 'leaf');
+    const outcome = await service.broadcastToAll('deep', deep).catch((error) => error);
+    expect(outcome).toEqual(kinds.length > maxDepth ? expect.objectContaining(named) : undefined);
+  };
+  await fc.assert(fc.asyncProperty(levels, beside, isCounted), { numRuns: 200 });
 });

@@ -1,5 +1,6 @@
 // Contract section 3: `data` may hold anything that Socket.IO sends, and arrives as Socket.IO delivers it.
 
+import fc from 'fast-check';
 import type { Server as SocketIoServer } from 'socket.io';
 import { startReference } from '../support/http';
 import {
@@ -14,6 +15,7 @@ import {
   type Client,
   type Running,
 } from '../support/harness';
+import { payload } from '../support/payload';
 
 class Money {
   constructor(
@@ -183,6 +185,19 @@ describe.each(singleTransports)('over %s', (transport) => {
     const actual = next(running.service.getSocket(client.id!)! as any, 'value');
     client.emit('value', value);
     expect(shape(await actual)).toEqual(shape(await expected));
+  });
+
+  test('whatever it is, it arrives as Socket.IO delivers it, either way', async () => {
+    const [socket, theirs] = [running.service.getSocket(client.id!)!, reference.sockets.sockets.get(referenceClient.id!)!];
+    const both = async (value: unknown) => {
+      const expected = await delivered(referenceClient, () => reference.emit('value', value));
+      expect(await delivered(client, () => running.service.broadcastToAll('value', value))).toEqual(expected);
+      const [there, here] = [next(theirs, 'value'), next(socket as any, 'value')];
+      referenceClient.emit('value', value);
+      client.emit('value', value);
+      expect(shape(await here)).toEqual(shape(await there));
+    };
+    await fc.assert(fc.asyncProperty(payload, both), { numRuns: 50 });
   });
 
   test.each(refusedValues)('%s is refused and reaches nobody', async (_name, make) => {
