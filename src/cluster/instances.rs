@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     log::{Body, Log},
-    record::{Beat, Message, Snapshot, Totals},
+    message::{Beat, Message, Snapshot, Totals},
     replica::{News, Replica},
     sequence::{Arrival, Stream},
 };

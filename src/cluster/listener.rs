@@ -10,8 +10,8 @@ use bytes::Bytes;
 use super::{
     Cluster,
     log::Body,
+    message::{Envelope, HistoryPart, Message, Snapshot, SocketFacts, Unreadable},
     publisher::kind,
-    record::{Envelope, HistoryPart, Message, Snapshot, SocketFacts, Unreadable},
     replica::News,
     sequence::Arrival,
 };

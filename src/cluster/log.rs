@@ -7,7 +7,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::record::{Message, Select};
+use super::message::{Message, Select};
 use crate::{ports::Fact, wire::packet::Packet};
 
 /// Publications that are kept for instances that missed something, and their bytes.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{
     Cluster, Status,
     log::Body,
-    record::{Beat, HistoryPart, Message, PacketParts, RoomFacts},
+    message::{Beat, HistoryPart, Message, PacketParts, RoomFacts},
 };
 use crate::{
     hub::Room,

@@ -2,7 +2,7 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`record`] | the messages that instances of this package exchange besides |
+//! | [`message`] | the messages that instances of this package exchange besides |
 //! | [`peers`] | what the service tells the others: the port [`Peers`](crate::ports::Peers) |
 //! | [`log`], [`publisher`] | publications: numbered, waiting while Redis is away, kept for those that missed some |
 //! | [`listener`] | what arrives, told apart and handed to the service |
@@ -20,10 +20,10 @@ mod instances;
 mod listener;
 mod log;
 mod membership;
+mod message;
 mod peers;
 mod publisher;
 mod questions;
-mod record;
 mod replica;
 mod rooms;
 mod sequence;
@@ -53,9 +53,9 @@ use self::{
     instances::Instances,
     log::Log,
     membership::Ear,
+    message::Totals,
     peers::Outbox,
     questions::Pending,
-    record::Totals,
     rooms::Directory,
 };
 use crate::{

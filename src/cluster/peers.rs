@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::{
     history::{Reader, Storage},
     log::{Body, Log, OwnedBroadcast},
-    record::{Message, PacketParts, RoomFacts, Select, SocketFacts, digest},
+    message::{Message, PacketParts, RoomFacts, Select, SocketFacts, digest},
     rooms::Directory,
 };
 use crate::{

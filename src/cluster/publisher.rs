@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::{
     Cluster,
     log::{Body, Entry, OwnedBroadcast},
-    record::{Envelope, Message, VERSION},
+    message::{Envelope, Message, VERSION},
 };
 use crate::{
     adapter::{

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::record::{Snapshot, SocketFacts, digest};
+use super::message::{Snapshot, SocketFacts, digest};
 use crate::{
     hub::{Identity, Socket},
     service::{Loss, Service},

@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::record::RoomFacts;
+use super::message::RoomFacts;
 use crate::{
     clock,
     redis::{ConnectionError, Connections},

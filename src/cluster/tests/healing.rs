@@ -3,7 +3,7 @@
 use super::*;
 use crate::cluster::{
     log::Body,
-    record::{Envelope, Message},
+    message::{Envelope, Message},
 };
 
 #[tokio::test]
