@@ -13,7 +13,8 @@ use tokio::{
 };
 
 use crate::{
-    cluster::Cluster, config::Config, link::Ending, memory, ports::EventSink, service::Service, transport::Transport,
+    cluster::Cluster, config::Config, link::Ending, memory, ports::EventSink, redis, service::Service,
+    transport::Transport,
 };
 
 /// How long clients may take to read what is queued for them at shutdown.
@@ -61,7 +62,7 @@ impl Server {
     pub fn new(config: Config, sink: Arc<dyn EventSink>) -> io::Result<Self> {
         let runtime = runtime(config.worker_threads)?;
         let service = Arc::new(Service::new(config, sink, &runtime));
-        let cluster = Cluster::start(&service, &runtime);
+        let cluster = join_cluster(&service, &runtime);
         let memory = runtime.spawn(memory::watch(Arc::downgrade(&service))).abort_handle();
         Ok(Self {
             memory,
@@ -142,6 +143,12 @@ impl Server {
     pub fn opened_transport(&self) -> Option<Arc<Transport>> {
         self.transport.get().cloned()
     }
+}
+
+/// Joins the cluster that the options name, if they name one, over the bus and the store that they name.
+fn join_cluster(service: &Arc<Service>, runtime: &Handle) -> Option<Arc<Cluster>> {
+    let config = service.config.redis.as_ref()?;
+    Cluster::start(service, config, redis::open(config), runtime)
 }
 
 impl Drop for Server {

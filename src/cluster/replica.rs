@@ -120,7 +120,7 @@ impl Replica {
         late
     }
 
-    /// The user of one of the instance's sockets.
+    /// One of the instance's sockets.
     pub(super) fn socket(&self, socket_id: &str) -> Option<&Arc<Socket>> {
         self.sockets.get(socket_id).map(|known| &known.socket)
     }
