@@ -32,7 +32,6 @@ fn valid_messages() -> Vec<Vec<u8>> {
         flags: broadcast::Flags {
             volatile: true,
             timeout: Some(5000),
-            ..Default::default()
         },
     };
     let of = request::Rooms {
@@ -77,11 +76,8 @@ fn valid_messages() -> Vec<Vec<u8>> {
 /// Whether any decoder took the bytes.
 fn decode_everywhere(bytes: &[u8]) -> bool {
     let broadcast = broadcast::decode(bytes);
-    let mark = broadcast::peek(bytes).and_then(|(_, mark)| mark);
-    if let (Ok(broadcast::Decoded::Ours(whole)), Some(mark)) = (&broadcast, mark) {
-        // The short way may not say something else than the long one.
-        assert_eq!(whole.mark, Some(mark));
-    }
+    // What the long way takes, the short one does.
+    assert!(broadcast.is_err() || broadcast::peek(bytes).is_some());
     if let Ok(broadcast::Decoded::Ours(whole)) = &broadcast {
         serde_json::from_str::<&serde_json::value::RawValue>(&whole.args).unwrap();
     }

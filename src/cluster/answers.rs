@@ -20,7 +20,7 @@ use super::{channels::Channels, log::Log, status::Status, tasks::Tasks};
 use crate::{
     adapter::{
         msgpack::Unfit,
-        request::{self, Call, Request, Selection, Target},
+        request::{self, Affected, Call, Request, Selection},
         response::{self, LocalSocket},
     },
     clock,
@@ -95,20 +95,20 @@ impl Answers {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 self.answer(&asker, |id| response::rooms(id, &names));
             }
-            Call::Join { target, rooms } => {
-                let sockets = self.targets(&asker, &target);
+            Call::Join { affected, rooms } => {
+                let sockets = self.affected(&asker, &affected);
                 for (socket, room) in pairs(&sockets, &rooms) {
                     let _ = self.service.socket_join(socket, room);
                 }
             }
-            Call::Leave { target, rooms } => {
-                let sockets = self.targets(&asker, &target);
+            Call::Leave { affected, rooms } => {
+                let sockets = self.affected(&asker, &affected);
                 for (socket, room) in pairs(&sockets, &rooms) {
                     self.service.socket_leave(socket, room);
                 }
             }
-            Call::Disconnect { target, close } => {
-                for socket in self.targets(&asker, &target) {
+            Call::Disconnect { affected, close } => {
+                for socket in self.affected(&asker, &affected) {
                     self.service
                         .disconnect(&socket, "server namespace disconnect", Ending::kick(close));
                 }
@@ -123,9 +123,9 @@ impl Answers {
                 args,
                 attachments,
                 to,
-                flags,
+                timeout,
             } => {
-                let patience = flags.timeout.map_or(ACK_PATIENCE, Duration::from_millis);
+                let patience = timeout.map_or(ACK_PATIENCE, Duration::from_millis);
                 let patience = patience.min(MOST_PATIENCE);
                 self.ask_own_clients(asker, &to, &args, attachments, patience);
             }
@@ -134,10 +134,10 @@ impl Answers {
     }
 
     /// The sockets of this instance that a request means. One that means a single socket expects a confirmation.
-    fn targets(&self, asker: &Asker, target: &Target) -> Vec<Arc<Socket>> {
-        match target {
-            Target::Rooms(selection) => self.selected(selection),
-            Target::Socket(socket_id) => {
+    fn affected(&self, asker: &Asker, affected: &Affected) -> Vec<Arc<Socket>> {
+        match affected {
+            Affected::Rooms(selection) => self.selected(selection),
+            Affected::Socket(socket_id) => {
                 let socket = self.service.hub.socket(socket_id);
                 if socket.is_some() {
                     self.answer(asker, response::confirmation);

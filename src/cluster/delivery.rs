@@ -48,7 +48,7 @@ impl Delivery {
         let packet = packet_of(&broadcast);
         let texts = |names: Vec<Box<str>>| names.into_iter().map(String::from).collect::<Vec<_>>();
         let (rooms, except) = (texts(broadcast.rooms), texts(broadcast.except));
-        self.service.deliver(&rooms, &except, &packet, broadcast.flags.volatile);
+        self.service.deliver(&rooms, &except, &packet, broadcast.volatile);
     }
 }
 
