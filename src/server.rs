@@ -13,7 +13,13 @@ use tokio::{
 };
 
 use crate::{
-    cluster::Cluster, config::Config, link::Ending, memory, ports::EventSink, redis, service::Service,
+    cluster::{Cluster, Settings},
+    config::Config,
+    link::Ending,
+    memory,
+    ports::EventSink,
+    redis,
+    service::Service,
     transport::Transport,
 };
 
@@ -147,8 +153,15 @@ impl Server {
 
 /// Joins the cluster that the options name, if they name one, over the bus and the store that they name.
 fn join_cluster(service: &Arc<Service>, runtime: &Handle) -> Option<Arc<Cluster>> {
-    let config = service.config.redis.as_ref()?;
-    Cluster::start(service, config, redis::open(config), runtime)
+    let redis = service.config.redis.as_ref()?;
+    let settings = Settings {
+        key_prefix: redis.key_prefix.clone(),
+        heartbeat_interval: redis.heartbeat_interval,
+        max_queued_messages: redis.max_queued_messages,
+        max_queued_bytes: redis.max_queued_bytes,
+        requests_timeout: redis.requests_timeout,
+    };
+    Cluster::start(service, &settings, redis::open(redis), runtime)
 }
 
 impl Drop for Server {

@@ -309,7 +309,7 @@ impl Instances {
             self.unattached.insert(room.clone());
         }
         let Some(other) = self.others.get_mut(uid) else { return };
-        if !other.replica.hear(service, seq, news) {
+        if !other.replica.learn(service, seq, news) {
             log.send(Body::Inbox(uid.into(), Message::AskSnapshot));
         }
     }
@@ -340,11 +340,6 @@ impl Instances {
             self.miss(missed);
             self.ask_for_snapshot(log, uid);
         }
-    }
-
-    #[cfg(test)]
-    pub(super) fn ask_anew(&mut self, log: &Log, uid: &str) {
-        self.ask_for_snapshot(log, uid);
     }
 
     fn ask_for_snapshot(&mut self, log: &Log, uid: &str) {

@@ -16,7 +16,7 @@ use crate::{ports::Fact, wire::packet::Packet};
 /// Publications that are kept for instances that missed something, and their bytes.
 const KEPT: usize = 16_384;
 const KEPT_BYTES: usize = 16 << 20;
-/// What an entry takes besides its packet, roughly.
+/// What an entry takes on top of its packet, roughly.
 const OVERHEAD: usize = 128;
 
 /// Something to publish.
@@ -94,7 +94,7 @@ struct Inner {
     kept_bytes: usize,
     appended: u64,
     dropped: u64,
-    /// The last word has been said.
+    /// The last entry has been appended.
     is_over: bool,
 }
 
@@ -163,7 +163,7 @@ impl Log {
         }));
     }
 
-    /// Appends the last word: what comes after it is not published. Otherwise others would take the instance for a
+    /// Appends the last entry: what comes after it is not published. Otherwise others would take the instance for a
     /// living one again.
     pub(super) fn end(&self, last: Body) {
         self.send(last);
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_follows_the_last_word() {
+    fn nothing_follows_the_last_entry() {
         let log = Log::new(10, 1 << 20);
         log.publish(nothing(), 0);
         log.end(Body::Message(Message::Bye));

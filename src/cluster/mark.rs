@@ -1,4 +1,4 @@
-//! Kinds of marks: what a broadcast tells instances besides its packet. The upper half of the byte is the version.
+//! Kinds of marks: what else than its packet a broadcast tells instances. The upper half of the byte is the version.
 
 use super::message::VERSION;
 use crate::ports::Fact;

@@ -14,7 +14,7 @@
 //! | [`rooms`], [`history`], [`backlog`] | the rooms and the messages in the store, or else handed on |
 //! | [`commands`] | what is asked of the instance of a socket |
 //! | [`answers`], [`questions`] | requests of the adapter's kind: theirs and ours |
-//! | [`tasks`] | what runs for as long as the cluster is joined |
+//! | [`settings`], [`tasks`] | the options; what runs for as long as the cluster is joined |
 //!
 //! Locks are taken in this order: the instances, a socket's rooms, a room, the log.
 
@@ -38,6 +38,7 @@ mod questions;
 mod replica;
 mod rooms;
 mod sequence;
+mod settings;
 mod status;
 mod sync;
 mod tasks;
@@ -53,6 +54,7 @@ use tokio::{
     sync::{Notify, watch},
 };
 
+pub(crate) use self::settings::Settings;
 use self::{
     answers::{Answers, Wanted},
     backlog::Backlog,
@@ -78,7 +80,6 @@ use self::{
 pub use self::{questions::Selection, status::ClusterState};
 use crate::{
     adapter, clock,
-    config::RedisConfig,
     hub::Rates,
     service::{ConnectionStats, Service},
 };
@@ -121,12 +122,12 @@ impl Cluster {
     /// has no random bytes for a name.
     pub(crate) fn start(
         service: &Arc<Service>,
-        config: &RedisConfig,
+        settings: &Settings,
         (bus, store): (Arc<dyn Bus>, Arc<dyn Store>),
         runtime: &Handle,
     ) -> Option<Arc<Self>> {
         let uid: Arc<str> = adapter::random_id()?.into();
-        let cluster = Self::new(uid, service, config, (bus, store), runtime);
+        let cluster = Self::new(uid, service, settings, (bus, store), runtime);
         cluster.join();
         cluster.keep_beating();
         Some(Arc::new(cluster))
@@ -135,7 +136,7 @@ impl Cluster {
     fn new(
         uid: Arc<str>,
         service: &Arc<Service>,
-        config: &RedisConfig,
+        settings: &Settings,
         (bus, store): (Arc<dyn Bus>, Arc<dyn Store>),
         runtime: &Handle,
     ) -> Self {
@@ -143,8 +144,8 @@ impl Cluster {
         let sink = service.sink().clone();
         let status = Arc::new(Status::new(&sink));
         let tasks = Arc::new(Tasks::new(runtime));
-        let channels = Arc::new(Channels::new(&config.key_prefix, &uid));
-        let log = Arc::new(Log::new(config.max_queued_messages, config.max_queued_bytes));
+        let channels = Arc::new(Channels::new(&settings.key_prefix, &uid));
+        let log = Arc::new(Log::new(settings.max_queued_messages, settings.max_queued_bytes));
         let encoder = Arc::new(Encoder::new(uid.clone(), channels.clone()));
         let rooms = Arc::new(Rooms::new(store.clone()));
         let keep = service.config.history.clone();
@@ -156,10 +157,10 @@ impl Cluster {
                 service: Arc::downgrade(&service),
                 runtime: runtime.clone(),
                 keep,
-                notes: Notes::new(config.max_queued_messages),
+                notes: Notes::new(settings.max_queued_messages),
             })
         });
-        let commands = Arc::new(Commands::new(log.clone(), config.requests_timeout));
+        let commands = Arc::new(Commands::new(log.clone(), settings.requests_timeout));
         let publisher = Arc::new(Publisher {
             bus: bus.clone(),
             log: log.clone(),
@@ -196,7 +197,7 @@ impl Cluster {
             backlog: backlog.clone(),
             status: status.clone(),
             tasks: tasks.clone(),
-            heartbeat_interval: config.heartbeat_interval,
+            heartbeat_interval: settings.heartbeat_interval,
             started_at: clock::now_ms(),
             beats: Beats::default(),
         });
@@ -208,7 +209,7 @@ impl Cluster {
             status: status.clone(),
             sink,
             tasks: tasks.clone(),
-            requests_timeout: config.requests_timeout,
+            requests_timeout: settings.requests_timeout,
             pending: Mutex::default(),
         });
         let answers = Arc::new(Answers {
@@ -218,7 +219,7 @@ impl Cluster {
             channels: channels.clone(),
             status: status.clone(),
             tasks: tasks.clone(),
-            requests_timeout: config.requests_timeout,
+            requests_timeout: settings.requests_timeout,
             wanted: Wanted::default(),
         });
         let listener = Arc::new(Listener {

@@ -126,7 +126,7 @@ impl Replica {
     }
 
     /// Takes news with its number. False when a snapshot is to be asked for, because too much waits for one.
-    pub(super) fn hear(&mut self, service: &Service, seq: u64, news: News) -> bool {
+    pub(super) fn learn(&mut self, service: &Service, seq: u64, news: News) -> bool {
         match &mut self.knowledge {
             Knowledge::Whole { since, .. } if seq >= *since => self.apply(service, news),
             Knowledge::Whole { told: true, .. } => {}

@@ -51,7 +51,7 @@ pub struct ClusterState {
     pub uid: String,
     /// Living instances of this package, this one included.
     pub instances: usize,
-    /// Publications that wait for Redis.
+    /// Publications that wait for the bus.
     pub queued: usize,
     /// Publications that were dropped because too many waited.
     pub dropped: u64,
@@ -59,7 +59,7 @@ pub struct ClusterState {
     pub lost: u64,
     /// Messages on our channels that could not be read.
     pub ignored: u64,
-    /// Publications that Redis has taken.
+    /// Publications that the bus has taken.
     pub published: u64,
     /// Messages that came from other servers.
     pub received: u64,

@@ -7,14 +7,14 @@ use futures_util::FutureExt;
 use parking_lot::Mutex;
 
 use super::{
-    Cluster,
+    Cluster, Settings,
     bus::{
         Bus, BusError, Observer, Publication, Store, Subscriptions,
         memory::{Broker, MemoryBus},
     },
 };
 use crate::{
-    config::{Config, RedisConfig},
+    config::Config,
     hub::{Identity, Room, Socket},
     link::Link,
     ports::{EventKind, EventSink, ServiceEvent},
@@ -79,15 +79,18 @@ impl Node {
     }
 
     pub(super) fn start_with(broker: &Arc<Broker>, uid: &str, config: Config, heartbeat_interval: Duration) -> Self {
-        let redis = RedisConfig {
+        let settings = Settings {
+            key_prefix: "socket.io".to_owned(),
             heartbeat_interval,
-            ..RedisConfig::default()
+            max_queued_messages: 100_000,
+            max_queued_bytes: 64 << 20,
+            requests_timeout: Duration::from_secs(5),
         };
         let (bus, told) = (broker.bus(), Arc::new(Told::default()));
         let runtime = tokio::runtime::Handle::current();
         let service = Arc::new(Service::new(config, told.clone(), &runtime));
         let ways: (Arc<dyn Bus>, Arc<dyn Store>) = (bus.clone(), broker.store());
-        let cluster = Cluster::new(uid.into(), &service, &redis, ways, &runtime);
+        let cluster = Cluster::new(uid.into(), &service, &settings, ways, &runtime);
         cluster.join();
         Self { cluster, bus, told }
     }

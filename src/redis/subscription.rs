@@ -162,7 +162,7 @@ impl Subscription {
 
     /// Says goodbye, within half a second.
     pub(super) async fn close(&mut self) {
-        let _said = timeout(FAREWELL, async {
+        let _told = timeout(FAREWELL, async {
             self.send("QUIT", []).await?;
             self.stream.shutdown().await.map_err(lost)
         })

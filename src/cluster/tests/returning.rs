@@ -1,6 +1,7 @@
 //! Instances that are lost, and come back: what applications and clients are told.
 
 use super::*;
+use crate::cluster::message::{Beat, Envelope, Message};
 
 /// Time passes for some instances, which hear each other only.
 async fn pass(beats: usize, nodes: &[&Node]) {
@@ -91,7 +92,8 @@ async fn a_returning_instance_is_told_of_once_and_brings_what_it_said_meanwhile(
 
 #[tokio::test]
 async fn clients_are_told_once_of_who_joins_while_a_snapshot_is_asked_for() {
-    let [one, two] = acquainted(["aaaaaa", "bbbbbb"]).await;
+    let broker = Broker::new();
+    let [one, two] = acquainted_on(&broker, ["aaaaaa", "bbbbbb"]).await;
     let both = [&one, &two];
     let room = one.service().create_room("room", "default");
     let (ann, inbox) = one.connect("ann");
@@ -101,8 +103,16 @@ async fn clients_are_told_once_of_who_joins_while_a_snapshot_is_asked_for() {
     settle(&both).await;
     // A snapshot is asked for, and bob joins before it is made, bea after.
     two.bus.hold();
-    let sync = &one.cluster.sync;
-    sync.instances().ask_anew(&one.cluster.log, "bbbbbb");
+    let disagreeing = Message::Beat(Beat {
+        next_seq: two.cluster.log.next_seq(),
+        digest: 1,
+        ..Beat::default()
+    });
+    let outsider = Outsider::start(&broker).await;
+    let beat = Envelope::encode(&"bbbbbb".into(), None, &disagreeing);
+    outsider.publish(&one.cluster.channels.everyone, beat).await;
+    settle(&both).await;
+    assert_eq!(one.cluster.sync.instances().whole(), 0);
     two.join(&bob, &room);
     settle(&both).await;
     two.bus.release();
