@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod healing;
+mod history;
 mod outages;
 mod property;
 mod requests;
