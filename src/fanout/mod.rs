@@ -34,6 +34,9 @@ const HIGH_WATER: usize = 512;
 const FEW: usize = 64;
 /// Deliveries after which a worker lets other tasks of its thread run.
 const DELIVERIES_PER_TURN: usize = 256;
+/// Deliveries after which it does so the first time: what others answer to the last batch comes about now, and leaves in
+/// the same writes for nearly all.
+const FIRST_TURN: usize = 32;
 
 #[derive(Debug)]
 enum Entry {
@@ -220,7 +223,7 @@ async fn work(part: Arc<Part>) {
             tokio::task::yield_now().await;
             tokio::task::yield_now().await;
         } else {
-            deliver(entries).await;
+            deliver(&part, entries).await;
             // Packets that arrive meanwhile form the next batch.
             tokio::task::yield_now().await;
         }
@@ -248,12 +251,14 @@ impl Staged {
         }
     }
 
-    /// Counts a delivery and lets other tasks run from time to time.
-    async fn count(&mut self) {
+    /// Counts a delivery and lets other tasks run from time to time: whether it has.
+    async fn count(&mut self) -> bool {
         self.turn += 1;
-        if self.turn.is_multiple_of(DELIVERIES_PER_TURN) {
+        let is_turn = self.turn == FIRST_TURN || self.turn.is_multiple_of(DELIVERIES_PER_TURN);
+        if is_turn {
             tokio::task::yield_now().await;
         }
+        is_turn
     }
 
     async fn flush(&mut self) {
@@ -285,13 +290,14 @@ impl Delivery {
     }
 }
 
-/// Writes a batch. Connections that several packets are for are written to once, at the end.
-async fn deliver(entries: VecDeque<Queued>) {
-    let alone = entries.len() == 1;
+/// Writes a batch. Connections that several packets are for are written to once, at the end. What comes while a single
+/// packet is written to many joins it: those who have not had the one yet get both in one write.
+async fn deliver(part: &Part, mut entries: VecDeque<Queued>) {
+    let mut alone = entries.len() == 1;
     let mut staged = Staged::default();
     // What is staged counts until its connection has seen how much that is.
     let mut held = Vec::with_capacity(entries.len());
-    for Queued { entry, weight, charge } in entries {
+    while let Some(Queued { entry, weight, charge }) = entries.pop_front() {
         held.push((weight, charge));
         match entry {
             Entry::Many {
@@ -299,11 +305,14 @@ async fn deliver(entries: VecDeque<Queued>) {
                 except,
                 packet,
             } => {
-                let delivery = Delivery::of(members.len(), alone);
                 for member in members.iter() {
-                    if except.is_empty() || !except.contains(member.socket().key()) {
-                        staged.send(member.link(), &packet, delivery);
-                        staged.count().await;
+                    if !except.is_empty() && except.contains(member.socket().key()) {
+                        continue;
+                    }
+                    staged.send(member.link(), &packet, Delivery::of(members.len(), alone));
+                    if staged.count().await && alone {
+                        entries = std::mem::take(&mut *part.entries.lock());
+                        alone = entries.is_empty();
                     }
                 }
             }

@@ -112,6 +112,24 @@ async fn every_client_of_every_part_gets_packets_in_the_order_handed_in() {
 }
 
 #[tokio::test]
+async fn what_comes_while_one_packet_is_written_joins_it() {
+    let fanout = fanout();
+    let (members, clients) = room(3_000);
+    fanout.send_many(&members, &Except::new(), &packet(0));
+    while clients.iter().all(|(_, inbox)| inbox.written.lock().is_empty()) {
+        tokio::task::yield_now().await;
+    }
+    fanout.send_many(&members, &Except::new(), &packet(1));
+    fanout.flushed().await;
+    let writes = clients.iter().map(|(_, inbox)| inbox.writes.load(Ordering::Relaxed));
+    let of_both = writes.filter(|writes| *writes == 1).count();
+    assert!((1_000..3_000).contains(&of_both), "{of_both} got both in one write");
+    for (_, inbox) in &clients {
+        assert_eq!(*inbox.written.lock(), args(0..2));
+    }
+}
+
+#[tokio::test]
 async fn those_left_out_get_nothing() {
     let fanout = fanout();
     let (members, clients) = room(4);
