@@ -16,8 +16,8 @@
 //! | [`service`] | the use cases: one function per verb of the API |
 //! | [`transport`] | Engine.IO and Socket.IO over socketioxide: handshake, streams, long-polling |
 //! | `adapter` | the messages of `@socket.io/redis-adapter`, byte for byte |
-//! | [`cluster`] | what instances tell each other |
-//! | `redis` | the connections to Redis |
+//! | [`cluster`] | what instances tell each other, over a bus and a store |
+//! | `redis` | the bus and the store over Redis |
 //! | [`memory`] | what is given back to the system after a storm |
 //! | [`server`] | lifecycle: builds the parts, ordered shutdown |
 //! | `node` | the Node.js addon: conversions and the event bridge |

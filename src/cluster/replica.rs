@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::record::{Snapshot, SocketFacts, digest};
+use super::message::{Snapshot, SocketFacts, digest};
 use crate::{
     hub::{Identity, Socket},
     service::{Loss, Service},
@@ -120,13 +120,13 @@ impl Replica {
         late
     }
 
-    /// The user of one of the instance's sockets.
+    /// One of the instance's sockets.
     pub(super) fn socket(&self, socket_id: &str) -> Option<&Arc<Socket>> {
         self.sockets.get(socket_id).map(|known| &known.socket)
     }
 
     /// Takes news with its number. False when a snapshot is to be asked for, because too much waits for one.
-    pub(super) fn hear(&mut self, service: &Service, seq: u64, news: News) -> bool {
+    pub(super) fn learn(&mut self, service: &Service, seq: u64, news: News) -> bool {
         match &mut self.knowledge {
             Knowledge::Whole { since, .. } if seq >= *since => self.apply(service, news),
             Knowledge::Whole { told: true, .. } => {}

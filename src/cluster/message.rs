@@ -30,11 +30,11 @@ pub(super) struct Envelope {
     pub(super) uid: Arc<str>,
     /// Its number in the sender's publications, if it is one of those that must not be missed.
     pub(super) seq: Option<u64>,
-    /// What it says.
+    /// What it tells.
     pub(super) message: Message,
 }
 
-/// What an instance says.
+/// What an instance tells.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Message {
     /// A socket was registered.
