@@ -4,6 +4,8 @@
 //! charged to its [`Account`] until it has been dealt with. A client whose account is full is not read from, and nobody
 //! else is. When all clients together keep the service very busy, each may have one thing waiting.
 
+mod congestion;
+
 use std::{
     cell::RefCell,
     sync::{
@@ -14,6 +16,8 @@ use std::{
 };
 
 use parking_lot::Mutex;
+
+pub use congestion::Congestion;
 
 /// What one client may have waiting, in bytes, for each kind of work.
 const SHARE: usize = 256 << 10;

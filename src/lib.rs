@@ -5,6 +5,7 @@
 //! | [`config`] | options, units and defaults |
 //! | [`error`] | the one error type, with stable codes |
 //! | [`clock`] | the time, and who moves it |
+//! | [`metrics`] | what is counted |
 //! | [`backpressure`] | what waits because of a client, and when its reader pauses |
 //! | [`wire`] | packets and frames as bytes |
 //! | [`link`] | the way to one client |
@@ -31,6 +32,7 @@ pub mod fanout;
 pub mod hub;
 pub mod link;
 pub mod memory;
+pub mod metrics;
 pub mod ports;
 mod redis;
 pub mod selection;

@@ -62,7 +62,7 @@ use crate::{
     adapter::{self, channels::Channels as ClassicChannels},
     clock,
     config::RedisConfig,
-    hub::Rates,
+    metrics::Rates,
     redis::Connections,
     service::{ConnectionStats, Service},
 };

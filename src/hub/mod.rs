@@ -7,11 +7,12 @@ mod ordered;
 mod remote;
 mod room;
 mod socket;
-mod stats;
 
 use std::sync::Arc;
 
 use dashmap::DashMap;
+
+use crate::metrics::Stats;
 
 pub use except::Except;
 pub use history::{History, StoredMessage};
@@ -20,7 +21,6 @@ pub use ordered::Ordered;
 pub use remote::RemoteSockets;
 pub use room::{Room, RoomInfo, RoomState};
 pub use socket::{Handshake, Identity, Interest, Socket, SocketId, Unreachable};
-pub use stats::{Rates, Stats};
 
 /// Everything that is known of who is connected and which rooms exist.
 #[derive(Debug)]

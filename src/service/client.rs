@@ -1,10 +1,13 @@
 //! What clients send: the five built-in events, relays, and events of the application's own (contract, section 5).
 
+mod payload;
+
 use std::{fmt::Write as _, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{MessageType, NewMessage, Service, acks, payload::Payload, rooms::json_string};
+use self::payload::Payload;
+use super::{MessageType, NewMessage, Service, acks, rooms::json_string};
 use crate::{
     error::{Error, Result},
     hub::{Room, Socket},

@@ -8,8 +8,9 @@ use super::Service;
 use crate::{
     clock,
     error::{Error, Result},
-    hub::{Except, Rates, Socket},
+    hub::{Except, Socket},
     link::Ending,
+    metrics::Rates,
     ports::{Answer, Broadcast, Command, EventKind, Fact, ServiceEvent},
     wire::packet::Packet,
 };

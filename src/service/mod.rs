@@ -4,10 +4,9 @@ mod acks;
 mod admission;
 mod broadcast;
 mod client;
-mod congestion;
 mod connections;
 mod messages;
-mod payload;
+mod recipients;
 mod remote;
 mod rooms;
 
@@ -29,13 +28,12 @@ use crate::{
     ports::{EventKind, EventSink, Peers, ServiceEvent},
 };
 
-pub use crate::fanout::Congestion;
 pub use acks::OnAck;
 pub use admission::{Admitted, Refusal};
 pub use client::ClientPacket;
-pub use congestion::Targets;
 pub use connections::ConnectionStats;
 pub use messages::{MessageType, NewMessage};
+pub use recipients::Targets;
 pub use remote::Loss;
 pub use rooms::RoomStats;
 

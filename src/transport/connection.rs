@@ -25,9 +25,8 @@ use super::{
     session::FAREWELL,
 };
 use crate::{
-    backpressure::Account,
+    backpressure::{Account, Congestion},
     link::{Ending, Link},
-    service::Congestion,
     wire::packet::{Packet, text_frame},
 };
 

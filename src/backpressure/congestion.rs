@@ -21,7 +21,7 @@ pub struct Congestion {
 
 impl Congestion {
     /// `most`: bytes that may wait for one client.
-    pub(super) fn new(most: usize) -> Self {
+    pub fn new(most: usize) -> Self {
         Self {
             most,
             slow: AtomicUsize::new(0),
