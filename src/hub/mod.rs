@@ -1,4 +1,4 @@
-//! State in memory: users, rooms, history, presence and counters. Synchronous and without I/O; callers pass the time.
+//! State in memory: sockets, rooms, history, presence and counters. Synchronous and without I/O; callers pass the time.
 
 mod except;
 mod history;
@@ -16,11 +16,22 @@ use crate::metrics::Stats;
 
 pub use except::Except;
 pub use history::{History, StoredMessage};
-pub use members::{Change, Member, Members};
+pub use members::Recipient;
 pub use ordered::Ordered;
 pub use remote::RemoteSockets;
-pub use room::{Room, RoomInfo, RoomState};
+pub use room::RoomInfo;
 pub use socket::{Handshake, Identity, Interest, Socket, SocketId, Unreachable};
+
+/// A room of sockets.
+pub type Room = room::Room<Socket>;
+/// What a room's lock protects.
+pub type RoomState = room::RoomState<Socket>;
+/// The members of a room.
+pub type Members = members::Members<Socket>;
+/// A member of a room, with the way to it.
+pub type Member = members::Member<Socket>;
+/// A change of a room's members.
+pub type Change = members::Change<Socket>;
 
 /// Everything that is known of who is connected and which rooms exist.
 #[derive(Debug)]
@@ -58,7 +69,7 @@ impl Hub {
         self.shards
     }
 
-    /// Registers a connection. Returns whether it is the first of its user, or `None` when the id is taken.
+    /// Registers a connection. Returns whether it is the first of its person, or `None` when the id is taken.
     pub fn insert_socket(&self, socket: &Arc<Socket>) -> Option<bool> {
         match self.sockets.entry(socket.id().into()) {
             dashmap::Entry::Occupied(_) => return None,
@@ -77,7 +88,7 @@ impl Hub {
         socket.with_rooms(|_| self.everyone.state().members.insert(socket));
     }
 
-    /// Forgets a connection. Returns whether it was the last of its user, or `None` when it was not registered.
+    /// Forgets a connection. Returns whether it was the last of its person, or `None` when it was not registered.
     pub fn remove_socket(&self, socket: &Arc<Socket>) -> Option<bool> {
         self.sockets
             .remove_if(socket.id(), |_, known| Arc::ptr_eq(known, socket))?;
@@ -96,7 +107,7 @@ impl Hub {
         Some(last)
     }
 
-    /// The user of a socket.
+    /// The socket of this id.
     pub fn socket(&self, socket_id: &str) -> Option<Arc<Socket>> {
         self.sockets.get(socket_id).map(|entry| entry.value().clone())
     }
@@ -127,12 +138,12 @@ impl Hub {
         &self.remote
     }
 
-    /// The user of a socket of any instance.
+    /// The socket of this id, on any instance.
     pub fn anyone(&self, socket_id: &str) -> Option<Arc<Socket>> {
         self.socket(socket_id).or_else(|| self.remote.socket(socket_id))
     }
 
-    /// The connections of a user to any instance, those to this one first.
+    /// The sockets of a person on any instance, those on this one first.
     pub fn sockets_anywhere(&self, user_id: &str) -> Vec<Arc<Socket>> {
         let mut sockets = self.sockets_of(user_id);
         sockets.extend(self.remote.sockets_of(user_id));
@@ -154,7 +165,7 @@ impl Hub {
         &self.everyone
     }
 
-    /// The connections of a user, in the order in which they came.
+    /// The sockets of a person, in the order in which they came.
     pub fn sockets_of(&self, user_id: &str) -> Vec<Arc<Socket>> {
         self.by_user
             .get(user_id)
@@ -162,7 +173,7 @@ impl Hub {
             .unwrap_or_default()
     }
 
-    /// Whether a user has a connection to any instance.
+    /// Whether a person has a socket on any instance.
     pub fn is_online(&self, user_id: &str) -> bool {
         self.by_user.contains_key(user_id) || self.remote.is_online(user_id)
     }
