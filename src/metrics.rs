@@ -1,6 +1,91 @@
-//! Counters: connections since start, and messages and bytes over the last minute.
+//! What is counted, once: counters, and what they show at one moment. Decides nothing, and tells nobody by itself.
+//!
+//! A new figure is a counter in [`Metrics`] or a look at what is there, and a line in [`Stats`]; it is counted where it
+//! happens. Figures that a mechanism works with lie with it, as a [`Gauge`]:
+//!
+//! | figure | unit | counted by |
+//! |---|---|---|
+//! | clients that are slow to read | clients | [`Congestion`](crate::backpressure::Congestion) |
+//! | readers that pause | clients | [`Budget`](crate::backpressure::Budget) |
+//! | what waits because of clients | bytes | [`Budget`](crate::backpressure::Budget) |
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// What the service counts of itself.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Connections since start.
+    pub connections: Counter,
+    /// Chat messages and payload bytes.
+    pub traffic: Traffic,
+}
+
+/// What has been counted, at one moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Stats {
+    /// `totalConnections`: connections since start.
+    pub total_connections: u64,
+    /// `activeConnections`: live connections.
+    pub active_connections: usize,
+    /// `totalRooms`: rooms in the registry.
+    pub total_rooms: usize,
+    /// `messagesPerMinute`: chat messages of the last minute. `bytesPerMinute`: payload bytes of the last minute, in
+    /// both directions.
+    pub rates: Rates,
+    /// `avgLatency`: mean round-trip of a sample of the connections, in milliseconds; 0 with no connection.
+    pub avg_latency_ms: f64,
+}
+
+impl Stats {
+    /// The figures as JavaScript's `getStats()` names them, and in the order in which they cross.
+    pub fn figures(&self) -> [(&'static str, f64); 6] {
+        [
+            ("totalConnections", self.total_connections as f64),
+            ("activeConnections", self.active_connections as f64),
+            ("totalRooms", self.total_rooms as f64),
+            ("messagesPerMinute", self.rates.messages as f64),
+            ("bytesPerMinute", self.rates.bytes as f64),
+            ("avgLatency", self.avg_latency_ms),
+        ]
+    }
+}
+
+/// A number of things that have happened.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    pub fn count(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many there have been.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number of things that are so now. Whoever sees a number sees what was done before it was changed.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicUsize);
+
+impl Gauge {
+    /// One more.
+    pub fn rise(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// One less.
+    pub fn fall(&self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// How many there are.
+    pub fn get(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
+}
 
 const SECONDS: usize = 60;
 
@@ -12,19 +97,14 @@ struct Second {
     bytes: AtomicU64,
 }
 
-/// Counters of a service. A race at the turn of a second may cost a count or two, never more.
+/// Chat messages and payload bytes of the last 60 seconds. A race at the turn of a second may cost a count or two, never
+/// more.
 #[derive(Debug)]
-pub struct Stats {
-    total_connections: AtomicU64,
-    window: [Second; SECONDS],
-}
+pub struct Traffic([Second; SECONDS]);
 
-impl Default for Stats {
+impl Default for Traffic {
     fn default() -> Self {
-        Self {
-            total_connections: AtomicU64::new(0),
-            window: std::array::from_fn(|_| Second::default()),
-        }
+        Self(std::array::from_fn(|_| Second::default()))
     }
 }
 
@@ -37,22 +117,12 @@ pub struct Rates {
     pub bytes: u64,
 }
 
-impl Stats {
-    /// Counts a connection.
-    pub fn connected(&self) {
-        self.total_connections.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Connections since start.
-    pub fn total_connections(&self) -> u64 {
-        self.total_connections.load(Ordering::Relaxed)
-    }
-
+impl Traffic {
     /// Counts chat messages and payload bytes at a time in milliseconds since the epoch.
     pub fn record(&self, now: u64, messages: u64, bytes: u64) {
         let second = now / 1_000;
         let index = usize::try_from(second).unwrap_or(0) % SECONDS;
-        let Some(slot) = self.window.get(index) else { return };
+        let Some(slot) = self.0.get(index) else { return };
         if slot.stamp.swap(second, Ordering::AcqRel) != second {
             slot.messages.store(0, Ordering::Relaxed);
             slot.bytes.store(0, Ordering::Relaxed);
@@ -70,13 +140,10 @@ impl Stats {
             let stamp = slot.stamp.load(Ordering::Acquire);
             stamp <= second && second - stamp < SECONDS as u64
         };
-        self.window
-            .iter()
-            .filter(recent)
-            .fold(Rates::default(), |sum, slot| Rates {
-                messages: sum.messages + slot.messages.load(Ordering::Relaxed),
-                bytes: sum.bytes + slot.bytes.load(Ordering::Relaxed),
-            })
+        self.0.iter().filter(recent).fold(Rates::default(), |sum, slot| Rates {
+            messages: sum.messages + slot.messages.load(Ordering::Relaxed),
+            bytes: sum.bytes + slot.bytes.load(Ordering::Relaxed),
+        })
     }
 }
 
@@ -86,12 +153,24 @@ mod tests {
 
     #[test]
     fn rates_cover_the_last_minute_only() {
-        let stats = Stats::default();
-        stats.record(1_000_000, 1, 10);
-        stats.record(1_030_000, 2, 20);
-        assert_eq!(stats.rates(1_030_500), Rates { messages: 3, bytes: 30 });
-        assert_eq!(stats.rates(1_065_000), Rates { messages: 2, bytes: 20 });
-        stats.record(1_060_000, 1, 1);
-        assert_eq!(stats.rates(1_060_000), Rates { messages: 3, bytes: 21 });
+        let traffic = Traffic::default();
+        traffic.record(1_000_000, 1, 10);
+        traffic.record(1_030_000, 2, 20);
+        assert_eq!(traffic.rates(1_030_500), Rates { messages: 3, bytes: 30 });
+        assert_eq!(traffic.rates(1_065_000), Rates { messages: 2, bytes: 20 });
+        traffic.record(1_060_000, 1, 1);
+        assert_eq!(traffic.rates(1_060_000), Rates { messages: 3, bytes: 21 });
+    }
+
+    #[test]
+    fn figures_cross_in_the_order_in_which_javascript_reads_them() {
+        let stats = Stats {
+            total_connections: 1,
+            active_connections: 2,
+            total_rooms: 3,
+            rates: Rates { messages: 4, bytes: 5 },
+            avg_latency_ms: 6.0,
+        };
+        assert_eq!(stats.figures().map(|(_, value)| value), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
     }
 }

@@ -14,13 +14,14 @@ use super::{Cluster, log::Body};
 use crate::{
     adapter::{
         msgpack::Unfit,
-        request::{self, Call, Request, Selection, Target},
+        request::{self, Call, Request, Target},
         response::{self, LocalSocket},
     },
     clock,
     hub::Socket,
     link::Ending,
     ports::ServiceEvent,
+    selection::{Selection, names},
     wire::json,
 };
 
@@ -52,7 +53,10 @@ impl Cluster {
         let asker = Asker { uid, id };
         match call {
             Call::Sockets { rooms } => {
-                let sockets = self.service.selected(&texts(&rooms), &[]);
+                let sockets = self.service.selected(&Selection {
+                    rooms: names(&rooms),
+                    ..Selection::default()
+                });
                 let ids: Vec<&str> = sockets.iter().map(|socket| socket.id()).collect();
                 self.answer(&asker, |id| response::socket_ids(id, &ids));
             }
@@ -112,12 +116,15 @@ impl Cluster {
         }
     }
 
-    fn selected(&self, selection: &Selection) -> Vec<Arc<Socket>> {
-        self.service
-            .selected(&texts(&selection.rooms), &texts(&selection.except))
+    fn selected(&self, selection: &request::Selection) -> Vec<Arc<Socket>> {
+        self.service.selected(&Selection {
+            rooms: names(&selection.rooms),
+            except: names(&selection.except),
+            ..Selection::default()
+        })
     }
 
-    async fn answer_fetch(self: Arc<Self>, asker: Asker, selection: Selection) {
+    async fn answer_fetch(self: Arc<Self>, asker: Asker, selection: request::Selection) {
         let sockets = self.selected(&selection);
         let data = self.data_of(&sockets).await;
         let described: Vec<_> = sockets
@@ -204,7 +211,7 @@ impl Cluster {
     fn ask_own_clients(
         self: &Arc<Self>,
         asker: Asker,
-        to: &Selection,
+        to: &request::Selection,
         args: &str,
         attachments: Vec<Bytes>,
         patience: Duration,
@@ -284,10 +291,6 @@ fn whole_handshake(socket: &Socket) -> String {
         serde_json::Value::from(parameters),
         json::quoted(&clock::date_text(socket.connected_at)),
     )
-}
-
-fn texts(names: &[Box<str>]) -> Vec<String> {
-    names.iter().map(|name| name.to_string()).collect()
 }
 
 fn pairs<'a>(sockets: &'a [Arc<Socket>], rooms: &'a [Box<str>]) -> impl Iterator<Item = (&'a Arc<Socket>, &'a str)> {

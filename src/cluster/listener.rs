@@ -22,6 +22,7 @@ use crate::{
     },
     error::Error,
     hub::Socket,
+    selection::{Selection, names},
     wire::{
         json::placeholders_fit,
         packet::{Packet, PacketKind},
@@ -161,9 +162,9 @@ impl Cluster {
                 }
             }
             Message::Select(select) => {
-                let (within, filter) = (select.within.clone(), select.filter());
-                match select.packet.event() {
-                    Some(packet) => self.service.deliver_selected(within.as_deref(), &filter, &packet),
+                let (selection, packet) = select.into_parts();
+                match packet.event() {
+                    Some(packet) => self.service.deliver(&selection, &packet),
                     None => self.ignore(&self.channels.everyone, "a packet that is no event"),
                 }
             }
@@ -233,7 +234,7 @@ impl Cluster {
             Message::AskHistory => self.send_history(uid),
             Message::History(part) => self.take_history(part),
             Message::Do(question, socket_id, command) => {
-                let outcome = self.service.obey(&socket_id, &command);
+                let outcome = self.service.apply(&socket_id, &command);
                 let error = outcome.err().map(|error| (error.code().to_owned(), error.to_string()));
                 self.outbox
                     .log
@@ -360,9 +361,13 @@ impl Cluster {
 
     fn deliver(&self, broadcast: Broadcast) {
         let packet = packet_of(&broadcast);
-        let texts = |names: Vec<Box<str>>| names.into_iter().map(String::from).collect::<Vec<_>>();
-        let (rooms, except) = (texts(broadcast.rooms), texts(broadcast.except));
-        self.service.deliver(&rooms, &except, &packet, broadcast.flags.volatile);
+        let selection = Selection {
+            rooms: names(&broadcast.rooms),
+            except: names(&broadcast.except),
+            volatile: broadcast.flags.volatile,
+            ..Selection::default()
+        };
+        self.service.deliver(&selection, &packet);
     }
 }
 

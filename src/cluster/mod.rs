@@ -62,9 +62,9 @@ use crate::{
     adapter::{self, channels::Channels as ClassicChannels},
     clock,
     config::RedisConfig,
-    metrics::Rates,
+    metrics::{Rates, Stats},
     redis::Connections,
-    service::{ConnectionStats, Service},
+    service::Service,
 };
 
 /// The part that a service has in a cluster.
@@ -188,15 +188,6 @@ pub struct ClusterState {
     pub received: u64,
 }
 
-/// Which sockets of all servers are meant: members of any of these rooms, everyone when there is none.
-#[derive(Debug, Clone, Default)]
-pub struct Selection {
-    /// Names of rooms; every socket is in the room of its own id.
-    pub rooms: Vec<String>,
-    /// Names of rooms whose members are left out.
-    pub except: Vec<String>,
-}
-
 impl std::fmt::Debug for Cluster {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
@@ -287,7 +278,7 @@ impl Cluster {
     }
 
     /// `getStats()` of the other instances, as their last beats told.
-    pub fn others(&self) -> Vec<ConnectionStats> {
+    pub fn others(&self) -> Vec<Stats> {
         let totals = self.instances.lock().totals();
         totals.into_iter().map(stats_of).collect()
     }
@@ -308,9 +299,9 @@ impl Cluster {
     }
 }
 
-fn stats_of(totals: Totals) -> ConnectionStats {
+fn stats_of(totals: Totals) -> Stats {
     let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-    ConnectionStats {
+    Stats {
         total_connections: totals.connections,
         active_connections: count(totals.active),
         total_rooms: count(totals.rooms),

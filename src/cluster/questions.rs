@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::{Cluster, Selection};
+use super::Cluster;
 use crate::{
     adapter::{
         self,
@@ -19,6 +19,7 @@ use crate::{
     },
     ports::ServiceEvent,
     redis::ConnectionError,
+    selection::Selection,
 };
 
 /// A question that waits for its answers.
@@ -103,10 +104,10 @@ impl Cluster {
     }
 
     /// Asks the other servers for their sockets. Answered under this number: `{id, handshake, rooms, data}`.
-    pub fn ask_sockets(self: &Arc<Self>, id: u64, selection: &Selection) {
-        let (cluster, selection) = (self.clone(), selection.clone());
+    pub fn ask_sockets(self: &Arc<Self>, id: u64, selection: Selection<'static>) {
+        let cluster = self.clone();
         self.ask(id, Asked::Fetch, self.requests_timeout, move |request_id| {
-            selection.with(|rooms| request::fetch(&cluster.uid, request_id, rooms))
+            with_rooms(&selection, |rooms| request::fetch(&cluster.uid, request_id, rooms))
         });
     }
 
@@ -127,15 +128,15 @@ impl Cluster {
     pub fn ask_clients(
         self: &Arc<Self>,
         id: u64,
-        selection: &Selection,
+        selection: Selection<'static>,
         args: &str,
         attachments: Vec<Bytes>,
         timeout: Duration,
     ) {
-        let (cluster, selection, args) = (self.clone(), selection.clone(), args.to_owned());
+        let (cluster, args) = (self.clone(), args.to_owned());
         self.ask(id, Asked::Broadcast, timeout, move |request_id| {
             let timeout = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-            selection.with(|Rooms { rooms, except }| {
+            with_rooms(&selection, |Rooms { rooms, except }| {
                 let packet = Outgoing {
                     uid: &cluster.uid,
                     args: &args,
@@ -153,9 +154,9 @@ impl Cluster {
     }
 
     /// Makes sockets of the other servers join rooms, or leave them.
-    pub fn move_sockets(&self, selection: &Selection, rooms: &[String], join: bool) {
+    pub fn move_sockets(&self, selection: &Selection<'_>, rooms: &[String], join: bool) {
         let rooms: Vec<&str> = rooms.iter().map(String::as_str).collect();
-        let request = selection.with(|of| match join {
+        let request = with_rooms(selection, |of| match join {
             true => request::join(&self.uid, of, &rooms),
             false => request::leave(&self.uid, of, &rooms),
         });
@@ -163,8 +164,8 @@ impl Cluster {
     }
 
     /// Disconnects sockets of the other servers; their transports as well with `close`.
-    pub fn disconnect_sockets(&self, selection: &Selection, close: bool) {
-        self.say_request(selection.with(|of| request::disconnect(&self.uid, of, close)));
+    pub fn disconnect_sockets(&self, selection: &Selection<'_>, close: bool) {
+        self.say_request(with_rooms(selection, |of| request::disconnect(&self.uid, of, close)));
     }
 
     fn say_request(&self, request: Result<Vec<u8>, Unfit>) {
@@ -259,13 +260,12 @@ impl Cluster {
     }
 }
 
-impl Selection {
-    fn with<R>(&self, run: impl FnOnce(Rooms<'_>) -> R) -> R {
-        let rooms: Vec<&str> = self.rooms.iter().map(String::as_str).collect();
-        let except: Vec<&str> = self.except.iter().map(String::as_str).collect();
-        run(Rooms {
-            rooms: &rooms,
-            except: &except,
-        })
-    }
+/// The rooms and exceptions of a selection, as requests have them.
+fn with_rooms<R>(selection: &Selection<'_>, run: impl FnOnce(Rooms<'_>) -> R) -> R {
+    let rooms: Vec<&str> = selection.rooms.iter().map(|room| &**room).collect();
+    let except: Vec<&str> = selection.except.iter().map(|name| &**name).collect();
+    run(Rooms {
+        rooms: &rooms,
+        except: &except,
+    })
 }

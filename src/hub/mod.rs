@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 
-use crate::metrics::Stats;
+use crate::metrics::Metrics;
 
 pub use except::Except;
 pub use history::{History, StoredMessage};
@@ -44,8 +44,8 @@ pub struct Hub {
     /// Socket.IO rooms that are not in the registry; they exist while they have members.
     plain_rooms: DashMap<Box<str>, Arc<Room>>,
     everyone: Room,
-    /// Counters over the life of the service.
-    pub stats: Stats,
+    /// What is counted over the life of the service.
+    pub metrics: Metrics,
     shards: usize,
 }
 
@@ -59,7 +59,7 @@ impl Hub {
             rooms: DashMap::new(),
             plain_rooms: DashMap::new(),
             everyone: Room::new(RoomInfo::plain(""), shards),
-            stats: Stats::default(),
+            metrics: Metrics::default(),
             shards,
         }
     }
@@ -79,7 +79,7 @@ impl Hub {
         sockets.push(socket.clone());
         let first = sockets.len() == 1;
         drop(sockets);
-        self.stats.connected();
+        self.metrics.connections.count();
         Some(first)
     }
 
@@ -289,7 +289,7 @@ mod tests {
         assert_eq!(hub.remove_socket(&other), Some(true));
         assert!(!hub.is_online("ann"));
         assert!(hub.is_clean());
-        assert_eq!(hub.stats.total_connections(), 2);
+        assert_eq!(hub.metrics.connections.get(), 2);
     }
 
     #[test]

@@ -1,14 +1,14 @@
-//! Admission of connections by JavaScript: middleware and an overridden `handleConnection`.
+//! Connections that wait for JavaScript to let them in: middleware and an overridden `handleConnection`. Registers none.
 
-use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
+use dashmap::DashMap;
 use tokio::sync::oneshot;
 
-use super::Service;
-use crate::{
-    hub::{Identity, Socket},
-    ports::ServiceEvent,
-};
+use crate::hub::Identity;
 
 /// Who JavaScript says the client is; `None` leaves the identity of the handshake.
 #[derive(Debug, Clone, Default)]
@@ -26,59 +26,65 @@ pub struct Refusal {
     pub data: Option<String>,
 }
 
+impl Refusal {
+    pub(super) fn new(message: &str) -> Self {
+        Self {
+            message: message.to_owned(),
+            data: None,
+        }
+    }
+}
+
 impl std::fmt::Display for Refusal {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(&self.message)
     }
 }
 
-impl Service {
+/// Connections that JavaScript is asked about, by their keys.
+#[derive(Debug, Default)]
+pub(super) struct Admissions {
+    asks: AtomicBool,
+    waiting: DashMap<u64, oneshot::Sender<Result<Admitted, Refusal>>>,
+}
+
+impl Admissions {
     /// Says whether JavaScript decides about connections.
-    pub fn set_admits(&self, admits: bool) {
-        self.admits.store(admits, Ordering::Release);
+    pub(super) fn set_asks(&self, asks: bool) {
+        self.asks.store(asks, Ordering::Release);
     }
 
-    /// Lets a client in, asking JavaScript if it wants to be asked, for at most `patience`.
-    pub async fn admit(&self, socket: &Arc<Socket>, patience: Duration) -> Result<Admitted, Refusal> {
-        if self.is_closed() {
-            return Err(refusal("The service has been shut down"));
-        }
-        if !self.admits.load(Ordering::Acquire) {
+    /// Asks about a connection, unless JavaScript does not decide: by `question`, and for at most `patience`.
+    pub(super) async fn ask(&self, key: u64, patience: Duration, question: impl FnOnce()) -> Result<Admitted, Refusal> {
+        if !self.asks.load(Ordering::Acquire) {
             return Ok(Admitted::default());
         }
-        let (answer, question) = oneshot::channel();
-        self.admissions.insert(socket.key(), answer);
-        let pending = Pending(self, socket.key());
-        self.sink.emit(ServiceEvent::Admission(socket.clone()));
-        let outcome = tokio::time::timeout(patience, question).await;
-        drop(pending);
+        let (answer, answered) = oneshot::channel();
+        self.waiting.insert(key, answer);
+        let waiting = Waiting(self, key);
+        question();
+        let outcome = tokio::time::timeout(patience, answered).await;
+        drop(waiting);
         match outcome {
             Ok(Ok(decision)) => decision,
-            Ok(Err(_)) => Err(refusal("The service has been shut down")),
-            Err(_) => Err(refusal("Connection was not accepted in time")),
+            Ok(Err(_)) => Err(Refusal::new("The service has been shut down")),
+            Err(_) => Err(Refusal::new("Connection was not accepted in time")),
         }
     }
 
     /// JavaScript's decision about a connection; without effect when the client is gone.
-    pub fn decide(&self, key: u64, decision: Result<Admitted, Refusal>) {
-        if let Some((_, answer)) = self.admissions.remove(&key) {
+    pub(super) fn decide(&self, key: u64, decision: Result<Admitted, Refusal>) {
+        if let Some((_, answer)) = self.waiting.remove(&key) {
             let _ = answer.send(decision);
         }
     }
 }
 
 /// Forgets a question when its client goes away or patience ends.
-struct Pending<'a>(&'a Service, u64);
+struct Waiting<'a>(&'a Admissions, u64);
 
-impl Drop for Pending<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.admissions.remove(&self.1);
-    }
-}
-
-fn refusal(message: &str) -> Refusal {
-    Refusal {
-        message: message.to_owned(),
-        data: None,
+        self.0.waiting.remove(&self.1);
     }
 }

@@ -5,6 +5,7 @@ use crate::cluster::{
     log::Body,
     record::{Envelope, Message},
 };
+use crate::selection::Selection;
 
 #[tokio::test]
 async fn hasty_beats_lose_nobody() {
@@ -36,11 +37,9 @@ async fn what_waits_behind_a_gap_is_handled_when_the_gap_is_given_up() {
     one.join(&ann, &room);
     settle(&[&one, &two]).await;
     let packet = |text: &str| Packet::event("note", &format!("\"{text}\""));
-    two.service()
-        .emit_to(&[room.info.id.to_string()], &[], &packet("lost"), false);
+    two.service().emit(&Selection::room(&room.info.id), &packet("lost"));
     let _lost = two.said().await;
-    two.service()
-        .emit_to(&[room.info.id.to_string()], &[], &packet("late"), false);
+    two.service().emit(&Selection::room(&room.info.id), &packet("late"));
     one.hears(&two.said().await);
     for _ in 0..3 {
         let _unheard = one.said().await;
@@ -68,7 +67,7 @@ async fn a_forged_publication_far_ahead_silences_nobody() {
     let note = Packet::event("note", "1");
     for _ in 0..5 {
         beat(&both).await;
-        two.service().emit_to(&["ann".to_owned()], &[], &note, false);
+        two.service().emit(&Selection::room("ann"), &note);
         settle(&both).await;
     }
     assert_eq!(one.received(&inbox, "note").await.len(), 5);

@@ -1,6 +1,7 @@
 //! Instances that are lost, and come back: what applications and clients are told.
 
 use super::*;
+use crate::selection::Selection;
 
 /// Time passes for some instances, which hear each other only.
 async fn pass(beats: usize, nodes: &[&Node]) {
@@ -65,7 +66,7 @@ async fn a_returning_instance_is_told_of_once_and_brings_what_it_said_meanwhile(
     let _lost = two.said().await;
     two.join(&bea, &room);
     two.service()
-        .emit_to(&[room.info.id.to_string()], &[], &Packet::event("note", "1"), false);
+        .emit(&Selection::room(&room.info.id), &Packet::event("note", "1"));
     settle(&both).await;
     pass(1, &both).await;
     assert_eq!(one.knows(), two.knows());
