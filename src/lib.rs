@@ -6,6 +6,7 @@
 //! | [`error`] | the one error type, with stable codes |
 //! | [`disconnect`] | why a connection ended |
 //! | [`clock`] | the time, and who moves it |
+//! | [`metrics`] | what is counted |
 //! | [`backpressure`] | what waits because of a client, and when its reader pauses |
 //! | [`wire`] | packets and frames as bytes |
 //! | [`link`] | the way to one client |
@@ -33,6 +34,7 @@ pub mod fanout;
 pub mod hub;
 pub mod link;
 pub mod memory;
+pub mod metrics;
 pub mod ports;
 mod redis;
 pub mod selection;

@@ -20,7 +20,7 @@ use super::{channels::Channels, log::Log, status::Status, tasks::Tasks};
 use crate::{
     adapter::{
         msgpack::Unfit,
-        request::{self, Affected, Call, Request, Selection},
+        request::{self, Affected, Call, Request},
         response::{self, LocalSocket},
     },
     clock,
@@ -28,6 +28,7 @@ use crate::{
     hub::{Query, Socket},
     link::Ending,
     ports::ServiceEvent,
+    selection::{Selection, names},
     service::Service,
     wire::json,
 };
@@ -87,7 +88,10 @@ impl Answers {
         let asker = Asker { uid, id };
         match call {
             Call::Sockets { rooms } => {
-                let sockets = self.service.selected(&texts(&rooms), &[]);
+                let sockets = self.service.selected(&Selection {
+                    rooms: names(&rooms),
+                    ..Selection::default()
+                });
                 let ids: Vec<&str> = sockets.iter().map(|socket| socket.id()).collect();
                 self.answer(&asker, |id| response::socket_ids(id, &ids));
             }
@@ -148,12 +152,15 @@ impl Answers {
         }
     }
 
-    fn selected(&self, selection: &Selection) -> Vec<Arc<Socket>> {
-        self.service
-            .selected(&texts(&selection.rooms), &texts(&selection.except))
+    fn selected(&self, selection: &request::Selection) -> Vec<Arc<Socket>> {
+        self.service.selected(&Selection {
+            rooms: names(&selection.rooms),
+            except: names(&selection.except),
+            ..Selection::default()
+        })
     }
 
-    async fn answer_fetch(self: Arc<Self>, asker: Asker, selection: Selection) {
+    async fn answer_fetch(self: Arc<Self>, asker: Asker, selection: request::Selection) {
         let sockets = self.selected(&selection);
         let data = self.data_of(&sockets).await;
         let described: Vec<_> = sockets
@@ -240,7 +247,7 @@ impl Answers {
     fn ask_own_clients(
         self: &Arc<Self>,
         asker: Asker,
-        to: &Selection,
+        to: &request::Selection,
         args: &str,
         attachments: Vec<Bytes>,
         patience: Duration,
@@ -303,10 +310,6 @@ fn whole_handshake(socket: &Socket) -> String {
         Query::of(&url).json(),
         json::quoted(&clock::date_text(socket.connected_at)),
     )
-}
-
-fn texts(names: &[Box<str>]) -> Vec<String> {
-    names.iter().map(|name| name.to_string()).collect()
 }
 
 fn pairs<'a>(sockets: &'a [Arc<Socket>], rooms: &'a [Box<str>]) -> impl Iterator<Item = (&'a Arc<Socket>, &'a str)> {

@@ -63,7 +63,7 @@ impl Commands {
 
     /// Does what another instance asks, and tells it the outcome.
     pub(super) fn execute(&self, service: &Service, uid: &Arc<str>, number: u64, socket_id: &str, command: &Command) {
-        let outcome = service.obey(socket_id, command);
+        let outcome = service.apply(socket_id, command);
         let error = outcome.err().map(|error| error.spoken());
         self.log.send(Body::Inbox(uid.clone(), Message::Done(number, error)));
     }

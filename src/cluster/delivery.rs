@@ -10,6 +10,7 @@ use crate::{
         broadcast::{self, Broadcast, Decoded},
         channels::Scope,
     },
+    selection::{Selection, names},
     service::Service,
     wire::{
         json::placeholders_fit,
@@ -46,9 +47,13 @@ impl Delivery {
 
     pub(super) fn deliver(&self, broadcast: Broadcast) {
         let packet = packet_of(&broadcast);
-        let texts = |names: Vec<Box<str>>| names.into_iter().map(String::from).collect::<Vec<_>>();
-        let (rooms, except) = (texts(broadcast.rooms), texts(broadcast.except));
-        self.service.deliver(&rooms, &except, &packet, broadcast.volatile);
+        let selection = Selection {
+            rooms: names(&broadcast.rooms),
+            except: names(&broadcast.except),
+            volatile: broadcast.volatile,
+            ..Selection::default()
+        };
+        self.service.deliver(&selection, &packet);
     }
 }
 

@@ -55,6 +55,7 @@ use tokio::{
 };
 
 pub(crate) use self::settings::Settings;
+pub use self::status::ClusterState;
 use self::{
     answers::{Answers, Wanted},
     backlog::Backlog,
@@ -77,11 +78,11 @@ use self::{
     sync::InstanceSync,
     tasks::Tasks,
 };
-pub use self::{questions::Selection, status::ClusterState};
 use crate::{
     adapter, clock,
-    hub::Rates,
-    service::{ConnectionStats, Service},
+    metrics::{Rates, Stats},
+    selection::Selection,
+    service::Service,
 };
 
 /// How long `createRoom` waits for the bus, and how long an end waits for what is to be published.
@@ -297,7 +298,7 @@ impl Cluster {
     }
 
     /// `getStats()` of the other instances, as their last beats told.
-    pub fn others(&self) -> Vec<ConnectionStats> {
+    pub fn others(&self) -> Vec<Stats> {
         let totals = self.sync.instances().totals();
         totals.into_iter().map(stats_of).collect()
     }
@@ -344,13 +345,20 @@ impl Cluster {
     }
 
     /// Asks the other servers for their sockets. Answered under this number: `{id, handshake, rooms, data}`.
-    pub fn ask_sockets(&self, id: u64, selection: &Selection) {
+    pub fn ask_sockets(&self, id: u64, selection: Selection<'static>) {
         self.questions.ask_sockets(id, selection);
     }
 
     /// Asks the clients of the other servers for an acknowledgement of an event. Answered under this number: the first
     /// argument of each; with an error when some did not answer in time.
-    pub fn ask_clients(&self, id: u64, selection: &Selection, args: &str, attachments: Vec<Bytes>, timeout: Duration) {
+    pub fn ask_clients(
+        &self,
+        id: u64,
+        selection: Selection<'static>,
+        args: &str,
+        attachments: Vec<Bytes>,
+        timeout: Duration,
+    ) {
         self.questions.ask_clients(id, selection, args, attachments, timeout);
     }
 
@@ -361,12 +369,12 @@ impl Cluster {
     }
 
     /// Makes sockets of the other servers join rooms, or leave them.
-    pub fn move_sockets(&self, selection: &Selection, rooms: &[String], join: bool) {
+    pub fn move_sockets(&self, selection: &Selection<'_>, rooms: &[String], join: bool) {
         self.questions.move_sockets(selection, rooms, join);
     }
 
     /// Disconnects sockets of the other servers; their transports as well with `close`.
-    pub fn disconnect_sockets(&self, selection: &Selection, close: bool) {
+    pub fn disconnect_sockets(&self, selection: &Selection<'_>, close: bool) {
         self.questions.disconnect_sockets(selection, close);
     }
 
@@ -381,9 +389,9 @@ impl Cluster {
     }
 }
 
-fn stats_of(totals: Totals) -> ConnectionStats {
+fn stats_of(totals: Totals) -> Stats {
     let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-    ConnectionStats {
+    Stats {
         total_connections: totals.connections,
         active_connections: count(totals.active),
         total_rooms: count(totals.rooms),

@@ -13,7 +13,6 @@ use super::{
 use crate::{
     hub::{Room, Socket},
     ports::{Answer, Broadcast, Command, Fact, Peers},
-    selection::Filter,
     wire::packet::Packet,
 };
 
@@ -34,21 +33,30 @@ impl std::fmt::Debug for ClusterPeers {
 }
 
 impl Peers for ClusterPeers {
-    fn broadcast(&self, broadcast: &Broadcast<'_>) {
-        let (socket, room) = (broadcast.except.first(), broadcast.rooms.first());
-        let digest = match (broadcast.fact, socket, room) {
+    fn broadcast(&self, broadcast: &Broadcast<'_, '_>) {
+        let Broadcast {
+            packet,
+            selection,
+            fact,
+        } = *broadcast;
+        let Some(rooms) = selection.as_rooms() else {
+            let select = Select::new(selection, packet);
+            return self.log.publish(Body::Message(Message::Select(select)), 0);
+        };
+        let (socket, room) = (selection.except.first(), rooms.first());
+        let digest = match (fact, socket, room) {
             (Fact::Joined | Fact::Left, Some(socket), Some(room)) => digest(socket, Some(room)),
             _ => 0,
         };
-        if let (Fact::Message(time), Some(room), Some(history)) = (broadcast.fact, room, &self.history) {
-            history.store(room, broadcast.packet, time);
+        if let (Fact::Message(time), Some(room), Some(history)) = (fact, room, &self.history) {
+            history.store(room, packet, time);
         }
         let owned = OwnedBroadcast {
-            packet: broadcast.packet.clone(),
-            rooms: broadcast.rooms.iter().map(|room| (*room).into()).collect(),
-            except: broadcast.except.iter().map(|name| (*name).into()).collect(),
-            volatile: broadcast.volatile,
-            fact: broadcast.fact,
+            packet: packet.clone(),
+            rooms: rooms.iter().map(|room| (**room).into()).collect(),
+            except: selection.except.iter().map(|name| (**name).into()).collect(),
+            volatile: selection.volatile,
+            fact,
         };
         self.log.publish(Body::Broadcast(owned), digest);
     }
@@ -59,18 +67,6 @@ impl Peers for ClusterPeers {
         }
         let message = Message::Stored(room_id.to_owned(), PacketParts::of(packet), time);
         self.log.publish(Body::Message(message), 0);
-    }
-
-    fn select(&self, packet: &Packet, within: Option<&str>, filter: &Filter) {
-        let select = Select {
-            packet: PacketParts::of(packet),
-            within: within.map(str::to_owned),
-            except: filter.except.clone(),
-            users: filter.users.clone(),
-            room: filter.room.clone(),
-            label: filter.label.clone(),
-        };
-        self.log.publish(Body::Message(Message::Select(select)), 0);
     }
 
     fn is_current(&self) -> bool {

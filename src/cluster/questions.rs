@@ -23,16 +23,8 @@ use crate::{
     },
     error::Error,
     ports::{EventSink, ServiceEvent},
+    selection::Selection,
 };
-
-/// Which sockets of all servers are meant: members of any of these rooms, everyone when there is none.
-#[derive(Debug, Clone, Default)]
-pub struct Selection {
-    /// Names of rooms; every socket is in the room of its own id.
-    pub rooms: Vec<String>,
-    /// Names of rooms whose members are left out.
-    pub except: Vec<String>,
-}
 
 /// The questions of this instance.
 pub(super) struct Questions {
@@ -130,10 +122,10 @@ impl Questions {
     }
 
     /// Asks the other servers for their sockets. Answered under this number: `{id, handshake, rooms, data}`.
-    pub(super) fn ask_sockets(self: &Arc<Self>, id: u64, selection: &Selection) {
-        let (questions, selection) = (self.clone(), selection.clone());
+    pub(super) fn ask_sockets(self: &Arc<Self>, id: u64, selection: Selection<'static>) {
+        let questions = self.clone();
         self.ask(id, Asked::Fetch, self.requests_timeout, move |request_id| {
-            selection.with(|rooms| request::fetch(&questions.uid, request_id, rooms))
+            with_rooms(&selection, |rooms| request::fetch(&questions.uid, request_id, rooms))
         });
     }
 
@@ -154,15 +146,15 @@ impl Questions {
     pub(super) fn ask_clients(
         self: &Arc<Self>,
         id: u64,
-        selection: &Selection,
+        selection: Selection<'static>,
         args: &str,
         attachments: Vec<Bytes>,
         timeout: Duration,
     ) {
-        let (questions, selection, args) = (self.clone(), selection.clone(), args.to_owned());
+        let (questions, args) = (self.clone(), args.to_owned());
         self.ask(id, Asked::Broadcast, timeout, move |request_id| {
             let timeout = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-            selection.with(|Rooms { rooms, except }| {
+            with_rooms(&selection, |Rooms { rooms, except }| {
                 let packet = Outgoing {
                     uid: &questions.uid,
                     args: &args,
@@ -180,9 +172,9 @@ impl Questions {
     }
 
     /// Makes sockets of the other servers join rooms, or leave them.
-    pub(super) fn move_sockets(&self, selection: &Selection, rooms: &[String], join: bool) {
+    pub(super) fn move_sockets(&self, selection: &Selection<'_>, rooms: &[String], join: bool) {
         let rooms: Vec<&str> = rooms.iter().map(String::as_str).collect();
-        let request = selection.with(|of| match join {
+        let request = with_rooms(selection, |of| match join {
             true => request::join(&self.uid, of, &rooms),
             false => request::leave(&self.uid, of, &rooms),
         });
@@ -190,8 +182,8 @@ impl Questions {
     }
 
     /// Disconnects sockets of the other servers; their transports as well with `close`.
-    pub(super) fn disconnect_sockets(&self, selection: &Selection, close: bool) {
-        self.send_request(selection.with(|of| request::disconnect(&self.uid, of, close)));
+    pub(super) fn disconnect_sockets(&self, selection: &Selection<'_>, close: bool) {
+        self.send_request(with_rooms(selection, |of| request::disconnect(&self.uid, of, close)));
     }
 
     fn send_request(&self, request: Result<Vec<u8>, Unfit>) {
@@ -286,13 +278,12 @@ impl Questions {
     }
 }
 
-impl Selection {
-    fn with<R>(&self, run: impl FnOnce(Rooms<'_>) -> R) -> R {
-        let rooms: Vec<&str> = self.rooms.iter().map(String::as_str).collect();
-        let except: Vec<&str> = self.except.iter().map(String::as_str).collect();
-        run(Rooms {
-            rooms: &rooms,
-            except: &except,
-        })
-    }
+/// The rooms and exceptions of a selection, as requests have them.
+fn with_rooms<R>(selection: &Selection<'_>, run: impl FnOnce(Rooms<'_>) -> R) -> R {
+    let rooms: Vec<&str> = selection.rooms.iter().map(|room| &**room).collect();
+    let except: Vec<&str> = selection.except.iter().map(|name| &**name).collect();
+    run(Rooms {
+        rooms: &rooms,
+        except: &except,
+    })
 }

@@ -8,6 +8,7 @@ use std::{
 use super::message::{Snapshot, SocketFacts, digest};
 use crate::{
     hub::{Identity, Socket},
+    selection::Selection,
     service::{Loss, Service},
     wire::{json::is_json, packet::Packet},
 };
@@ -344,6 +345,6 @@ fn without_packet(news: &News) -> News {
 /// Tells the clients of this instance what news bring them, where nothing is known of the socket.
 fn deliver(service: &Service, news: News) {
     if let News::Joined(id, room, Some(packet)) | News::Left(id, room, Some(packet)) = news {
-        service.deliver(&[room], &[id], &packet, false);
+        service.deliver(&Selection::room(&room).but(&id), &packet);
     }
 }

@@ -163,9 +163,9 @@ impl InstanceSync {
                 }
             }
             Message::Select(select) => {
-                let (within, filter) = (select.within.clone(), select.filter());
-                match select.packet.event() {
-                    Some(packet) => self.service.deliver_selected(within.as_deref(), &filter, &packet),
+                let (selection, packet) = select.into_parts();
+                match packet.event() {
+                    Some(packet) => self.service.deliver(&selection, &packet),
                     None => self.status.ignore(&self.channels.everyone, "a packet that is no event"),
                 }
             }

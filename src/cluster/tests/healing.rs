@@ -1,6 +1,7 @@
 //! What is lost on the way, and what comes of it.
 
 use super::*;
+use crate::selection::Selection;
 use crate::{
     cluster::message::{Envelope, Message},
     disconnect::DisconnectReason,
@@ -48,7 +49,7 @@ async fn what_waits_behind_a_gap_is_handled_when_the_gap_is_given_up() {
     settle(&both).await;
     let note = |text: &str| {
         let packet = Packet::event("note", &format!("\"{text}\""));
-        two.service().emit_to(&[room.info.id.to_string()], &[], &packet, false);
+        two.service().emit(&Selection::room(&room.info.id), &packet);
     };
     one.bus.lose();
     note("lost");
@@ -80,7 +81,7 @@ async fn a_forged_publication_far_ahead_silences_nobody() {
     let note = Packet::event("note", "1");
     for _ in 0..5 {
         beat(&both).await;
-        two.service().emit_to(&["ann".to_owned()], &[], &note, false);
+        two.service().emit(&Selection::room("ann"), &note);
         settle(&both).await;
     }
     assert_eq!(one.received(&inbox, "note").await.len(), 5);

@@ -35,7 +35,7 @@ async fn pair(broker: &Arc<Broker>) -> ([Node; 2], Arc<Inbox>) {
 
 fn emit(node: &Node, word: &str) {
     let packet = Packet::event("note", &format!("\"{word}\""));
-    node.service().emit_to(&["bob".to_owned()], &[], &packet, false);
+    node.service().emit(&crate::selection::Selection::room("bob"), &packet);
 }
 
 /// Waits until a client has received this, which ends what is waited for; returns all of it.

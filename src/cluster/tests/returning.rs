@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     cluster::message::{Beat, Envelope, Message},
     disconnect::DisconnectReason,
+    selection::Selection,
 };
 
 /// Time passes for some instances, which hear each other only.
@@ -73,7 +74,7 @@ async fn a_returning_instance_is_told_of_once_and_brings_what_it_said_meanwhile(
     both.iter().for_each(|node| node.bus.release());
     two.join(&bea, &room);
     two.service()
-        .emit_to(&[room.info.id.to_string()], &[], &Packet::event("note", "1"), false);
+        .emit(&Selection::room(&room.info.id), &Packet::event("note", "1"));
     settle(&both).await;
     pass(1, &both).await;
     assert_eq!(one.knows(), two.knows());
