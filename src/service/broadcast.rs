@@ -158,7 +158,6 @@ impl Service {
     fn deliver_in(&self, room: &Room, delivery: &Delivery<'_>, then: impl FnOnce()) {
         let state = room.state();
         self.deliver_to_members(&state.members, &delivery.except, delivery);
-        drop(state);
         then();
     }
 

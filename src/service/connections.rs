@@ -229,7 +229,6 @@ impl Service {
         );
         let everyone = self.hub.everyone().state();
         self.fanout.send_many(&everyone.members, &Except::new(), &packet);
-        drop(everyone);
         then(&packet);
     }
 }
