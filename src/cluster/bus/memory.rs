@@ -18,7 +18,7 @@ use super::{Bus, Observer, Publication, Subscriptions};
 
 fn away() -> BusError {
     let text = "the broker is away".to_owned();
-    BusError::new(Fault::Unreachable, "ERR_BROKER_AWAY", text)
+    BusError::new(Fault::Unreachable, "ERR_REDIS_UNREACHABLE", text)
 }
 
 /// What joins the instances, and the store that they share.

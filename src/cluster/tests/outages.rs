@@ -66,7 +66,7 @@ async fn what_is_sent_in_an_outage_arrives_after_it_once_and_in_order() {
     ["a", "b", "c"].iter().for_each(|word| emit(&one, word));
     tokio::time::sleep(BEAT * 20).await;
     assert!(two.received(&inbox, "note").await.is_empty());
-    assert_eq!(one.told_of_cluster(), ["degraded", "ERR_BROKER_AWAY"]);
+    assert_eq!(one.told_of_cluster(), ["degraded", "ERR_REDIS_UNREACHABLE"]);
     assert_eq!(one.cluster.state().queued, 3, "no beats wait");
     broker.bring_back();
     emit(&one, "after");
