@@ -89,5 +89,5 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-export const { MAX_ATTACHMENTS, MOST_PUBLISHED, NativeService, reservedEvents, Tag } = load();
+export const { builtInEvents, MAX_ATTACHMENTS, MOST_PUBLISHED, NativeService, reservedEvents, Tag } = load();
 export type Tag = import('../../binding.js').Tag;

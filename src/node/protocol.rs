@@ -4,7 +4,7 @@
 
 use napi_derive::napi;
 
-use crate::wire::packet;
+use crate::{service, wire::packet};
 
 /// What is told, in front of its parts. `src/node/field.rs` and `src/node/queue.rs` write them, `lib/native/events.ts`
 /// reads them.
@@ -70,6 +70,12 @@ pub const MAX_ATTACHMENTS: u32 = packet::MAX_ATTACHMENTS as u32;
 /// Bytes of a packet that reaches other servers.
 #[napi]
 pub const MOST_PUBLISHED: u32 = packet::MOST_PUBLISHED as u32;
+
+/// Events of clients that the service handles itself.
+#[napi]
+pub fn built_in_events() -> Vec<&'static str> {
+    service::built_in_events().collect()
+}
 
 /// Event names of Socket.IO itself, which no packet may carry.
 #[napi]

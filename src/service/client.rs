@@ -24,6 +24,7 @@ use crate::{
     },
 };
 
+pub use events::built_in_events;
 pub use packet::ClientPacket;
 
 impl Service {

@@ -31,7 +31,7 @@ use crate::{
 
 pub use acks::OnAck;
 pub use admission::{Admitted, Refusal};
-pub use client::ClientPacket;
+pub use client::{ClientPacket, built_in_events};
 pub use messages::{MessageType, NewMessage};
 pub use remote::Loss;
 pub use rooms::RoomStats;

@@ -60,6 +60,11 @@ const RELAY: BuiltIn = BuiltIn {
     returns_attachments: false,
 };
 
+/// Names of the built-in events, without those that are relayed.
+pub fn built_in_events() -> impl Iterator<Item = &'static str> {
+    const { &TABLE }.iter().map(|event| event.name)
+}
+
 /// The built-in event of this name, in canonical form; `relayed` are the names that are relayed.
 pub(super) fn find(name: &str, relayed: &[impl AsRef<str>]) -> Option<&'static BuiltIn> {
     const { &TABLE }.iter().find(|event| event.name == name).or_else(|| {
