@@ -80,15 +80,20 @@ impl Admissions {
         }
         let (answer, answered) = oneshot::channel();
         let socket = socket.clone();
-        // JavaScript is told of its end, however soon that comes.
-        socket.touch();
         let pending = Pending {
             socket: socket.clone(),
             answer,
         };
         self.waiting.insert(socket.id().into(), pending);
         let question_ends = Withdraw(self, &socket);
-        question();
+        // Together with the look at whether it is gone: JavaScript is told of its end, however soon that comes.
+        let asked = socket.with_rooms(|_| {
+            socket.touch();
+            question();
+        });
+        if asked.is_none() {
+            return Err(Error::Closed.into());
+        }
         let outcome = tokio::time::timeout(patience, answered).await;
         drop(question_ends);
         match outcome {
