@@ -1,7 +1,18 @@
 // Contract section 5: a client that sends nonsense gets an answer; the service and the others do not suffer.
 
 import { PacketType } from 'socket.io-parser';
-import { connect, drained, members, never, nextWhere, received, start, type Client, type Running } from '../support/harness';
+import {
+  connect,
+  drained,
+  exactly,
+  members,
+  never,
+  nextWhere,
+  received,
+  start,
+  type Client,
+  type Running,
+} from '../support/harness';
 
 let running: Running;
 let roomId: string;
@@ -175,3 +186,42 @@ test.each(['room:join', 'message', 'typing', 'document:edit'])(
     expect(await client.emitWithAck(event, payload)).toMatchObject({ ok: true });
   },
 );
+
+describe('more than ten buffers', () => {
+  const buffers = (count: number) => Array.from({ length: count }, (_, index) => Buffer.from([index]));
+  const refusal = { name: 'TypeError', code: 'ERR_INVALID_ARGUMENT' };
+
+  test('in the metadata of a message are refused, and nothing is stored or sent', async () => {
+    const running = await start();
+    const { service } = running;
+    const room = await service.createRoom('r');
+    const [client] = await members(running, room, 1);
+    await expect(service.sendMessage(room.id, 'ann', 'hi', 'text', { files: buffers(11) })).rejects.toMatchObject(refusal);
+    await never(service, 'message', client!);
+    expect(service.getRoomMessages(room.id)).toEqual([]);
+    expect(service.getRoomStats(room.id)!.messageCount).toBe(0);
+    await service.sendMessage(room.id, 'ann', 'hi', 'text', { files: buffers(10) });
+    await exactly(1, service, 'message', client!);
+    expect(received(client!, 'message')[0].metadata.files).toEqual(buffers(10));
+  });
+
+  test('in the data of a broadcast are refused, and nothing is sent', async () => {
+    const running = await start();
+    const { service } = running;
+    const room = await service.createRoom('r');
+    const [client] = (await members(running, room, 1)) as [Awaited<ReturnType<typeof connect>>];
+    const data = { deep: buffers(11) };
+    for (const call of [
+      () => service.broadcastToAll('files', data),
+      () => service.broadcastToRoom(room.id, 'files', data),
+      () => service.broadcastToUsers([client.id!], 'files', data),
+      () => service.emitToSocket(client.id!, 'files', data),
+    ]) {
+      await expect(call()).rejects.toMatchObject(refusal);
+    }
+    await never(service, 'files', client);
+    await service.broadcastToAll('files', { deep: buffers(10) });
+    await exactly(1, service, 'files', client);
+    expect(client.connected).toBe(true);
+  });
+});

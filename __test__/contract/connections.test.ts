@@ -1,6 +1,7 @@
 // Contract section 3: connections, users and their identity.
 
 import {
+  afterTest,
   connect,
   drained,
   eventsDelivered,
@@ -265,4 +266,58 @@ describe('bad arguments', () => {
     );
     await connect(running);
   });
+});
+
+test('a broadcast does not reach a client before what its connection listener sends', async () => {
+  const running = await start();
+  running.service.on('connection', (user) => void running.service.emitToSocket(user.socketId, 'first', 1));
+  const client = new RawClient(running.url);
+  afterTest(() => client.terminate());
+  await client.next('0{');
+  const done = client.next('42["last"');
+  client.ws.send('40');
+  // JavaScript stays busy until the client is connected; the listener cannot have run when the broadcast is sent.
+  const until = performance.now() + 5_000;
+  while (running.service.getStats().activeConnections === 0 && performance.now() < until);
+  expect(running.service.getStats().activeConnections).toBe(1);
+  void running.service.broadcastToAll('news', 1);
+  await next(running.service, 'connection');
+  void running.service.broadcastToAll('last', 1);
+  await done;
+  expect(client.packets.filter((packet: string) => packet.startsWith('42'))[0]).toBe('42["first",1]');
+});
+
+// Socket.IO itself closes a client that does not wait for the end of its first connection; this is what we promise.
+test('disconnecting and joining again in one write makes a second socket, which gets what follows', async () => {
+  const running = await start();
+  const heard: string[][] = [];
+  let everything!: () => void;
+  const heardBoth = new Promise<void>((done) => (everything = done));
+  running.service.on('connection', ({ socketId }) => {
+    const socket = running.service.getSocket(socketId)!;
+    socket.onAny((event) => {
+      if (heard.push([socketId, event]) === 2) everything();
+    });
+    socket.emit('hello', socketId);
+  });
+  const client = new RawClient(running.url);
+  afterTest(() => client.terminate());
+  const hello = client.next('42["hello"');
+  const first = await client.connect();
+  await hello;
+  const helloAgain = client.next('42["hello"');
+  client.sendAtOnce('42["a"]', '41', '40', '42["b"]');
+  const [, second] = JSON.parse((await helloAgain).slice(2));
+  await heardBoth;
+  expect(second).not.toBe(first);
+  expect(client.packets.slice(1)).toEqual([
+    expect.stringContaining(`40{"sid":"${first}"`),
+    `42["hello","${first}"]`,
+    expect.stringContaining(`40{"sid":"${second}"`),
+    `42["hello","${second}"]`,
+  ]);
+  expect(heard).toEqual([
+    [first, 'a'],
+    [second, 'b'],
+  ]);
 });

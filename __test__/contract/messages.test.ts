@@ -1,8 +1,6 @@
 // Contract sections 2 and 3: messages and their history.
 
 import { EventEmitter } from 'node:events';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import type * as Api from '../../index';
 import {
   connect,
@@ -20,6 +18,7 @@ import {
   type Running,
 } from '../support/harness';
 
+const { aliveAfterCollection } = require('../support/collection.js');
 const { Messages } = jest.requireActual('../../dist/objects/messages.js');
 
 const contents = (running: Running, roomId: string, limit?: number, offset?: number): string[] =>
@@ -130,6 +129,15 @@ describe('sendMessage', () => {
     for (const client of clients) expect(received(client, 'message').map((each) => each.content)).toEqual(names);
     expect(contents(running, room.id, 200).reverse()).toEqual(names);
   });
+
+  test("the metadata of a message is the caller's object", async () => {
+    const { service } = await start();
+    const room = await service.createRoom('r');
+    const metadata = { at: new Date(0), nested: { list: [1] } };
+    const message = await service.sendMessage(room.id, 'ann', 'hi', 'text', metadata);
+    expect(message.metadata).toBe(metadata);
+    expect(service.getRoomMessages(room.id)[0]!.metadata).toBe(metadata);
+  });
 });
 
 describe('getRoomMessages', () => {
@@ -213,16 +221,11 @@ describe('history limits', () => {
   });
 
   test('a dropped message can be collected, a kept one is held', async () => {
-    setFlagsFromString('--expose-gc');
-    const collect: () => void = runInNewContext('gc');
     const { service } = await start({ history: { maxMessagesPerRoom: 3 } });
     const room = await service.createRoom('r');
     const objects: WeakRef<Api.Message>[] = [];
     for (let index = 0; index < 5; index++) objects.push(new WeakRef(await service.sendMessage(room.id, 'server', `${index}`)));
-    while (objects[1]!.deref() !== undefined) {
-      await new Promise((turn) => setImmediate(turn));
-      collect();
-    }
+    await aliveAfterCollection(objects, 3);
     expect(objects.map((object) => object.deref()?.content)).toEqual([undefined, undefined, '2', '3', '4']);
   });
 

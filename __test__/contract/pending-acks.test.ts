@@ -101,3 +101,36 @@ test('join takes all of the rooms or none', () => {
   expect(() => socket.join(['one', unnamed])).toThrow();
   expect([...socket.rooms]).toEqual([socket.id]);
 });
+
+describe('the acknowledgements of a socket', () => {
+  test('emitWithAck resolves with the answer', async () => {
+    const running = await start();
+    const client = await connect(running);
+    client.on('question', (text, answer) => answer(`${text}!`));
+    const socket = running.service.getSocket(client.id!) as any;
+    expect(await socket.emitWithAck('question', 'there')).toBe('there!');
+  });
+
+  test('of a socket that has disconnected time out', async () => {
+    const running = await start();
+    const client = await connect(running);
+    const socket = running.service.getSocket(client.id!)!;
+    const gone = next(running.service, 'disconnect');
+    client.disconnect();
+    await gone;
+    const error = await new Promise<any>((done) => void socket.timeout(10).emit('question', done));
+    expect(error.message).toBe('operation has timed out');
+    await expect((socket.timeout(10) as any).emitWithAck('question')).rejects.toThrow('operation has timed out');
+  });
+
+  test('awaited while a socket disconnects time out', async () => {
+    const running = await start();
+    const client = await connect(running);
+    const socket = running.service.getSocket(client.id!)!;
+    const gone = next(running.service, 'disconnect');
+    const failed = new Promise<any>((done) => void socket.timeout(200).emit('question', done));
+    client.disconnect();
+    await gone;
+    expect((await failed).message).toBe('operation has timed out');
+  });
+});

@@ -117,7 +117,7 @@ export class ServerProcess {
       this.#waiting.set(id, { done, fail });
       this.#child.send({ id, steps }, (error) => error && fail(error));
     });
-    return within(ANSWER, `the answer to ${steps.map(([name]) => name).join('../cluster')}`, answer);
+    return within(ANSWER, `the answer to ${steps.map(([name]) => name).join('.')}`, answer);
   }
 
   #receive(message: any): void {

@@ -1,15 +1,12 @@
 // Contract section 3: the service leaves every other request and upgrade of its HTTP server untouched.
 
-import { execFileSync } from 'node:child_process';
 import { createServer, type Server as HttpServer } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { AddressInfo } from 'node:net';
 import express from 'express';
 import fastify from 'fastify';
 import { WebSocket, WebSocketServer } from 'ws';
+import { certificate } from '../support/certificate';
 import {
   afterTest,
   connect,
@@ -180,15 +177,7 @@ test('a path with and without a slash at the end', async () => {
 });
 
 test('an HTTPS server', async () => {
-  const directory = mkdtempSync(join(tmpdir(), 'certificate-'));
-  afterTest(() => rmSync(directory, { recursive: true }));
-  const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')];
-  execFileSync(
-    'openssl',
-    ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '1', '-subj', '/CN=localhost', '-keyout', key, '-out', cert],
-    { stdio: 'ignore' },
-  );
-  const server = createHttpsServer({ key: readFileSync(key), cert: readFileSync(cert) }, (_req, res) => res.end('app'));
+  const server = createHttpsServer(certificate(), (_req, res) => res.end('app'));
   const service = attached(server);
   const port = await listen(trackServer(server as unknown as HttpServer));
   for (const [, transports] of transportSettings) {
@@ -208,5 +197,29 @@ test('an HTTPS server', async () => {
     const gone = next(service, 'disconnect');
     client.disconnect();
     expect((await gone)[1]).toBe('client namespace disconnect');
+  }
+});
+
+test.each([
+  ['/socket.io', '/socket.io/admin'],
+  ['/socket.io/admin', '/socket.io'],
+])('two services at %s and %s each get their own clients', async (...paths) => {
+  const server = createServer((_req, res) => void res.writeHead(404).end());
+  const services = paths.map((path) => {
+    const service = track(new WebSocketService({ path, logger: silentLogger }));
+    service.initialize(server);
+    return service;
+  });
+  const url = `http://127.0.0.1:${await listen(server)}`;
+  for (const [, transports] of transportSettings) {
+    const clients = [];
+    for (const path of paths) clients.push(await connect(url, { path, transports }));
+    for (const [index, service] of services.entries()) {
+      expect(clients.map((client) => service.getUser(client.id!) !== undefined)).toEqual([index === 0, index === 1]);
+      await service.broadcastToAll('news', index);
+      await drained(service, clients[index]!);
+    }
+    for (const [index, client] of clients.entries()) expect(received(client, 'news')).toEqual([index]);
+    for (const client of clients) client.disconnect();
   }
 });

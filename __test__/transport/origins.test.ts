@@ -3,11 +3,10 @@
 import { EventEmitter, once } from 'node:events';
 import { request, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
+import { certificate } from '../support/certificate';
 import { connect, next, open, refused, silentLogger, start, track, listen, WebSocketService } from '../support/harness';
 import { raw, startReference, upgradeHeaders, type Answer } from '../support/http';
 import type { CorsConfig, CorsCustomOrigin, CorsStaticOrigin } from '../../index';
-
-const { certificate } = require('../support/raw-client.js');
 
 const POLL = '/socket.io/?EIO=4&transport=polling';
 const UPGRADE = '/socket.io/?EIO=4&transport=websocket';

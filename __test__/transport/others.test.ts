@@ -7,9 +7,8 @@ import { connect as connectTls } from 'node:tls';
 import type { Duplex } from 'node:stream';
 import { Server as SocketIoServer } from 'socket.io';
 import { WebSocket, WebSocketServer } from 'ws';
+import { certificate } from '../support/certificate';
 import { afterTest, connect, drained, listen, next, silentLogger, track, WebSocketService } from '../support/harness';
-
-const { certificate } = require('../support/raw-client.js');
 
 /** A service on the server, and what it warns of. */
 function attached(httpServer: HttpServer, path = '/socket.io') {

@@ -4,9 +4,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
-const root = join(__dirname, '..');
+const root = join(__dirname, '../..');
 const manifest = readFileSync(join(root, 'Cargo.toml'), 'utf8');
-const { scripts, keywords, description, engines } = require('../package.json') as {
+const { scripts, keywords, description, engines } = require('../../package.json') as {
   scripts: Record<string, string>;
   keywords: string[];
   description: string;

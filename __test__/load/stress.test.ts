@@ -11,8 +11,8 @@ import {
   type Client,
   type Running,
   type TransportName,
-} from './support/harness';
-import type { Room } from '../index';
+} from '../support/harness';
+import type { Room } from '../../index';
 
 const SEED = Number(process.env.STRESS_SEED ?? Date.now() % 2 ** 31);
 const CLIENTS = 200;

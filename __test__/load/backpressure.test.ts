@@ -1,41 +1,11 @@
 // Who waits when somebody is too fast or too slow: whoever it is, and nobody else.
 
-import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { afterTest, record, start } from '../support/harness';
 import { handshake, raw } from '../support/http';
+import { Program } from '../support/program';
 
 const { RawClient } = require('../support/raw-client.js');
-
-/** A client in a process of its own, and what it has said. */
-class Program {
-  readonly child: ChildProcessWithoutNullStreams;
-  readonly lines: string[] = [];
-  #waiting: Array<{ prefix: string; done: (line: string) => void }> = [];
-
-  constructor(script: string, ...args: Array<string | number>) {
-    this.child = spawn(process.execPath, [join(__dirname, '../support/programs', script), ...args.map(String)]);
-    afterTest(() => this.child.kill('SIGKILL'));
-    createInterface({ input: this.child.stdout }).on('line', (line) => {
-      this.lines.push(line);
-      this.#waiting = this.#waiting.filter(({ prefix, done }) => !line.startsWith(prefix) || (done(line), false));
-    });
-  }
-
-  /** The first line that begins so, or `lost` when that comes first. */
-  async said(prefix: string): Promise<string> {
-    const known = this.lines.find((line) => line.startsWith(prefix) || line.startsWith('lost'));
-    if (known !== undefined) return known;
-    const line = (wanted: string) => new Promise<string>((done) => this.#waiting.push({ prefix: wanted, done }));
-    return Promise.race([line(prefix), line('lost')]);
-  }
-
-  tell(line: string): void {
-    this.child.stdin.write(`${line}\n`);
-  }
-}
 
 function busyFor(milliseconds: number): void {
   const since = process.hrtime.bigint();
@@ -46,7 +16,7 @@ test('a client that sends more than its listener can hear is the only one that w
   const HEARD = 2_000;
   const { service, url } = await start({ pingInterval: 200, pingTimeout: 400 });
   const room = await service.createRoom('r');
-  const others = new Program('regression-others.js', url, 20, room.id);
+  const others = new Program('bystanders.js', url, 20, room.id);
   expect(await others.said('ready')).toBe('ready');
   let heard = 0;
   let enough!: () => void;
@@ -58,7 +28,7 @@ test('a client that sends more than its listener can hear is the only one that w
     });
     next();
   });
-  const flooder = new Program('regression-flood.js', url, 1_000_000, 'work', 200);
+  const flooder = new Program('flood.js', url, 1_000_000, 'work', 200);
   await flooded;
   others.tell('go');
   expect(await others.said('served')).toBe('served go');
@@ -70,7 +40,7 @@ test('awaited broadcasts go as fast as the clients read, and close none of them'
   const CLIENTS = 8;
   const { service, url } = await start({ limits: { maxQueuedBytes: 1 << 20 } });
   const room = await service.createRoom('r');
-  const clients = new Program('regression-others.js', url, CLIENTS, room.id);
+  const clients = new Program('bystanders.js', url, CLIENTS, room.id);
   expect(await clients.said('ready')).toBe('ready');
   const filler = 'x'.repeat(64 * 1024);
   for (let index = 0; index < COUNT; index++) await service.broadcastToAll('bulk', { index, filler });
@@ -102,7 +72,7 @@ test('a polling client outlives a block of JavaScript that is longer than its he
   const PING_TIMEOUT = 300;
   const { service, url } = await start({ pingInterval: 200, pingTimeout: PING_TIMEOUT });
   const gone = record(service, 'disconnect');
-  const client = new Program('regression-polling-client.js', url);
+  const client = new Program('polling-client.js', url);
   const [, id] = (await client.said('connected')).split(' ');
   for (let block = 0; block < 3; block++) {
     busyFor(4 * PING_TIMEOUT);

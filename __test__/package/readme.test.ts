@@ -6,7 +6,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
-const root = join(__dirname, '..');
+const root = join(__dirname, '../..');
 const minute = 60_000;
 
 interface Block {
@@ -62,7 +62,7 @@ test.each(blocksIn('javascript').map(({ line, code }) => [line, code]))('the pro
 }, minute);
 
 test('commands name scripts that exist', () => {
-  const { scripts, name } = require('../package.json');
+  const { scripts, name } = require('../../package.json');
   for (const command of blocksIn('bash').flatMap(({ code }) => code.trim().split('\n'))) {
     const [, script] = /^npm (?:run )?(\S+)/.exec(command) ?? [];
     expect([command, script === 'install' ? command.endsWith(` ${name}`) : script! in scripts]).toEqual([command, true]);

@@ -3,9 +3,10 @@
 import { once } from 'node:events';
 import { createServer, type Server as HttpsServer } from 'node:https';
 import type { Server as HttpServer } from 'node:http';
+import { certificate } from '../support/certificate';
 import { afterTest, connect, listen, nextWhere, received, record, silentLogger, start, track, WebSocketService } from '../support/harness';
 
-const { RawClient, certificate } = require('../support/raw-client.js');
+const { RawClient } = require('../support/raw-client.js');
 
 let tls: { key: Buffer; cert: Buffer };
 beforeAll(() => {

@@ -1,8 +1,7 @@
 // One client that sends faster than JavaScript hears does not keep JavaScript from everything else.
 
-import { spawn } from 'node:child_process';
-import { join } from 'node:path';
-import { afterTest, connect, drained, start } from '../support/harness';
+import { connect, drained, start } from '../support/harness';
+import { Program } from '../support/program';
 
 const EVENTS = 100_000;
 const LISTENER_NS = 20_000n;
@@ -39,9 +38,7 @@ test('timers run between the events of a flood, and every event is heard in orde
     setTimeout(() => turn('setTimeout', timeout), 0);
   })();
 
-  const script = join(__dirname, '../support/programs/regression-flood.js');
-  const flooder = spawn(process.execPath, [script, running.url, String(EVENTS), 'work', '200'], { stdio: 'inherit' });
-  afterTest(() => flooder.kill('SIGKILL'));
+  new Program('flood.js', running.url, EVENTS, 'work', 200);
   await everything;
   expect(outOfOrder).toBe(0);
   expect(turns.setImmediate).toBeGreaterThan(TURNS);

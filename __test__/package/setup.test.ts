@@ -4,10 +4,10 @@ import { spawn } from 'node:child_process';
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { freePort } from './support/redis';
-import { afterTest } from './support/harness';
+import { freePort } from '../support/redis';
+import { afterTest } from '../support/harness';
 
-const root = join(__dirname, '..');
+const root = join(__dirname, '../..');
 const parts = ['package.json', 'package-lock.json', 'Cargo.toml', 'scripts', 'examples', 'bench'];
 
 const commands: Record<string, string[]> = {

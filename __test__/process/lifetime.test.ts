@@ -1,13 +1,7 @@
 // What a process with a service lives for, and what it keeps in memory; each case in a process of its own.
 
-import { spawn } from 'node:child_process';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { afterTest, connect, next, start } from '../support/harness';
-
-const { run } = require('../support/raw-client.js');
-
-const program = (name: string) => join(__dirname, '../support/programs', name);
+import { connect, next, start } from '../support/harness';
+import { Program, run } from '../support/program';
 
 test.each([
   ['shutdown in mock mode', ['after']],
@@ -16,24 +10,20 @@ test.each([
   ['shutdown with a client after the server was closed', ['after']],
   ['joinRoom of a socket made by hand', ['joined 1', 'after']],
 ])('%s is waited for, and the process ends afterwards', async (name, lines) => {
-  expect(await run('regression-end.js', name)).toEqual({ lines, end: 0, errors: '' });
+  expect(await run('ending.js', name)).toEqual({ lines, end: 0, errors: '' });
 });
 
 test('a refusal with circular data is a connect_error and nothing else', async () => {
-  expect(await run('regression-end.js', 'refusal with circular data')).toMatchObject({
+  expect(await run('ending.js', 'refusal with circular data')).toMatchObject({
     lines: ['connect_error: not you', 'connect_error: not you'],
     end: 0,
   });
 });
 
 test('a process whose HTTP server was closed stays until the last websocket client leaves', async () => {
-  const server = spawn(process.execPath, [program('regression-end.js'), 'closed server with a client']);
-  afterTest(() => server.kill('SIGKILL'));
-  const lines: string[] = [];
-  const output = createInterface(server.stdout);
-  const [port] = await next(output, 'line');
-  output.on('line', (line) => lines.push(line));
-  const exited = next(server, 'close');
+  const server = new Program('ending.js', 'closed server with a client');
+  const port = await server.said('');
+  const exited = next(server.child, 'close');
   const client = await connect(`http://127.0.0.1:${port}`, { transports: ['websocket'] });
   const lost = next(client, 'disconnect').then(() => 'lost');
   for (let round = 0; round < 100; round++) {
@@ -41,18 +31,15 @@ test('a process whose HTTP server was closed stays until the last websocket clie
   }
   client.disconnect();
   expect((await exited)[0]).toBe(0);
-  expect(lines).toEqual(['connected at exit: 0']);
+  expect(server.lines).toEqual([port, 'connected at exit: 0']);
 });
 
 test('a polling client whose process is killed is gone at once, with transport error', async () => {
   const running = await start();
   const gone = next(running.service, 'disconnect');
-  const client = spawn(process.execPath, [program('regression-poller.js'), running.url], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  afterTest(() => client.kill('SIGKILL'));
-  expect(String((await next(client.stdout, 'data'))[0])).toBe('polling\n');
-  client.kill('SIGKILL');
+  const client = new Program('waiting-poller.js', running.url);
+  expect(await client.said('polling')).toBe('polling');
+  client.child.kill('SIGKILL');
   // The next heartbeat would fail only after the time that this test has.
   expect((await gone)[1]).toBe('transport error');
 });
@@ -64,5 +51,5 @@ test.each([
   ['sockets that middleware never let in, after connectTimeout', 'refused sockets'],
   ['sockets that middleware never let in, whose clients are gone', 'abandoned sockets'],
 ])('%s are garbage', async (_name, scenario) => {
-  expect(await run('regression-memory.js', scenario)).toEqual({ lines: ['true'], end: 0, errors: '' });
+  expect(await run('garbage.js', scenario)).toEqual({ lines: ['true'], end: 0, errors: '' });
 });

@@ -4,10 +4,10 @@ import { cpSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterTest } from './support/harness';
+import { afterTest } from '../support/harness';
 
-const root = join(__dirname, '..');
-const { name, napi } = require('../package.json') as { name: string; napi: { targets: string[] } };
+const root = join(__dirname, '../..');
+const { name, napi } = require('../../package.json') as { name: string; napi: { targets: string[] } };
 
 /** The targets of package.json, as files and packages are named after them. */
 let supported: string[];

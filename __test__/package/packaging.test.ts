@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join, posix } from 'node:path';
 import { promisify } from 'node:util';
 
-const root = join(__dirname, '..');
+const root = join(__dirname, '../..');
 const minutes = 60_000;
 
 // Node.js itself comes from npm as one package for each platform.

@@ -1,8 +1,8 @@
 // Contract section 2: the option `redis`, as the constructor takes it and as the native side gets it.
 
-import { silentLogger, track, WebSocketService } from './support/harness';
+import { silentLogger, track, WebSocketService } from '../support/harness';
 
-const { nativeConfig, resolveConfig } = require('../dist/options/config.js');
+const { nativeConfig, resolveConfig } = require('../../dist/options/config.js');
 
 const VARIABLES = ['REDIS_HOST', 'REDIS_PORT', 'REDIS_PASSWORD'];
 const before = { ...process.env };

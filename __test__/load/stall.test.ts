@@ -2,7 +2,7 @@
 
 import { fork, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
-import { afterTest, connect, received, type Client } from './support/harness';
+import { afterTest, connect, received, type Client } from '../support/harness';
 
 const BLOCK_MS = 3000;
 

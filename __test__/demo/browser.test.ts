@@ -42,7 +42,7 @@ const heard = (page: Page, text: string) =>
 
 inBrowser('the chat demo in a browser', () => {
   beforeAll(async () => {
-    server = spawn(process.execPath, [join(__dirname, '../examples/chat/server.mjs')], {
+    server = spawn(process.execPath, [join(__dirname, '../../examples/chat/server.mjs')], {
       env: { ...process.env, PORT: '0' },
       stdio: ['ignore', 'pipe', 'inherit'],
     });
