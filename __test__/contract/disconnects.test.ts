@@ -113,6 +113,7 @@ describe.each(transportSettings)('over %s', (_name, transports) => {
     const idleId = idle.id;
     expect(await running.service.cleanup()).toBe(0);
     expect(await running.service.cleanup(1)).toBe(0);
+    // Only time tells the idle from the active.
     const since = Date.now();
     while (Date.now() - since < 60) await new Promise((turn) => setImmediate(turn));
     await active.emitWithAck('room:leave', { roomId: 'unknown' });

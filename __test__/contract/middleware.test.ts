@@ -2,10 +2,11 @@
 
 import { sign, verify } from 'jsonwebtoken';
 import {
+  afterTest,
   connect,
   drained,
   eventsDelivered,
-  never,
+  exactly,
   open,
   record,
   refused,
@@ -15,6 +16,8 @@ import {
   type Service,
 } from '../support/harness';
 import type { AuthenticatedSocket, SocketMiddleware, SocketUser } from '../../index';
+
+const { RawClient } = require('../support/raw-client.js');
 
 const withMiddleware = (...middlewares: SocketMiddleware[]) =>
   start({}, { setup: (service: Service) => middlewares.forEach((each) => service.use(each)) });
@@ -216,10 +219,20 @@ test('the socket of a middleware is the socket of the connection', async () => {
 test('a client that is refused receives no broadcast', async () => {
   const running = await withMiddleware((socket, next) => next(socket.handshake.auth.ok ? undefined : new Error('no')));
   const welcome = await connect(running, { auth: { ok: true } });
-  const client = open(running, {});
-  await refused(client);
+  const client = new RawClient(running.url);
+  afterTest(() => client.terminate());
+  await client.next('0{');
+  const refusal = client.next('44{');
+  client.ws.send('40');
+  await refusal;
   await running.service.broadcastToAll('secret', 1);
-  await drained(running.service, welcome);
-  expect(client.received).toEqual([]);
-  await never(running.service, 'nothing', welcome);
+  await exactly(1, running.service, 'secret', welcome);
+  // Let in by the same stream, it is sent what comes from then on.
+  const connected = client.next('40{');
+  client.ws.send('40{"ok":true}');
+  const { sid } = JSON.parse((await connected).slice(2));
+  const marker = client.next('42["marker"');
+  await running.service.emitToSocket(sid, 'marker', 1);
+  await marker;
+  expect(client.packets.map((packet: string) => packet.slice(0, 4))).toEqual(['0{"s', '44{"', '40{"', '42["']);
 });

@@ -111,7 +111,7 @@ test('what comes after it is answered clearly', async () => {
   await running.service.shutdown();
   expect(running.service.getUser(id)).toBeUndefined();
   await expect(running.service.joinRoom(id, room.id)).rejects.toMatchObject({ code: expect.stringMatching(/^ERR_/) });
-  await running.service.emitToSocket(id, 'hello', 1).catch(() => {});
+  await expect(running.service.emitToSocket(id, 'hello', 1)).rejects.toMatchObject({ code: 'ERR_CLOSED' });
   await running.service.disconnectUser(id);
   await running.service.handleDisconnection(id);
 });

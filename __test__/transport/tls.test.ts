@@ -75,6 +75,7 @@ describe.each(['http', 'https'])('over %s', (protocol) => {
     expect(await Promise.race([answer, lost])).toEqual(expect.objectContaining({ ok: true }));
     expect(service.getRoomStats(room.id).messageCount).toBe(MESSAGES + 1);
     const newestFirst = service.getRoomMessages(room.id, MESSAGES, 1);
+    expect(newestFirst).toHaveLength(MESSAGES);
     expect(newestFirst.every(({ metadata }: any, back: number) => metadata.index === MESSAGES - 1 - back)).toBe(true);
   });
 
