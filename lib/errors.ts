@@ -2,19 +2,13 @@
 
 import { inspect } from 'node:util';
 import type { WebSocketServiceErrorCode } from '../index.js';
+import { reservedEvents } from './native/addon.js';
 
 /** Longest time that a timer takes, in milliseconds. */
 export const MAX_MS = 2 ** 31 - 1;
 
 /** Event names of Socket.IO itself, which no packet may carry. */
-export const RESERVED_EVENTS = new Set([
-  'connect',
-  'connect_error',
-  'disconnect',
-  'disconnecting',
-  'newListener',
-  'removeListener',
-]);
+export const RESERVED_EVENTS = new Set(reservedEvents());
 
 /** A call that could not be done; `code` is stable. */
 export class WebSocketServiceError extends Error {

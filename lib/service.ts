@@ -31,6 +31,7 @@ import {
 } from './errors.js';
 import { Gateway } from './http/gateway.js';
 import type { HttpServer } from './http/server-hook.js';
+import { builtInEvents } from './native/addon.js';
 import { type EventHandlers, eventReader } from './native/events.js';
 import { Fields } from './native/fields.js';
 import { Hearing } from './native/hearing.js';
@@ -203,7 +204,7 @@ export class WebSocketService extends Operators {
         throw invalidArgument('socket.id', id, 'the id of no connected socket');
       }
       this.#users.remember({ socketId: id, userId, username: name, handshake, connectedAt: Date.now(), profile: socket.user });
-      this.#sockets.adopt(socket, ['room:join', 'room:leave', 'message', 'typing', ...this.#config.relayEvents]);
+      this.#sockets.adopt(socket, [...builtInEvents(), ...this.#config.relayEvents]);
       socket.on?.('disconnect', (reason) => void this.handleDisconnection(id, reason));
     }
     socket.user = this.#users.get(id);

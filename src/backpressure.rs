@@ -4,6 +4,8 @@
 //! charged to its [`Account`] until it has been dealt with. A client whose account is full is not read from, and nobody
 //! else is. When all clients together keep the service very busy, each may have one thing waiting.
 
+mod congestion;
+
 use std::{
     cell::RefCell,
     sync::{
@@ -15,6 +17,10 @@ use std::{
 
 use parking_lot::Mutex;
 
+use crate::metrics::Gauge;
+
+pub use congestion::Congestion;
+
 /// What one client may have waiting, in bytes, for each kind of work.
 const SHARE: usize = 256 << 10;
 /// What may wait of all clients before each of them may have one thing waiting only; of the kinds that readers wait for.
@@ -23,7 +29,7 @@ const KINDS: usize = 3;
 /// What waits of all clients from which on there is a storm.
 const STORM: usize = 8 << 20;
 
-/// What something that waits costs besides its bytes.
+/// What something that waits costs in addition to its bytes.
 pub const ITEM_COST: usize = 512;
 /// What a packet costs for each of its receivers: the time that its delivery takes, as bytes.
 pub const RECEIVER_COST: usize = 32;
@@ -43,14 +49,14 @@ pub enum Work {
 #[derive(Debug, Default)]
 pub struct Budget {
     waiting: [AtomicUsize; KINDS],
-    paused: AtomicUsize,
+    paused: Gauge,
     is_stormy: AtomicBool,
 }
 
 impl Budget {
     /// How many clients are not read from.
     pub fn paused(&self) -> usize {
-        self.paused.load(Ordering::Relaxed)
+        self.paused.get()
     }
 
     /// Whether very much waited at a time since this was asked last.
@@ -118,7 +124,7 @@ impl Account {
         }
         let mut readers = self.readers.lock();
         if readers.is_empty() {
-            self.budget.paused.fetch_add(1, Ordering::Relaxed);
+            self.budget.paused.rise();
         }
         if !readers.iter().any(|reader| reader.will_wake(context.waker())) {
             readers.push(context.waker().clone());
@@ -143,7 +149,7 @@ impl Account {
         let readers = {
             let mut readers = self.readers.lock();
             if !readers.is_empty() {
-                self.budget.paused.fetch_sub(1, Ordering::Relaxed);
+                self.budget.paused.fall();
             }
             self.is_paused.store(false, Ordering::SeqCst);
             std::mem::take(&mut *readers)

@@ -6,6 +6,7 @@
 //! | [`error`] | the one error type, with stable codes |
 //! | [`disconnect`] | why a connection ended |
 //! | [`clock`] | the time, and who moves it |
+//! | [`metrics`] | what is counted |
 //! | [`backpressure`] | what waits because of a client, and when its reader pauses |
 //! | [`wire`] | packets and frames as bytes |
 //! | [`link`] | the way to one client |
@@ -16,8 +17,8 @@
 //! | [`service`] | the use cases: one function per verb of the API |
 //! | [`transport`] | Engine.IO and Socket.IO over socketioxide: handshake, streams, long-polling |
 //! | `adapter` | the messages of `@socket.io/redis-adapter`, byte for byte |
-//! | [`cluster`] | what instances tell each other |
-//! | `redis` | the connections to Redis |
+//! | [`cluster`] | what instances tell each other, over a bus and a store |
+//! | `redis` | the bus and the store over Redis |
 //! | [`memory`] | what is given back to the system after a storm |
 //! | [`server`] | lifecycle: builds the parts, ordered shutdown |
 //! | `node` | the Node.js addon: conversions and the event bridge |
@@ -33,6 +34,7 @@ pub mod fanout;
 pub mod hub;
 pub mod link;
 pub mod memory;
+pub mod metrics;
 pub mod ports;
 mod redis;
 pub mod selection;

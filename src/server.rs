@@ -13,8 +13,15 @@ use tokio::{
 };
 
 use crate::{
-    cluster::Cluster, config::Config, disconnect::DisconnectReason, link::Ending, memory, ports::EventSink,
-    service::Service, transport::Transport,
+    cluster::{Cluster, Settings},
+    config::Config,
+    disconnect::DisconnectReason,
+    link::Ending,
+    memory,
+    ports::EventSink,
+    redis,
+    service::Service,
+    transport::Transport,
 };
 
 /// How long clients may take to read what is queued for them at shutdown.
@@ -62,7 +69,7 @@ impl Server {
     pub fn new(config: Config, sink: Arc<dyn EventSink>) -> io::Result<Self> {
         let runtime = runtime(config.worker_threads)?;
         let service = Arc::new(Service::new(config, sink, &runtime));
-        let cluster = Cluster::start(&service, &runtime);
+        let cluster = join_cluster(&service, &runtime);
         let memory = runtime.spawn(memory::watch(Arc::downgrade(&service))).abort_handle();
         Ok(Self {
             memory,
@@ -143,6 +150,19 @@ impl Server {
     pub fn opened_transport(&self) -> Option<Arc<Transport>> {
         self.transport.get().cloned()
     }
+}
+
+/// Joins the cluster that the options name, if they name one, over the bus and the store that they name.
+fn join_cluster(service: &Arc<Service>, runtime: &Handle) -> Option<Arc<Cluster>> {
+    let redis = service.config.redis.as_ref()?;
+    let settings = Settings {
+        key_prefix: redis.key_prefix.clone(),
+        heartbeat_interval: redis.heartbeat_interval,
+        max_queued_messages: redis.max_queued_messages,
+        max_queued_bytes: redis.max_queued_bytes,
+        requests_timeout: redis.requests_timeout,
+    };
+    Cluster::start(service, &settings, redis::open(redis), runtime)
 }
 
 impl Drop for Server {

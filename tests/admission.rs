@@ -4,7 +4,11 @@ mod support;
 
 use std::sync::{Arc, Weak};
 
-use native_websocket_service::{hub::Socket, ports::ServiceEvent};
+use native_websocket_service::{
+    disconnect::DisconnectReason,
+    hub::{Socket, Unreachable},
+    ports::ServiceEvent,
+};
 use support::{Admissions, Client, Polling, TestServer, Ws, config, until, within};
 
 /// A server whose application never answers.
@@ -107,5 +111,20 @@ async fn of_a_session_that_the_server_closes_nothing_waits_on() {
         gone(&server, &socket).await;
         drop(client);
     }
+    server.end().await;
+}
+
+#[tokio::test]
+async fn nobody_is_asked_about_a_socket_that_has_gone_already() {
+    let server = start(None);
+    let service = server.service();
+    let socket = Socket::new(service.next_key(), "gone", Arc::new(Unreachable), "{}".into(), 0);
+    let socket = Arc::new(socket);
+    service.unregister(&socket, DisconnectReason::TransportClose);
+    let patience = service.config.connect_timeout;
+    assert!(within("an answer", service.admit(&socket, patience)).await.is_err());
+    let events = server.recorder.events();
+    let asked = events.iter().any(|event| matches!(event, ServiceEvent::Admission(_)));
+    assert!(!asked && service.pending(socket.id()).is_none());
     server.end().await;
 }

@@ -6,7 +6,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use native_websocket_service::{
-    config::Config, disconnect::DisconnectReason, link::Ending, selection::Filter, server::Server,
+    config::Config, disconnect::DisconnectReason, link::Ending, selection::Selection, server::Server,
 };
 use support::{Admissions, Client, Polling, TestServer, Ws, client, config, event, within};
 
@@ -41,7 +41,7 @@ async fn a_client_that_stops_reading_is_closed_and_the_others_get_everything() {
         let packet = event(&format!("[\"n\",{{\"number\":{sent},\"padding\":\"{padding}\"}}]"));
         server
             .service()
-            .broadcast_to_room(&room.info.id, &packet, &Filter::default())
+            .broadcast_to_room(&room.info.id, &packet, Selection::default())
             .unwrap();
         for (client, _) in &mut readers {
             let data = loop {

@@ -1,5 +1,5 @@
-//! Many threads use one service at random: every member of a room sees one order, the history's, and each socket's
-//! events are told in order. A failing run is repeated with `SEED=… cargo test`.
+//! Many threads use one service at random: every member of a room sees one order, the history's, JavaScript and the other
+//! servers are told in it as well, and each socket's events are told in order. A failing run is repeated with `SEED=… cargo test`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod support;
@@ -12,14 +12,19 @@ use std::{
 use native_websocket_service::{
     hub::{Identity, Room, Socket},
     link::{Ending, Link},
-    ports::ServiceEvent,
+    ports::{Fact, ServiceEvent},
+    selection::Selection,
     server::runtime,
     service::{ClientPacket, NewMessage, Service},
     wire::packet::Packet,
 };
 use parking_lot::Mutex;
 use serde_json::Value;
-use support::{Recorder, THREADS, config, random::Random};
+use support::{
+    Recorder, THREADS, config,
+    peers::{RecordedPeers, Told},
+    random::Random,
+};
 
 /// Threads that use the service at the same time.
 const WORKERS: usize = 6;
@@ -61,9 +66,16 @@ struct Stage {
 
 impl Stage {
     fn set() -> Arc<Self> {
+        Self::set_among(None)
+    }
+
+    fn set_among(peers: Option<Arc<RecordedPeers>>) -> Arc<Self> {
         let recorder = Arc::new(Recorder::default());
         let service = Service::new(config(), recorder.clone(), &runtime(THREADS).unwrap());
         let service = Arc::new(service);
+        if let Some(peers) = peers {
+            service.join_cluster(peers);
+        }
         let rooms = (0..ROOMS).map(|index| service.create_room(&index.to_string(), "default"));
         Arc::new(Self {
             rooms: Mutex::new(rooms.collect()),
@@ -374,4 +386,168 @@ fn events_of_each_socket_are_told_in_order() {
     run(&stage, seed);
     stage.clear();
     stage.recorder.assert_balanced();
+}
+
+/// Sockets of the threads that use one room, and steps of each.
+const BUSY_SOCKETS: usize = 3;
+const BUSY_STEPS: usize = 2_000;
+
+/// One thing that happens to the room, of which its members, JavaScript and the other servers hear in some way.
+fn busy_step(stage: &Stage, random: &mut Random, own: &mut Vec<Arc<Socket>>, room: &Room, name: &str) {
+    let (service, room_id) = (&stage.service, &*room.info.id);
+    if own.len() < BUSY_SOCKETS {
+        own.push(stage.connect(&format!("{name}-{}", random.below(usize::MAX))));
+    }
+    let at = random.below(own.len());
+    let socket = own[at].clone();
+    match random.below(100) {
+        0..=24 => drop(service.join_room(socket.id(), room_id)),
+        25..=39 => service.leave_room(socket.id(), room_id),
+        40..=54 => stage.client(
+            &socket,
+            &format!("[\"typing\",{{\"roomId\":\"{room_id}\",\"isTyping\":true}}]"),
+        ),
+        55..=69 => stage.client(
+            &socket,
+            &format!("[\"message\",{{\"roomId\":\"{room_id}\",\"content\":\"x\"}}]"),
+        ),
+        70..=74 => stage.client(&socket, &format!("[\"document:edit\",{{\"roomId\":\"{room_id}\"}}]")),
+        75..=89 => {
+            let note = Packet::event("note", &format!("{{\"id\":\"{name}-{}\"}}", random.below(usize::MAX)));
+            match random.below(3) {
+                0 => drop(service.broadcast_to_room(room_id, &note, Selection::default())),
+                1 => service.emit(&Selection::room(room_id), &note),
+                _ => service.emit(&Selection::default(), &note),
+            }
+        }
+        _ => {
+            own.swap_remove(at);
+            service.disconnect(&socket, "random".into(), Ending::Kick);
+        }
+    }
+}
+
+/// What a packet for a room says, as JavaScript is told of it: `None` when it is not.
+fn as_event(args: &str) -> Option<String> {
+    let args: Value = serde_json::from_str(args).unwrap();
+    let text = |member: &str| args[1][member].as_str().unwrap_or_default().to_owned();
+    Some(match args[0].as_str().unwrap() {
+        "user:joined" => format!("join {}", text("userId")),
+        "user:left" => format!("leave {}", text("userId")),
+        "typing" => format!("typing {} {}", text("userId"), args[1]["isTyping"]),
+        "message" => format!("message {}", text("id")),
+        _ => return None,
+    })
+}
+
+/// What JavaScript was told of a room.
+fn events_of(stage: &Stage, room: &Arc<Room>) -> Vec<String> {
+    let events = stage.recorder.events();
+    let events = events.iter().filter_map(|event| match event {
+        ServiceEvent::RoomJoin(socket, at) if Arc::ptr_eq(at, room) => Some(format!("join {}", socket.user_id())),
+        ServiceEvent::RoomLeave(socket, at) if Arc::ptr_eq(at, room) => Some(format!("leave {}", socket.user_id())),
+        ServiceEvent::Typing(socket, at, is_typing) if Arc::ptr_eq(at, room) => {
+            Some(format!("typing {} {is_typing}", socket.user_id()))
+        }
+        ServiceEvent::Message(at, message) if Arc::ptr_eq(at, room) => {
+            Some(format!("message {}", id_of(message.json())))
+        }
+        _ => None,
+    });
+    events.collect()
+}
+
+/// Where two lists that should be the same differ first.
+fn assert_same(one: &[String], other: &[String], what: &str) {
+    let differs = one.iter().zip(other).position(|(one, other)| one != other);
+    if let Some(at) = differs {
+        panic!("{what}: at {at} {} and {}", one[at], other[at]);
+    }
+    assert_eq!(one.len(), other.len(), "{what}");
+}
+
+#[test]
+fn members_javascript_and_other_servers_hear_of_a_room_in_one_order() {
+    let seed = Random::seed();
+    let peers = Arc::new(RecordedPeers::default());
+    let stage = Stage::set_among(Some(peers.clone()));
+    let room = stage.service.create_room("busy", "default");
+    let watchers: Vec<_> = (0..4).map(|index| stage.connect(&format!("watcher-{index}"))).collect();
+    for socket in &watchers {
+        stage.service.hub.publish(socket);
+        stage.service.join_room(socket.id(), &room.info.id).unwrap();
+    }
+    stage.flush();
+    // From here on, all of them hear everything.
+    let before = watchers
+        .iter()
+        .map(|socket| stage.inboxes.lock()[socket.id()].packets.lock().len());
+    let before: Vec<_> = before.collect();
+    let (told_before, events_before) = (peers.told().len(), events_of(&stage, &room).len());
+    let start = Arc::new(Barrier::new(WORKERS));
+    let workers = (0..WORKERS).map(|worker| {
+        let (stage, room, start) = (stage.clone(), room.clone(), start.clone());
+        std::thread::spawn(move || {
+            let mut random = Random::new(seed + worker as u64);
+            let mut own = Vec::new();
+            start.wait();
+            for _ in 0..BUSY_STEPS {
+                busy_step(&stage, &mut random, &mut own, &room, &format!("worker-{worker}"));
+            }
+        })
+    });
+    for worker in workers.collect::<Vec<_>>() {
+        worker.join().unwrap();
+    }
+    stage.flush();
+
+    let told = &peers.told()[told_before..];
+    let of_room = told.iter().filter_map(|told| match told {
+        Told::ForRoom(id, args, ..) if *id == *room.info.id => Some(args.clone()),
+        _ => None,
+    });
+    let of_room: Vec<_> = of_room.collect();
+    let of_everyone = told.iter().filter_map(|told| match told {
+        Told::ForEveryone(args) => Some(args.clone()),
+        _ => None,
+    });
+    let of_everyone: Vec<_> = of_everyone.collect();
+    for (socket, before) in watchers.iter().zip(before) {
+        let packets = stage.inboxes.lock()[socket.id()].packets.lock()[before..].to_vec();
+        let (everyone, own): (Vec<_>, Vec<_>) = packets
+            .iter()
+            .map(|packet| packet.args().to_owned())
+            .partition(|args| of_everyone.contains(args));
+        assert_same(&own, &of_room, "what a member and the other servers hear of the room");
+        assert_same(
+            &everyone,
+            &of_everyone,
+            "what a client and the other servers hear of everyone",
+        );
+    }
+    let heard: Vec<_> = of_room.iter().filter_map(|args| as_event(args)).collect();
+    assert!(heard.len() > BUSY_STEPS, "hardly anything happened: {}", heard.len());
+    let events = &events_of(&stage, &room)[events_before..];
+    assert_same(&heard, events, "what other servers and JavaScript hear of the room");
+    assert_told_while_connected(told);
+    stage.clear();
+    stage.recorder.assert_balanced();
+}
+
+/// Other servers hear of a socket's joining and leaving between its coming and its going, in turns.
+fn assert_told_while_connected(told: &[Told]) {
+    let mut connected: HashMap<&str, bool> = HashMap::new();
+    for each in told {
+        match each {
+            Told::Connected(id) => assert_eq!(connected.insert(id, false), None, "{id} came twice"),
+            Told::Disconnected(id) => {
+                assert_eq!(connected.remove(&**id), Some(false), "{id} went from the room or twice")
+            }
+            Told::ForRoom(_, args, fact @ (Fact::Joined | Fact::Left), Some(id)) => {
+                let joins = *fact == Fact::Joined;
+                assert_eq!(connected.insert(id, joins), Some(!joins), "{args}");
+            }
+            _ => {}
+        }
+    }
 }

@@ -48,7 +48,7 @@ fn a_socket_that_is_gone_creates_no_plain_room() {
     assert!(service.hub.is_clean());
 }
 
-/// Disconnects the user from another thread while `connection` is being told.
+/// Disconnects the person from another thread while `connection` is being told.
 #[derive(Default)]
 struct Racing {
     service: OnceLock<Arc<Service>>,

@@ -5,7 +5,11 @@ mod support;
 
 use std::time::Duration;
 
-use native_websocket_service::{config::Config, selection::Filter, service::Targets, wire::packet::Packet};
+use native_websocket_service::{
+    config::Config,
+    selection::{Selection, names},
+    wire::packet::Packet,
+};
 use support::{Client, TestServer, client, config, event, until, within};
 
 /// Bytes that may wait for a client that reads nothing.
@@ -113,23 +117,21 @@ async fn a_sender_waits_for_those_it_sent_to_and_for_nobody_else() {
     }
     let socket = server.socket(&slow_id);
     let sent = fill(&server, &slow_id, LIMIT).await;
-    let but_slow = Filter {
-        except: vec![slow_id.clone()],
-        ..Filter::default()
-    };
+    let quick_user = [quick_id.clone()];
     for others in [
-        Targets::Socket(quick_id.clone()),
-        Targets::Users(vec![quick_id.clone()]),
-        Targets::Room(room.info.id.to_string(), but_slow.clone()),
-        Targets::Everyone(but_slow),
+        Selection::room(&quick_id),
+        Selection::users(names(&quick_user)),
+        Selection::room(&room.info.id).but(&slow_id),
+        Selection::default().but(&slow_id),
     ] {
         within("a send to others", service.eased(&others)).await;
     }
-    for targets in [
-        Targets::Socket(slow_id.clone()),
-        Targets::Users(vec![slow_id.clone(), quick_id.clone()]),
-        Targets::Room(room.info.id.to_string(), Filter::default()),
-        Targets::Everyone(Filter::default()),
+    let json = |part: &str| serde_json::from_str::<Selection<'static>>(part).unwrap();
+    for selection in [
+        json(&format!("{{\"rooms\":[\"{slow_id}\"]}}")),
+        json(&format!("{{\"users\":[\"{slow_id}\",\"{quick_id}\"]}}")),
+        json(&format!("{{\"rooms\":[\"{}\"]}}", room.info.id)),
+        Selection::default(),
     ] {
         let missing = LIMIT.saturating_sub(socket.link().waiting()) / PACKET;
         for number in 0..missing {
@@ -137,11 +139,11 @@ async fn a_sender_waits_for_those_it_sent_to_and_for_nobody_else() {
         }
         service.fanout().flushed().await;
         let waiting = {
-            let (service, targets) = (service.clone(), targets.clone());
-            tokio::spawn(async move { service.eased(&targets).await })
+            let (service, selection) = (service.clone(), selection.clone());
+            tokio::spawn(async move { service.eased(&selection).await })
         };
         while socket.link().waiting() >= LIMIT / 2 {
-            assert!(!waiting.is_finished(), "{targets:?} did not wait");
+            assert!(!waiting.is_finished(), "{selection:?} did not wait");
             slow.packet().await.unwrap();
         }
         within("the sender", waiting).await.unwrap();
@@ -157,7 +159,7 @@ async fn senders_no_longer_wait_for_a_client_that_was_seen_to_read_nothing() {
     let sent = fill(&server, &id, LIMIT / 2).await;
     let socket = server.socket(&id);
     assert!(socket.link().awaited() >= LIMIT / 2);
-    within("a sender", server.service().eased(&Targets::Socket(id.clone()))).await;
+    within("a sender", server.service().eased(&Selection::room(&id))).await;
     until("a stalled client", || socket.link().awaited() == 0).await;
     assert!(socket.link().waiting() >= LIMIT / 2);
     // Until it reads again.

@@ -13,7 +13,7 @@ function reach(address: { host: string; port: number }): Redis {
   return client;
 }
 
-// That nothing comes is shown by time alone: what is swallowed has no successor on its connection.
+/** That there is no answer only time can show; what is asked comes back in the end, where it is to come back. */
 const unanswered = (command: Promise<unknown>) =>
   expect(within(200, 'an answer', command)).rejects.toThrow('an answer: not within 200 ms');
 

@@ -113,8 +113,8 @@ describe.each(transportSettings)('over %s', (_name, transports) => {
     const idleId = idle.id;
     expect(await running.service.cleanup()).toBe(0);
     expect(await running.service.cleanup(1)).toBe(0);
+    // Only time tells the idle from the active.
     const since = Date.now();
-    // Idleness is time: one of the two must have been idle for longer.
     while (Date.now() - since < 60) await new Promise((turn) => setImmediate(turn));
     await active.emitWithAck('room:leave', { roomId: 'unknown' });
     const told = next(running.service, 'disconnect');

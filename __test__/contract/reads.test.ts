@@ -238,16 +238,16 @@ describe.each(transportSettings)('over %s, in a coming and going', (_name, trans
     };
     const looking = look();
     // Each socket joins once and leaves once, so that what was told of it can be taken for what is.
-    const visit = async (leavesFirst: boolean) => {
+    const visit = async (leaves: boolean) => {
       const client = await connect(running, { transports });
       await client.emitWithAck('room:join', { roomId: room.id });
-      if (leavesFirst) await client.emitWithAck('room:leave', { roomId: room.id });
+      if (leaves) await client.emitWithAck('room:leave', { roomId: room.id });
       const gone = next(client, 'disconnect');
       client.disconnect();
       await gone;
     };
-    const guest = async (_: unknown, number: number) => {
-      for (let round = 0; round < 15; round++) await visit((number + round) % 2 === 0);
+    const guest = async (_: unknown, index: number) => {
+      for (let round = 0; round < 15; round++) await visit((index + round) % 2 === 0);
     };
     await Promise.all(Array.from({ length: 6 }, guest));
     over = true;

@@ -56,7 +56,7 @@ test('awaited sends to a client that reads slowly wait for it', async () => {
   afterTest(() => client.terminate());
   const id = await client.connect();
   const gone = record(service, 'disconnect');
-  // 64 KiB, then a pause.
+  // 64 KiB, then a pause: how slow a reader is, is time.
   client.ws.on('message', () => {
     client.stopReading();
     setTimeout(() => client.readOn(), 2);
@@ -75,6 +75,7 @@ test('a polling client outlives a block of JavaScript that is longer than its he
   const client = new Program('polling-client.js', url);
   const [, id] = (await client.said('connected')).split(' ');
   for (let block = 0; block < 3; block++) {
+    // Heartbeats run out by time alone.
     busyFor(4 * PING_TIMEOUT);
     await service.emitToSocket(id!, 'after', block);
     expect(await client.said(`event ["after",${block}]`)).toBe(`event ["after",${block}]`);

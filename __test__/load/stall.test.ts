@@ -27,7 +27,7 @@ describe('while JavaScript is blocked', () => {
   beforeEach(async () => {
     events = [];
     waiting = [];
-    server = fork(join(__dirname, 'support/programs/stall-server.js'));
+    server = fork(join(__dirname, '../support/programs/stall-server.js'));
     afterTest(async () => {
       const exited = new Promise((done) => server.once('exit', done));
       server.send({ command: 'stop' });

@@ -75,9 +75,8 @@ describe.each(['http', 'https'])('over %s', (protocol) => {
     expect(await Promise.race([answer, lost])).toEqual(expect.objectContaining({ ok: true }));
     expect(service.getRoomStats(room.id).messageCount).toBe(MESSAGES + 1);
     const newestFirst = service.getRoomMessages(room.id, MESSAGES, 1);
-    expect(newestFirst.map(({ metadata }: any) => metadata.index)).toEqual(
-      Array.from({ length: MESSAGES }, (_, back) => MESSAGES - 1 - back),
-    );
+    expect(newestFirst).toHaveLength(MESSAGES);
+    expect(newestFirst.every(({ metadata }: any, back: number) => metadata.index === MESSAGES - 1 - back)).toBe(true);
   });
 
   test('a second upgrade of the same session is closed, and the first goes on', async () => {

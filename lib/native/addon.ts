@@ -89,4 +89,5 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-export const { NativeService } = load();
+export const { builtInEvents, MAX_ATTACHMENTS, MOST_PUBLISHED, NativeService, reservedEvents, Tag } = load();
+export type Tag = import('../../binding.js').Tag;

@@ -1,6 +1,6 @@
 // The socket objects that JavaScript holds: those of clients, made on first touch, and those given by hand.
 
-import type { AuthenticatedSocket, Logger, SocketLike } from '../../index.js';
+import type { AuthenticatedSocket, Logger, SocketLike, WebSocketServiceErrorCode } from '../../index.js';
 import type { NativeService } from '../../binding.js';
 import type { Report } from '../attempt.js';
 import type { Operations } from '../native/operations.js';
@@ -120,9 +120,9 @@ export class Sockets {
     if (socket) internals.acknowledged(socket, id, text, attachments, this.#tools.report);
   }
 
-  ackRefused(socketId: string, id: number, message: string): void {
+  ackRefused(socketId: string, id: number, code: WebSocketServiceErrorCode, reason: string): void {
     const socket = this.#ofClient(socketId);
-    if (socket) internals.ackRefused(socket, id, message);
+    if (socket) internals.ackRefused(socket, id, code, reason);
   }
 
   /** A packet for a socket that was given by hand. */

@@ -7,6 +7,7 @@ import type { CookieConfig, CorsConfig, Logger, TransportName, WebSocketConfig }
 import { invalidArgument, refused, RESERVED_EVENTS } from '../errors.js';
 import { correctOrigin } from './origin.js';
 import { boolean, check, isInteger, isObject, milliseconds, type Rules } from './rules.js';
+import { builtInEvents } from '../native/addon.js';
 import { canonicalName, MAX_DEPTH } from '../socketio/payload.js';
 import { REDIS, checkRedis, nativeRedis } from './redis.js';
 import { callOf } from './wrong-arguments.js';
@@ -41,7 +42,7 @@ function correctRelayed(value: string[]): string | undefined {
   return handled === undefined ? undefined : `it without '${handled}', which the service handles itself`;
 }
 
-const HANDLED_EVENTS = new Set(['room:join', 'room:leave', 'message', 'typing']);
+const HANDLED_EVENTS = new Set(builtInEvents());
 
 /** Whether a header can hold it; otherwise the first request would fail. */
 const isHeaderText = (value: unknown): boolean => typeof value === 'string' && /^[\t\x20-\x7e]*$/.test(value);

@@ -62,9 +62,8 @@ export class Cluster {
   }
 
   /** The native side has answered a question; with an error, not everybody did. */
-  answered(id: number, error: string | null, values: unknown[]): void {
-    const isMissed = error !== null && !this.#isLeaving;
-    this.#operations.finish(id, [isMissed ? new WebSocketServiceError('ERR_TIMEOUT', error) : undefined, values]);
+  answered(id: number, error: WebSocketServiceError | undefined, values: unknown[]): void {
+    this.#operations.finish(id, [this.#isLeaving ? undefined : error, values]);
   }
 
   /** The native side could not do what it was asked. When the service leaves, it need not. */
@@ -80,7 +79,7 @@ export class Cluster {
   /** The service has left the others: it is alone, and who waits for their answers has got what there is. */
   close(): void {
     this.isJoined = false;
-    for (const id of [...this.#asked]) this.answered(id, null, []);
+    for (const id of [...this.#asked]) this.answered(id, undefined, []);
   }
 
   async ready(): Promise<void> {

@@ -3,18 +3,13 @@
 import { Decoder, Encoder, type Packet, PacketType } from 'socket.io-parser';
 import type { BroadcastOptions } from '../../index.js';
 import { assertString, assertStrings, converted, invalidArgument } from '../errors.js';
+import { MAX_ATTACHMENTS, MOST_PUBLISHED } from '../native/addon.js';
 import { depthOfText, isNestedDeeper } from './nesting.js';
-
-/** Clients close a connection that brings more in one packet. */
-const MAX_ATTACHMENTS = 10;
 
 const encoder = new Encoder();
 
 /** Levels that the recursive parsers of Node.js servers and of clients stand: default and most of `limits.maxDepth`. */
 export const MAX_DEPTH = 1000;
-
-/** Bytes of a packet that reaches other servers (`MOST_PUBLISHED` in `src/packet.rs`): Redis takes little more. */
-const MOST_PUBLISHED = 500_000_000;
 
 /** A packet's arguments: the text of a JSON array, and the bytes that its placeholders stand for. */
 export interface Encoded {

@@ -8,7 +8,7 @@ import {
   roomNames,
   WebSocketServiceError,
 } from '../errors.js';
-import type { AuthenticatedSocket, DisconnectReason, Handshake, SocketEmitter, SocketUser, SocketUserDetails, TimedEmitter } from '../../index.js';
+import type { AuthenticatedSocket, DisconnectReason, Handshake, SocketEmitter, SocketUser, TimedEmitter, WebSocketServiceErrorCode } from '../../index.js';
 import type { NativeService } from '../../binding.js';
 import { attempt, type Report } from '../attempt.js';
 import { type Callback, takeCallback } from '../callback.js';
@@ -29,7 +29,7 @@ export let internals: {
   /** Hands a client's acknowledgement to whoever waits for it. */
   acknowledged(socket: NativeSocket, id: number, text: string, attachments: Buffer[], report: Report): void;
   /** A client's acknowledgement was refused. */
-  ackRefused(socket: NativeSocket, id: number, reason: string): void;
+  ackRefused(socket: NativeSocket, id: number, code: WebSocketServiceErrorCode, reason: string): void;
   /** The client is gone. Called once. */
   disconnected(socket: NativeSocket, reason: string, rooms: string[], report: Report): void;
 };
@@ -271,8 +271,8 @@ export class NativeSocket implements AuthenticatedSocket {
     if (args !== undefined && waiting) attempt(report, () => waiting.answer(args));
   }
 
-  #ackRefused(id: number, reason: string): void {
-    this.#acks.get(id)?.fail(new WebSocketServiceError('ERR_INVALID_ARGUMENT', `the acknowledgement is ${reason}`));
+  #ackRefused(id: number, code: WebSocketServiceErrorCode, reason: string): void {
+    this.#acks.get(id)?.fail(new WebSocketServiceError(code, `the acknowledgement is ${reason}`));
   }
 
   #disconnected(reason: DisconnectReason, rooms: string[], report: Report): void {

@@ -59,12 +59,8 @@ impl Mark {
 pub(crate) struct Flags {
     /// May be lost when a client is not ready for it.
     pub(crate) volatile: bool,
-    /// Whether to compress, if said.
-    pub(crate) compress: Option<bool>,
     /// How long acknowledgements are awaited, in milliseconds.
     pub(crate) timeout: Option<u64>,
-    /// The sender takes the first acknowledgement as the answer.
-    pub(crate) expect_single_response: bool,
 }
 
 /// A packet to send, to be written as a broadcast or as a request of type 7.
@@ -129,26 +125,12 @@ impl Outgoing<'_> {
             }
         }
         let flags = self.flags;
-        let set = [
-            flags.expect_single_response,
-            flags.volatile,
-            flags.compress.is_some(),
-            flags.timeout.is_some(),
-            mark.is_some(),
-        ];
+        let set = [flags.volatile, flags.timeout.is_some(), mark.is_some()];
         writer.str("flags")?;
         writer.map(set.into_iter().filter(|set| *set).count())?;
-        if flags.expect_single_response {
-            writer.str("expectSingleResponse")?;
-            writer.bool(true)?;
-        }
         if flags.volatile {
             writer.str("volatile")?;
             writer.bool(true)?;
-        }
-        if let Some(compress) = flags.compress {
-            writer.str("compress")?;
-            writer.bool(compress)?;
         }
         if let Some(timeout) = flags.timeout {
             writer.str("timeout")?;
@@ -182,8 +164,6 @@ fn tail(payload: &[u8]) -> Option<&[u8]> {
 /// A broadcast that arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Broadcast {
-    /// The server it is from, or `emitter`.
-    pub(crate) uid: Box<str>,
     /// The JSON array of arguments, event first.
     pub(crate) args: String,
     /// Bytes, in the order of their placeholders.
@@ -192,10 +172,8 @@ pub(crate) struct Broadcast {
     pub(crate) rooms: Vec<Box<str>>,
     /// Rooms left out.
     pub(crate) except: Vec<Box<str>>,
-    /// How to deliver it.
-    pub(crate) flags: Flags,
-    /// What an instance of this package added.
-    pub(crate) mark: Option<Mark>,
+    /// It may be lost when a client is not ready for it.
+    pub(crate) volatile: bool,
 }
 
 /// What a payload on a channel of broadcasts was.
@@ -207,13 +185,13 @@ pub(crate) enum Decoded {
     OtherNamespace,
 }
 
-/// Decodes a whole payload. Unknown keys are passed over; anything else that the adapter does not write is an error.
+/// Decodes a whole payload; whose it is and its mark are [`peek`]'s. Unknown keys are passed over; anything else that the adapter does not write is an error.
 pub(crate) fn decode(payload: &[u8]) -> Result<Decoded, Malformed> {
     let mut reader = Reader::new(payload);
     if reader.array("a broadcast")? != 3 {
         return Err(Malformed::Type("a broadcast"));
     }
-    let uid = reader.str("uid")?.into();
+    reader.str("uid")?;
     let packet = Packet::read(&mut reader)?;
     let opts = Opts::read(&mut reader)?;
     reader.finish()?;
@@ -227,13 +205,11 @@ pub(crate) fn decode(payload: &[u8]) -> Result<Decoded, Malformed> {
     let args = packet.args.ok_or(Malformed::Missing("data"))?;
     name::check_event(&args)?;
     Ok(Decoded::Ours(Broadcast {
-        uid,
         args,
         attachments: packet.attachments,
         rooms: opts.rooms.ok_or(Malformed::Missing("rooms"))?,
         except: opts.except,
-        flags: opts.flags,
-        mark: tail(payload).and_then(Mark::from_bytes),
+        volatile: opts.volatile,
     }))
 }
 
@@ -282,7 +258,7 @@ impl Packet {
 struct Opts {
     rooms: Option<Vec<Box<str>>>,
     except: Vec<Box<str>>,
-    flags: Flags,
+    volatile: bool,
 }
 
 impl Opts {
@@ -303,15 +279,9 @@ impl Opts {
     fn read_flags(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
         for _ in 0..reader.map("flags")? {
             let flag = reader.str("a key")?;
-            // Flags of other types are as unknown flags.
-            match (flag, peek_value(reader)?) {
-                ("volatile", Token::Bool(volatile)) => self.flags.volatile = volatile,
-                ("compress", Token::Bool(compress)) => self.flags.compress = Some(compress),
-                ("expectSingleResponse", Token::Bool(single)) => self.flags.expect_single_response = single,
-                ("timeout", Token::Unsigned(timeout)) => self.flags.timeout = Some(timeout),
-                // Saturates, and takes what is negative or no number as 0.
-                ("timeout", Token::Float(timeout)) => self.flags.timeout = Some(timeout as u64),
-                _ => {}
+            // A flag of another type is as an unknown flag.
+            if let ("volatile", Token::Bool(volatile)) = (flag, peek_value(reader)?) {
+                self.volatile = volatile;
             }
         }
         Ok(())

@@ -7,8 +7,6 @@ use std::borrow::Cow;
 pub(crate) struct Channels {
     /// `PREFIX#/#`: broadcasts to everyone or to several rooms, and the start of each room's channel.
     pub(crate) broadcast: Box<str>,
-    /// What `PSUBSCRIBE` takes for all broadcasts.
-    pub(crate) pattern: Box<str>,
     /// `PREFIX-request#/#`: requests to every server. Its subscribers are the servers.
     pub(crate) request: Box<str>,
     /// `PREFIX-response#/#`: answers, heard by every server.
@@ -32,7 +30,6 @@ impl Channels {
         let broadcast = format!("{prefix}#/#");
         let response = format!("{prefix}-response#/#");
         Self {
-            pattern: format!("{}*", escape_glob(&broadcast)).into(),
             broadcast: broadcast.into(),
             request: format!("{prefix}-request#/#").into(),
             own_response: format!("{response}{uid}#").into(),
@@ -62,18 +59,6 @@ impl Channels {
     }
 }
 
-/// Escapes what Redis gives a meaning in patterns (`PSUBSCRIBE`, glob style).
-fn escape_glob(text: &str) -> String {
-    let mut pattern = String::with_capacity(text.len() + 1);
-    for character in text.chars() {
-        if matches!(character, '*' | '?' | '[' | ']' | '^' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(character);
-    }
-    pattern
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,7 +67,6 @@ mod tests {
     fn channels_are_named_as_the_adapter_names_them() {
         let channels = Channels::new("socket.io", "J9E1gm");
         assert_eq!(&*channels.broadcast, "socket.io#/#");
-        assert_eq!(&*channels.pattern, "socket.io#/#*");
         assert_eq!(&*channels.request, "socket.io-request#/#");
         assert_eq!(&*channels.response, "socket.io-response#/#");
         assert_eq!(&*channels.own_response, "socket.io-response#/#J9E1gm#");
@@ -108,10 +92,5 @@ mod tests {
         for other in ["k#/#room", "k#/admin#", "k-request#/#", "j#/#a#", ""] {
             assert_eq!(channels.scope(other), None, "{other}");
         }
-    }
-
-    #[test]
-    fn a_key_prefix_is_no_pattern() {
-        assert_eq!(&*Channels::new(r"a*b?[c]\", "u").pattern, r"a\*b\?\[c\]\\#/#*");
     }
 }

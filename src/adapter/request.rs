@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{
-    broadcast::{Flags, Outgoing},
+    broadcast::Outgoing,
+    envelope::{SERVER_SIDE_EMIT, json_of},
     name::{self, Name},
 };
 use crate::adapter::msgpack::{Malformed, Unfit, Writer};
@@ -20,7 +21,6 @@ const REMOTE_JOIN: u64 = 2;
 const REMOTE_LEAVE: u64 = 3;
 const REMOTE_DISCONNECT: u64 = 4;
 const REMOTE_FETCH: u64 = 5;
-pub(super) const SERVER_SIDE_EMIT: u64 = 6;
 const BROADCAST: u64 = 7;
 
 /// A request that arrived.
@@ -30,7 +30,7 @@ pub(crate) struct Request {
     pub(crate) uid: Option<Box<str>>,
     /// What the answer must carry. Always there for [`Call::Sockets`], [`Call::AllRooms`], [`Call::Fetch`] and
     /// [`Call::Broadcast`]; a [`Call::ServerSideEmit`] with one expects an answer; the others with a
-    /// [`Target::Socket`] expect a confirmation from the server that has the socket.
+    /// [`Affected::Socket`] expect a confirmation from the server that has the socket.
     pub(crate) id: Option<Box<str>>,
     /// What is asked for.
     pub(crate) call: Call,
@@ -49,21 +49,21 @@ pub(crate) enum Call {
     /// 2: sockets join rooms.
     Join {
         /// Which sockets.
-        target: Target,
+        affected: Affected,
         /// Rooms to join.
         rooms: Vec<Box<str>>,
     },
     /// 3: sockets leave rooms.
     Leave {
         /// Which sockets.
-        target: Target,
+        affected: Affected,
         /// Rooms to leave.
         rooms: Vec<Box<str>>,
     },
     /// 4: sockets are disconnected.
     Disconnect {
         /// Which sockets.
-        target: Target,
+        affected: Affected,
         /// Close the connections below, too.
         close: bool,
     },
@@ -82,8 +82,8 @@ pub(crate) enum Call {
         attachments: Vec<Bytes>,
         /// To whom.
         to: Selection,
-        /// How to deliver it.
-        flags: Flags,
+        /// How long acknowledgements are awaited, in milliseconds.
+        timeout: Option<u64>,
     },
     /// A type that the adapter ignores, too.
     Unknown(u64),
@@ -91,7 +91,7 @@ pub(crate) enum Call {
 
 /// Which sockets a request is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum Affected {
     /// Those in rooms.
     Rooms(Selection),
     /// The one with this id (adapters before 6.1).
@@ -109,7 +109,7 @@ pub(crate) struct Selection {
 
 /// Decodes a request.
 pub(crate) fn decode(payload: &[u8]) -> Result<Request, Malformed> {
-    let (json, attachments) = super::response::json_of(payload, 0)?;
+    let (json, attachments) = json_of(payload, 0)?;
     let wire: Incoming<'_> = serde_json::from_str(&json).map_err(|_| Malformed::Json)?;
     if wire.kind != BROADCAST && !attachments.is_empty() {
         return Err(Malformed::TooManyAttachments);
@@ -159,12 +159,9 @@ struct IncomingOpts {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(default)]
 struct IncomingFlags {
-    volatile: Option<bool>,
-    compress: Option<bool>,
     timeout: Option<f64>,
-    expect_single_response: Option<bool>,
 }
 
 impl Incoming<'_> {
@@ -176,16 +173,16 @@ impl Incoming<'_> {
             ALL_ROOMS => Call::AllRooms,
             REMOTE_JOIN | REMOTE_LEAVE => {
                 let join = self.kind == REMOTE_JOIN;
-                let (target, rooms) = self.into_change()?;
+                let (affected, rooms) = self.into_change()?;
                 if join {
-                    Call::Join { target, rooms }
+                    Call::Join { affected, rooms }
                 } else {
-                    Call::Leave { target, rooms }
+                    Call::Leave { affected, rooms }
                 }
             }
             REMOTE_DISCONNECT => Call::Disconnect {
                 close: self.close.unwrap_or(false),
-                target: target(self.opts, self.sid)?,
+                affected: affected(self.opts, self.sid)?,
             },
             REMOTE_FETCH => Call::Fetch(selection(self.opts)?.0),
             SERVER_SIDE_EMIT => {
@@ -196,12 +193,12 @@ impl Incoming<'_> {
             BROADCAST => {
                 let args = self.packet.ok_or(Malformed::Missing("packet"))?.data.get();
                 name::check_event(args)?;
-                let (to, flags) = selection(self.opts)?;
+                let (to, timeout) = selection(self.opts)?;
                 Call::Broadcast {
                     args: args.to_owned(),
                     attachments,
                     to,
-                    flags,
+                    timeout,
                 }
             }
             kind => Call::Unknown(kind),
@@ -209,39 +206,34 @@ impl Incoming<'_> {
     }
 
     /// Who joins or leaves, and which rooms.
-    fn into_change(self) -> Result<(Target, Vec<Box<str>>), Malformed> {
+    fn into_change(self) -> Result<(Affected, Vec<Box<str>>), Malformed> {
         let rooms = if self.opts.is_some() {
             name::texts(self.rooms.ok_or(Malformed::Missing("rooms"))?)
         } else {
             vec![self.room.ok_or(Malformed::Missing("room"))?.into()]
         };
-        Ok((target(self.opts, self.sid)?, rooms))
+        Ok((affected(self.opts, self.sid)?, rooms))
     }
 }
 
-fn target(opts: Option<IncomingOpts>, sid: Option<Name>) -> Result<Target, Malformed> {
+fn affected(opts: Option<IncomingOpts>, sid: Option<Name>) -> Result<Affected, Malformed> {
     if opts.is_some() {
-        return Ok(Target::Rooms(selection(opts)?.0));
+        return Ok(Affected::Rooms(selection(opts)?.0));
     }
     let sid = sid.ok_or(Malformed::Missing("opts"))?;
-    Ok(Target::Socket(sid.into()))
+    Ok(Affected::Socket(sid.into()))
 }
 
-fn selection(opts: Option<IncomingOpts>) -> Result<(Selection, Flags), Malformed> {
+/// Which sockets, and how long their acknowledgements are awaited.
+fn selection(opts: Option<IncomingOpts>) -> Result<(Selection, Option<u64>), Malformed> {
     let opts = opts.ok_or(Malformed::Missing("opts"))?;
-    let flags = opts.flags.unwrap_or_default();
-    let flags = Flags {
-        volatile: flags.volatile.unwrap_or(false),
-        compress: flags.compress,
-        // Saturates, and takes what is negative as 0.
-        timeout: flags.timeout.map(|timeout| timeout as u64),
-        expect_single_response: flags.expect_single_response.unwrap_or(false),
-    };
+    // Saturates, and takes what is negative as 0.
+    let timeout = opts.flags.and_then(|flags| flags.timeout).map(|timeout| timeout as u64);
     let selection = Selection {
         rooms: name::texts(opts.rooms),
         except: name::texts(opts.except),
     };
-    Ok((selection, flags))
+    Ok((selection, timeout))
 }
 
 /// A request to send. The order of the fields is the adapter's.

@@ -1,36 +1,17 @@
 //! Responses: JSON, or MessagePack for the acknowledgement of a client.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{
+    envelope::{SERVER_SIDE_EMIT, json_of},
     name::{self, Name},
-    request::SERVER_SIDE_EMIT,
 };
 use crate::adapter::msgpack::{Malformed, Reader, Unfit, Writer, from_json};
 
 const CLIENT_COUNT: u64 = 8;
 const ACK: u64 = 9;
-
-/// The text of a message in JSON or MessagePack: the adapter tells them by the first byte. Placeholders are numbered
-/// from `first`.
-pub(super) fn json_of(payload: &[u8], first: usize) -> Result<(Cow<'_, str>, Vec<Bytes>), Malformed> {
-    if payload.first() == Some(&b'{') {
-        let text = simdutf8::basic::from_utf8(payload).map_err(|_| Malformed::Utf8)?;
-        return Ok((Cow::Borrowed(text), Vec::new()));
-    }
-    let (mut json, mut attachments) = (String::new(), Vec::new());
-    let mut reader = Reader::new(payload);
-    reader.read_json(&mut json, &mut attachments, first)?;
-    reader.finish()?;
-    if !json.starts_with('{') {
-        return Err(Malformed::Type("a message"));
-    }
-    Ok((Cow::Owned(json), attachments))
-}
 
 /// The request that a response answers, without decoding the rest: all servers hear all responses.
 pub(crate) fn request_id(payload: &[u8]) -> Result<Box<str>, Malformed> {

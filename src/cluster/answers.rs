@@ -2,19 +2,25 @@
 //! Node.js servers alike.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use dashmap::DashMap;
+use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-use super::{Cluster, log::Body};
+use super::{channels::Channels, log::Log, status::Status, tasks::Tasks};
 use crate::{
     adapter::{
         msgpack::Unfit,
-        request::{self, Call, Request, Selection, Target},
+        request::{self, Affected, Call, Request},
         response::{self, LocalSocket},
     },
     clock,
@@ -22,6 +28,8 @@ use crate::{
     hub::{Query, Socket},
     link::Ending,
     ports::ServiceEvent,
+    selection::{Selection, names},
+    service::Service,
     wire::json,
 };
 
@@ -34,17 +42,44 @@ const MOST_PATIENCE: Duration = Duration::from_secs(600);
 /// Acknowledgements of `serverSideEmit` that JavaScript may owe; beyond it the oldest ones are not waited for.
 const MOST_OWED: usize = 10_000;
 
-impl Cluster {
+/// The answers of this instance.
+pub(super) struct Answers {
+    pub(super) uid: Arc<str>,
+    pub(super) service: Arc<Service>,
+    pub(super) log: Arc<Log>,
+    pub(super) channels: Arc<Channels>,
+    pub(super) status: Arc<Status>,
+    pub(super) tasks: Arc<Tasks>,
+    pub(super) requests_timeout: Duration,
+    pub(super) wanted: Wanted,
+}
+
+/// What JavaScript is yet to tell, by numbers.
+#[derive(Default)]
+pub(super) struct Wanted {
+    /// Acknowledgements that it owes other servers, and until when they wait.
+    acks: Mutex<BTreeMap<u64, (Instant, Asker)>>,
+    data: DashMap<u64, oneshot::Sender<String>>,
+    next: AtomicU64,
+}
+
+impl Wanted {
+    fn next(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Answers {
     /// A request of another server.
     pub(super) fn request_arrived(self: &Arc<Self>, payload: &[u8]) {
         let request = match request::decode(payload) {
             Ok(request) => request,
-            Err(error) => return self.ignore(&self.channels.classic.request, &error.to_string()),
+            Err(error) => return self.status.ignore(&self.channels.classic.request, &error.to_string()),
         };
         if request.uid.as_deref() == Some(&*self.uid) {
             return;
         }
-        self.received.fetch_add(1, Ordering::Relaxed);
+        self.status.received();
         self.handle(request);
     }
 
@@ -53,7 +88,10 @@ impl Cluster {
         let asker = Asker { uid, id };
         match call {
             Call::Sockets { rooms } => {
-                let sockets = self.service.selected(&texts(&rooms), &[]);
+                let sockets = self.service.selected(&Selection {
+                    rooms: names(&rooms),
+                    ..Selection::default()
+                });
                 let ids: Vec<&str> = sockets.iter().map(|socket| socket.id()).collect();
                 self.answer(&asker, |id| response::socket_ids(id, &ids));
             }
@@ -62,36 +100,37 @@ impl Cluster {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 self.answer(&asker, |id| response::rooms(id, &names));
             }
-            Call::Join { target, rooms } => {
-                let sockets = self.targets(&asker, &target);
+            Call::Join { affected, rooms } => {
+                let sockets = self.affected(&asker, &affected);
                 for (socket, room) in pairs(&sockets, &rooms) {
                     let _ = self.service.socket_join(socket, room);
                 }
             }
-            Call::Leave { target, rooms } => {
-                let sockets = self.targets(&asker, &target);
+            Call::Leave { affected, rooms } => {
+                let sockets = self.affected(&asker, &affected);
                 for (socket, room) in pairs(&sockets, &rooms) {
                     self.service.socket_leave(socket, room);
                 }
             }
-            Call::Disconnect { target, close } => {
-                for socket in self.targets(&asker, &target) {
+            Call::Disconnect { affected, close } => {
+                for socket in self.affected(&asker, &affected) {
                     self.service
                         .disconnect(&socket, DisconnectReason::ServerLeft, Ending::kick(close));
                 }
             }
             Call::Fetch(selection) => {
-                let cluster = self.clone();
-                self.spawn(async move { cluster.answer_fetch(asker, selection).await });
+                let answers = self.clone();
+                self.tasks
+                    .spawn(async move { answers.answer_fetch(asker, selection).await });
             }
             Call::ServerSideEmit { args } => self.server_side_event(asker, args),
             Call::Broadcast {
                 args,
                 attachments,
                 to,
-                flags,
+                timeout,
             } => {
-                let patience = flags.timeout.map_or(ACK_PATIENCE, Duration::from_millis);
+                let patience = timeout.map_or(ACK_PATIENCE, Duration::from_millis);
                 let patience = patience.min(MOST_PATIENCE);
                 self.ask_own_clients(asker, &to, &args, attachments, patience);
             }
@@ -100,10 +139,10 @@ impl Cluster {
     }
 
     /// The sockets of this instance that a request means. One that means a single socket expects a confirmation.
-    fn targets(&self, asker: &Asker, target: &Target) -> Vec<Arc<Socket>> {
-        match target {
-            Target::Rooms(selection) => self.selected(selection),
-            Target::Socket(socket_id) => {
+    fn affected(&self, asker: &Asker, affected: &Affected) -> Vec<Arc<Socket>> {
+        match affected {
+            Affected::Rooms(selection) => self.selected(selection),
+            Affected::Socket(socket_id) => {
                 let socket = self.service.hub.socket(socket_id);
                 if socket.is_some() {
                     self.answer(asker, response::confirmation);
@@ -113,12 +152,15 @@ impl Cluster {
         }
     }
 
-    fn selected(&self, selection: &Selection) -> Vec<Arc<Socket>> {
-        self.service
-            .selected(&texts(&selection.rooms), &texts(&selection.except))
+    fn selected(&self, selection: &request::Selection) -> Vec<Arc<Socket>> {
+        self.service.selected(&Selection {
+            rooms: names(&selection.rooms),
+            except: names(&selection.except),
+            ..Selection::default()
+        })
     }
 
-    async fn answer_fetch(self: Arc<Self>, asker: Asker, selection: Selection) {
+    async fn answer_fetch(self: Arc<Self>, asker: Asker, selection: request::Selection) {
         let sockets = self.selected(&selection);
         let data = self.data_of(&sockets).await;
         let described: Vec<_> = sockets
@@ -150,13 +192,13 @@ impl Cluster {
             return Vec::new();
         }
         let (sender, data) = oneshot::channel();
-        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-        self.data_wanted.insert(number, sender);
+        let number = self.wanted.next();
+        self.wanted.data.insert(number, sender);
         self.service
             .sink()
             .emit(ServiceEvent::DataWanted(number, sockets.to_vec()));
         let data = tokio::time::timeout(DATA_PATIENCE, data).await;
-        self.data_wanted.remove(&number);
+        self.wanted.data.remove(&number);
         let data = data.ok().and_then(Result::ok).unwrap_or_default();
         let data: Vec<Box<RawValue>> = serde_json::from_str(&data).unwrap_or_default();
         if data.len() == sockets.len() { data } else { Vec::new() }
@@ -166,8 +208,8 @@ impl Cluster {
     fn server_side_event(&self, asker: Asker, args: String) {
         let ack = match &asker.id {
             Some(_) => {
-                let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-                let mut owed = self.owed.lock();
+                let number = self.wanted.next();
+                let mut owed = self.wanted.acks.lock();
                 owed.insert(number, (Instant::now() + self.requests_timeout, asker));
                 if owed.len() > MOST_OWED {
                     owed.pop_first();
@@ -182,21 +224,21 @@ impl Cluster {
     }
 
     /// The application acknowledges `ServiceEvent::ServerSide` of this number with a JSON array of arguments.
-    pub fn acknowledge_server(&self, number: u64, args: &str) {
-        let owed = self.owed.lock().remove(&number);
+    pub(super) fn acknowledge_server(&self, number: u64, args: &str) {
+        let owed = self.wanted.acks.lock().remove(&number);
         if let Some((_, asker)) = owed {
             let args: Vec<&RawValue> = serde_json::from_str(args).unwrap_or_default();
             let first = args.first().map(|value| value.get());
             // As the adapter: on the common channel.
             if let Some(Ok(payload)) = asker.id.as_deref().map(|id| response::answer(id, first)) {
-                self.say_raw(&self.channels.classic.response, payload);
+                self.log.send_raw(&self.channels.classic.response, payload);
             }
         }
     }
 
     /// The application answers `ServiceEvent::DataWanted` of this number with a JSON array: the data of each socket.
-    pub fn give_data(&self, number: u64, json: &str) {
-        if let Some((_, wanted)) = self.data_wanted.remove(&number) {
+    pub(super) fn give_data(&self, number: u64, json: &str) {
+        if let Some((_, wanted)) = self.wanted.data.remove(&number) {
             let _ = wanted.send(json.to_owned());
         }
     }
@@ -205,15 +247,15 @@ impl Cluster {
     fn ask_own_clients(
         self: &Arc<Self>,
         asker: Asker,
-        to: &Selection,
+        to: &request::Selection,
         args: &str,
         attachments: Vec<Bytes>,
         patience: Duration,
     ) {
         let sockets = self.selected(to);
-        let (cluster, collected_for) = (self.clone(), asker.clone());
+        let (answers, collected_for) = (self.clone(), asker.clone());
         let on_ack = Box::new(move |args: &str, attachments: &[Bytes]| {
-            cluster.answer(&collected_for, |id| response::ack(id, args, attachments));
+            answers.answer(&collected_for, |id| response::ack(id, args, attachments));
         });
         let counted = |count: usize| self.answer(&asker, |id| response::client_count(id, count as u64));
         let until = Instant::now() + patience;
@@ -226,29 +268,24 @@ impl Cluster {
         let Some(id) = &asker.id else { return };
         match encode(id) {
             Ok(payload) => match &asker.uid {
-                Some(uid) => self.say_raw(&self.channels.classic.response_to(uid), payload),
-                None => self.say_raw(&self.channels.classic.response, payload),
+                Some(uid) => self.log.send_raw(&self.channels.classic.response_to(uid), payload),
+                None => self.log.send_raw(&self.channels.classic.response, payload),
             },
             Err(error) => tracing::warn!(%error, "a request of another server cannot be answered"),
         }
     }
 
-    pub(super) fn say_raw(&self, channel: &str, payload: Vec<u8>) {
-        let channel = Bytes::copy_from_slice(channel.as_bytes());
-        self.outbox.log.say(Body::Raw(channel, payload.into()));
-    }
-
     /// Forgets what is no longer waited for.
-    pub(super) fn expire_answers(&self) {
+    pub(super) fn expire(&self) {
         let now = Instant::now();
-        self.owed.lock().retain(|_, (until, _)| *until > now);
+        self.wanted.acks.lock().retain(|_, (until, _)| *until > now);
         self.service.expire_acks();
     }
 }
 
 /// Who asks, and under which number.
 #[derive(Debug, Clone)]
-pub(super) struct Asker {
+struct Asker {
     uid: Option<Box<str>>,
     id: Option<Box<str>>,
 }
@@ -273,10 +310,6 @@ fn whole_handshake(socket: &Socket) -> String {
         Query::of(&url).json(),
         json::quoted(&clock::date_text(socket.connected_at)),
     )
-}
-
-fn texts(names: &[Box<str>]) -> Vec<String> {
-    names.iter().map(|name| name.to_string()).collect()
 }
 
 fn pairs<'a>(sockets: &'a [Arc<Socket>], rooms: &'a [Box<str>]) -> impl Iterator<Item = (&'a Arc<Socket>, &'a str)> {

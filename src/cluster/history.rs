@@ -1,6 +1,6 @@
-//! Chat messages in Redis, a stream for each room, so that history survives the restart of all instances.
+//! Chat messages in the store, so that history survives the restart of all instances.
 //!
-//! Written by the instance where a message was sent, in order, again and again until Redis has taken it; read when a
+//! Written by the instance where a message was sent, in order, again and again until the store has taken it; read when a
 //! room's history is first asked for. A message that was written twice is read once: it has an id.
 
 use std::{
@@ -9,31 +9,32 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::Notify};
 
-use super::Cluster;
+use super::{
+    bus::{Bus, BusError, Record, Store},
+    status::Status,
+};
 use crate::{
     config::HistoryConfig,
     hub::Room,
-    redis::{ConnectionError, Connections},
+    service::Service,
     wire::{
         json::placeholders_fit,
         packet::{Packet, PacketKind},
     },
 };
 
-/// Messages that are written before the answers of Redis are awaited.
+/// Messages that are written before the answers of the store are awaited.
 const BATCH: usize = 256;
 /// How long after a fault writing is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Messages read back when the number that is kept is not limited.
 const MOST_READ: usize = 10_000;
-/// Names of a stream entry's fields: packet, time in milliseconds, and attachments in order.
-const PACKET: &str = "packet";
-const TIME: &str = "time";
-const ATTACHMENT: &str = "attachment";
+/// How long a caller waits for the messages of a room; what comes later is there for the next call.
+const RESTORE_PATIENCE: Duration = Duration::from_millis(250);
 
 #[derive(Debug)]
 enum Write {
@@ -51,31 +52,66 @@ struct Waiting {
     dropped: u64,
 }
 
-/// The streams of messages.
-#[derive(Debug)]
-pub(super) struct Storage {
-    prefix: String,
-    keep: HistoryConfig,
-    most_waiting: usize,
+/// The messages that are to survive.
+pub(super) struct History {
+    pub(super) bus: Arc<dyn Bus>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) status: Arc<Status>,
+    /// The service owns this, by way of its peers.
+    pub(super) service: Weak<Service>,
+    pub(super) runtime: Handle,
+    pub(super) keep: HistoryConfig,
+    pub(super) notes: Notes,
+}
+
+/// What is to be written, in order.
+pub(super) struct Notes {
+    most: usize,
     waiting: Mutex<Waiting>,
     wake: Notify,
 }
 
-impl Storage {
-    /// Streams whose keys begin with `prefix`. At most so many writes wait while Redis is away.
-    pub(super) fn new(prefix: String, keep: HistoryConfig, most_waiting: usize) -> Self {
+impl Notes {
+    /// Nothing; later at most so many, of which the oldest are dropped.
+    pub(super) fn new(most: usize) -> Self {
         Self {
-            prefix,
-            keep,
-            most_waiting,
+            most,
             waiting: Mutex::default(),
             wake: Notify::new(),
         }
     }
 
+    fn push(&self, write: Write) {
+        let mut waiting = self.waiting.lock();
+        waiting.writes.push_back(write);
+        if waiting.writes.len() > self.most {
+            waiting.writes.pop_front();
+            waiting.dropped += 1;
+        }
+        drop(waiting);
+        self.wake.notify_one();
+    }
+
+    fn take(&self) -> Vec<Write> {
+        let mut waiting = self.waiting.lock();
+        let count = waiting.writes.len().min(BATCH);
+        waiting.writes.drain(..count).collect()
+    }
+
+    /// Puts back what could not be written; whether nothing is left.
+    fn put_back(&self, failed: Vec<Write>) -> bool {
+        let mut waiting = self.waiting.lock();
+        for write in failed.into_iter().rev() {
+            waiting.writes.push_front(write);
+        }
+        waiting.writes.is_empty()
+    }
+}
+
+impl History {
     /// Notes a message to be written.
     pub(super) fn store(&self, room_id: &str, packet: &Packet, time: u64) {
-        self.note(Write::Message {
+        self.notes.push(Write::Message {
             room_id: room_id.into(),
             packet: packet.clone(),
             time,
@@ -84,109 +120,26 @@ impl Storage {
 
     /// Notes that the messages of a room are to be deleted.
     pub(super) fn forget(&self, room_id: &str) {
-        self.note(Write::Forget(room_id.into()));
+        self.notes.push(Write::Forget(room_id.into()));
     }
 
-    /// Messages that were dropped because too many waited.
+    /// Messages that were dropped because too many waited, or were refused.
     pub(super) fn dropped(&self) -> u64 {
-        self.waiting.lock().dropped
+        self.notes.waiting.lock().dropped
     }
 
-    fn note(&self, write: Write) {
-        let mut waiting = self.waiting.lock();
-        waiting.writes.push_back(write);
-        if waiting.writes.len() > self.most_waiting {
-            waiting.writes.pop_front();
-            waiting.dropped += 1;
-        }
-        drop(waiting);
-        self.wake.notify_one();
-    }
-
-    /// Resolves when something may have been noted.
-    pub(super) async fn noted(&self) {
-        self.wake.notified().await;
-    }
-
-    /// Writes a part of what is noted; whether nothing is left. What Redis refuses is dropped; what it could not take
-    /// at the moment stays noted.
-    pub(super) async fn write(&self, connections: &Connections) -> Result<bool, ConnectionError> {
-        let batch: Vec<Write> = {
-            let mut waiting = self.waiting.lock();
-            let count = waiting.writes.len().min(BATCH);
-            waiting.writes.drain(..count).collect()
-        };
-        if batch.is_empty() {
-            return Ok(true);
-        }
-        let outcomes =
-            futures_util::future::join_all(batch.iter().map(|write| self.write_one(connections, write))).await;
-        let mut failed = Vec::new();
-        let mut fault = None;
-        for (write, outcome) in batch.into_iter().zip(outcomes) {
-            match outcome {
-                Ok(()) => {}
-                Err(error @ ConnectionError::Unreachable(_)) => {
-                    failed.push(write);
-                    fault = fault.or(Some(error));
-                }
-                Err(error) => {
-                    self.waiting.lock().dropped += 1;
-                    fault = Some(error);
-                }
-            }
-        }
-        let mut waiting = self.waiting.lock();
-        for write in failed.into_iter().rev() {
-            waiting.writes.push_front(write);
-        }
-        fault.map_or(Ok(waiting.writes.is_empty()), Err)
-    }
-
-    async fn write_one(&self, connections: &Connections, write: &Write) -> Result<(), ConnectionError> {
-        match write {
-            Write::Forget(room_id) => connections.delete(&self.key(room_id)).await,
-            Write::Message { room_id, packet, time } => {
-                let mut fields = vec![(PACKET, packet.args_bytes()), (TIME, Bytes::from(time.to_string()))];
-                fields.extend(packet.attachments().iter().map(|bytes| (ATTACHMENT, bytes.clone())));
-                let most = self.keep.max_messages_per_room;
-                connections.stream_append(&self.key(room_id), fields, most).await?;
-                Ok(())
-            }
-        }
-    }
-
-    /// The newest messages of a room that are to be kept, oldest first, with their times.
-    pub(super) async fn read(
-        &self,
-        connections: &Connections,
-        room_id: &str,
-    ) -> Result<Vec<(Packet, u64)>, ConnectionError> {
-        let most = self.keep.max_messages_per_room.unwrap_or(MOST_READ);
-        if most == 0 {
-            return Ok(Vec::new());
-        }
-        let entries = connections.stream_newest(&self.key(room_id), most, None).await?;
-        let messages = entries.into_iter().rev();
-        Ok(messages.filter_map(|(_, fields)| read_entry(fields)).collect())
-    }
-
-    fn key(&self, room_id: &str) -> String {
-        format!("{}{room_id}", self.prefix)
-    }
-}
-
-impl Cluster {
-    /// Writes messages for ever.
-    pub(super) async fn keep_storing(self: Arc<Self>, storage: Arc<Storage>) {
+    /// Writes for ever.
+    pub(super) async fn run(self: Arc<Self>) {
         loop {
-            self.connections.until_up().await;
-            match storage.write(&self.connections).await {
+            if !self.bus.is_up() {
+                self.bus.until_up().await;
+            }
+            match self.write().await {
                 Ok(false) => {}
-                Ok(true) => storage.noted().await,
+                Ok(true) => self.notes.wake.notified().await,
                 Err(error) => {
-                    if !matches!(error, ConnectionError::Unreachable(_)) {
-                        self.report(error.code(), &error.to_string());
+                    if !error.is_unreachable() {
+                        self.status.report_error(&error);
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -194,57 +147,90 @@ impl Cluster {
         }
     }
 
-    /// Writes what is left, as long as Redis takes it.
-    pub(super) async fn store_rest(&self, storage: &Storage) {
-        while matches!(storage.write(&self.connections).await, Ok(false)) {}
+    /// Writes what is left, as long as the store takes it.
+    pub(super) async fn write_rest(&self) {
+        while matches!(self.write().await, Ok(false)) {}
     }
 
-    /// Puts the stored messages of a room before those that were heard. When Redis is away, the next call tries again.
-    async fn read_history(&self, storage: &Storage, room: &Room) {
-        match storage.read(&self.connections, &room.info.id).await {
-            Ok(messages) => self.service.restore_history(room, messages),
-            Err(error) => {
-                room.state().history.is_restored = false;
-                self.report(error.code(), &error.to_string());
+    /// Writes a part of what is noted; whether nothing is left. What is refused is dropped; what could not be taken at
+    /// the moment stays noted.
+    async fn write(&self) -> Result<bool, BusError> {
+        let batch = self.notes.take();
+        if batch.is_empty() {
+            return Ok(true);
+        }
+        let outcomes = join_all(batch.iter().map(|write| self.write_one(write))).await;
+        let mut failed = Vec::new();
+        let mut fault = None;
+        for (write, outcome) in batch.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(()) => {}
+                Err(error) if error.is_unreachable() => {
+                    failed.push(write);
+                    fault = fault.or(Some(error));
+                }
+                Err(error) => {
+                    self.notes.waiting.lock().dropped += 1;
+                    fault = Some(error);
+                }
+            }
+        }
+        let is_empty = self.notes.put_back(failed);
+        fault.map_or(Ok(is_empty), Err)
+    }
+
+    async fn write_one(&self, write: &Write) -> Result<(), BusError> {
+        match write {
+            Write::Forget(room_id) => self.store.forget(room_id).await,
+            Write::Message { room_id, packet, time } => {
+                let record = Record {
+                    args: packet.args_bytes(),
+                    time: *time,
+                    attachments: packet.attachments().to_vec(),
+                };
+                let most = self.keep.max_messages_per_room;
+                self.store.append(room_id, record, most).await
             }
         }
     }
-}
 
-/// Reads the messages of rooms back.
-pub(super) struct Reader {
-    pub(super) cluster: Weak<Cluster>,
-    pub(super) runtime: Handle,
-}
-
-impl Reader {
-    /// Starts reading; whoever waits for the answer hears when it is done.
-    pub(super) fn read(&self, storage: &Arc<Storage>, room: &Arc<Room>) -> mpsc::Receiver<()> {
+    /// Reads a room's messages back; waits for it, but not long. Whoever comes second does not wait.
+    pub(super) fn restore(self: &Arc<Self>, room: &Arc<Room>) {
+        room.state().history.is_restored = true;
         let (done, is_done) = mpsc::sync_channel(1);
-        let (cluster, storage, room) = (self.cluster.clone(), storage.clone(), room.clone());
+        let (history, room) = (self.clone(), room.clone());
         self.runtime.spawn(async move {
-            if let Some(cluster) = cluster.upgrade() {
-                cluster.read_history(&storage, &room).await;
-            }
+            history.read(&room).await;
             let _ = done.try_send(());
         });
-        is_done
+        let _ = is_done.recv_timeout(RESTORE_PATIENCE);
+    }
+
+    /// Puts the stored messages of a room before those that were heard. When they cannot be had, the next call tries
+    /// again.
+    async fn read(&self, room: &Room) {
+        let most = self.keep.max_messages_per_room.unwrap_or(MOST_READ);
+        let records = match most {
+            0 => Ok(Vec::new()),
+            most => self.store.newest(&room.info.id, most).await,
+        };
+        match (records, self.service.upgrade()) {
+            (Ok(records), Some(service)) => {
+                service.restore_history(room, records.into_iter().filter_map(message).collect());
+            }
+            (Ok(_), None) => {}
+            (Err(error), _) => {
+                room.state().history.is_restored = false;
+                self.status.report_error(&error);
+            }
+        }
     }
 }
 
-fn read_entry(fields: Vec<(String, Bytes)>) -> Option<(Packet, u64)> {
-    let (mut args, mut time, mut attachments) = (None, None, Vec::new());
-    for (name, value) in fields {
-        match name.as_str() {
-            PACKET => args = Some(value),
-            TIME => time = std::str::from_utf8(&value).ok()?.parse().ok(),
-            ATTACHMENT => attachments.push(value),
-            _ => {}
-        }
-    }
-    let args = args?;
-    let args = std::str::from_utf8(&args).ok()?;
-    // What others may have written there must not reach clients unless it is whole.
-    placeholders_fit(args, attachments.len()).then_some(())?;
-    Some((Packet::new(PacketKind::Event(None), args, attachments), time?))
+/// What others may have written there must not reach clients unless it is whole.
+fn message(record: Record) -> Option<(Packet, u64)> {
+    let args = std::str::from_utf8(&record.args).ok()?;
+    placeholders_fit(args, record.attachments.len()).then_some(())?;
+    let packet = Packet::new(PacketKind::Event(None), args, record.attachments);
+    Some((packet, record.time))
 }

@@ -1,17 +1,19 @@
 //! The other instances of this package: who lives, what each has published, and what is known of its sockets.
 //!
-//! Time passes in beats of our own that came back through Redis, so that nobody is taken for lost while we are the ones
+//! Time passes in beats of our own that came back through the bus, so that nobody is taken for lost while we are the ones
 //! who hear nothing.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use super::{
     log::{Body, Log},
-    record::{Beat, Message, Snapshot, Totals},
+    message::{Beat, Message, Snapshot, Totals},
     replica::{News, Replica},
     sequence::{Arrival, Stream},
 };
@@ -157,7 +159,7 @@ impl Instances {
     pub(super) fn ask_for_missing(&mut self, log: &Log, uid: &str) {
         let missing = self.others.get_mut(uid).and_then(|other| other.stream.missing(0));
         if let Some(range) = missing {
-            log.say(Body::Inbox(uid.into(), Message::Resend(range.start, range.end)));
+            log.send(Body::Inbox(uid.into(), Message::Resend(range.start, range.end)));
         }
     }
 
@@ -197,14 +199,14 @@ impl Instances {
             self.doubts_rooms |= is_behind_itself;
             self.ask_for_snapshot(log, uid);
         } else if let Some(range) = missing {
-            log.say(Body::Inbox(uid.into(), Message::Resend(range.start, range.end)));
+            log.send(Body::Inbox(uid.into(), Message::Resend(range.start, range.end)));
         }
     }
 
     /// One of our beats has come back. Asks again for what was asked for in vain, and gives up those that are silent.
     /// Returns the instances of which something is not waited for any more, so that what waited behind it is in order.
     ///
-    /// Beats that come in haste, because others asked for them or Redis stood still, are no measure of time: they count
+    /// Beats that come in haste, because others asked for them or the bus stood still, are no measure of time: they count
     /// once in `pace`.
     pub(super) fn tick(&mut self, service: &Service, log: &Log, pace: Duration) -> Vec<Arc<str>> {
         let now = Instant::now();
@@ -220,13 +222,13 @@ impl Instances {
                 continue;
             };
             match other.stream.tick() {
-                Some(Ok(range)) => log.say(Body::Inbox(uid.clone(), Message::Resend(range.start, range.end))),
+                Some(Ok(range)) => log.send(Body::Inbox(uid.clone(), Message::Resend(range.start, range.end))),
                 Some(Err(missed)) => {
                     self.miss(missed);
                     self.ask_for_snapshot(log, &uid);
                     relieved.push(uid);
                 }
-                None if other.replica.tick() => log.say(Body::Inbox(uid.clone(), Message::AskSnapshot)),
+                None if other.replica.tick() => log.send(Body::Inbox(uid.clone(), Message::AskSnapshot)),
                 None => {}
             }
         }
@@ -306,12 +308,12 @@ impl Instances {
             self.unattached.insert(room.clone());
         }
         let Some(other) = self.others.get_mut(uid) else { return };
-        if !other.replica.hear(service, seq, news) {
-            log.say(Body::Inbox(uid.into(), Message::AskSnapshot));
+        if !other.replica.learn(service, seq, news) {
+            log.send(Body::Inbox(uid.into(), Message::AskSnapshot));
         }
     }
 
-    /// The user of a socket of this instance.
+    /// A socket of an instance.
     pub(super) fn socket(&self, uid: &str, socket_id: &str) -> Option<Arc<Socket>> {
         self.others.get(uid)?.replica.socket(socket_id).cloned()
     }
@@ -339,15 +341,10 @@ impl Instances {
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn ask_anew(&mut self, log: &Log, uid: &str) {
-        self.ask_for_snapshot(log, uid);
-    }
-
     fn ask_for_snapshot(&mut self, log: &Log, uid: &str) {
         if let Some(other) = self.others.get_mut(uid) {
             other.replica.ask_again();
-            log.say(Body::Inbox(uid.into(), Message::AskSnapshot));
+            log.send(Body::Inbox(uid.into(), Message::AskSnapshot));
         }
     }
 
@@ -358,7 +355,7 @@ impl Instances {
                 return None;
             }
             let key: Arc<str> = uid.into();
-            log.say(Body::Inbox(key.clone(), Message::AskSnapshot));
+            log.send(Body::Inbox(key.clone(), Message::AskSnapshot));
             let lost = self.lost.iter().position(|lost| lost.uid == key);
             let lost = lost.and_then(|index| self.lost.remove(index));
             // What it has published since it was heard last is asked for.

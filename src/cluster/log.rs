@@ -1,4 +1,4 @@
-//! What this instance publishes: numbered, in order, waiting while Redis is away, and kept for a while for instances
+//! What this instance publishes: numbered, in order, waiting while the bus is away, and kept for a while for instances
 //! that missed something. Never blocks.
 
 use std::{collections::VecDeque, sync::Arc};
@@ -7,13 +7,16 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::record::{Message, Select};
+use super::{
+    bus::Publication,
+    message::{Message, Select},
+};
 use crate::{ports::Fact, wire::packet::Packet};
 
 /// Publications that are kept for instances that missed something, and their bytes.
 const KEPT: usize = 16_384;
 const KEPT_BYTES: usize = 16 << 20;
-/// What an entry takes besides its packet, roughly.
+/// What an entry takes on top of its packet, roughly.
 const OVERHEAD: usize = 128;
 
 /// Something to publish.
@@ -35,8 +38,8 @@ pub(super) enum Body {
     Message(Message),
     /// A message to one instance.
     Inbox(Arc<str>, Message),
-    /// Something that is encoded already: channel and payload.
-    Raw(Bytes, Bytes),
+    /// Something that is encoded already.
+    Raw(Publication),
 }
 
 /// A broadcast that waits.
@@ -58,7 +61,7 @@ impl Body {
                     broadcast.packet.len() + names.map(|name| name.len()).sum::<usize>()
                 }
                 Self::Message(message) | Self::Inbox(_, message) => size_of_message(message),
-                Self::Raw(channel, payload) => channel.len() + payload.len(),
+                Self::Raw(Publication { channel, payload }) => channel.len() + payload.len(),
             }
     }
 }
@@ -83,7 +86,7 @@ struct Inner {
     next_seq: u64,
     /// Digest of what has been told of this instance's sockets.
     digest: u64,
-    /// What waits for Redis.
+    /// What waits for the bus.
     queue: VecDeque<Arc<Entry>>,
     queued_bytes: usize,
     /// The newest numbered entries, without holes.
@@ -91,7 +94,7 @@ struct Inner {
     kept_bytes: usize,
     appended: u64,
     dropped: u64,
-    /// The last word has been said.
+    /// The last entry has been appended.
     is_over: bool,
 }
 
@@ -135,13 +138,13 @@ impl Log {
     }
 
     /// Appends what may be missed.
-    pub(super) fn say(&self, body: Body) {
-        self.say_where(|_, _| body);
+    pub(super) fn send(&self, body: Body) {
+        self.send_where(|_, _| body);
     }
 
-    /// Appends what may be missed and tells where the log stands: the number of the next publication, and the digest
+    /// Appends what may be missed and depends on where the log stands: the number of the next publication, and the digest
     /// of all before.
-    pub(super) fn say_where(&self, body: impl FnOnce(u64, u64) -> Body) {
+    pub(super) fn send_where(&self, body: impl FnOnce(u64, u64) -> Body) {
         let inner = self.inner.lock();
         let body = body(inner.next_seq, inner.digest);
         let entry = Arc::new(Entry {
@@ -152,10 +155,18 @@ impl Log {
         self.queue(inner, entry);
     }
 
-    /// Appends the last word: what comes after it is not published. Otherwise others would take the instance for a
+    /// Appends what is encoded already, and may be missed.
+    pub(super) fn send_raw(&self, channel: &str, payload: Vec<u8>) {
+        self.send(Body::Raw(Publication {
+            channel: Bytes::copy_from_slice(channel.as_bytes()),
+            payload: payload.into(),
+        }));
+    }
+
+    /// Appends the last entry: what comes after it is not published. Otherwise others would take the instance for a
     /// living one again.
     pub(super) fn end(&self, last: Body) {
-        self.say(last);
+        self.send(last);
         self.inner.lock().is_over = true;
     }
 
@@ -239,22 +250,22 @@ mod tests {
     fn what_is_appended_is_taken_in_order() {
         let log = Log::new(10, 1 << 20);
         log.publish(nothing(), 1);
-        log.say(nothing());
+        log.send(nothing());
         log.publish(nothing(), 2);
         assert_eq!(numbers(&log.take(2, usize::MAX)), [Some(0), None]);
         assert_eq!(numbers(&log.take(9, usize::MAX)), [Some(1)]);
-        log.say_where(|next, digest| {
+        log.send_where(|next, digest| {
             assert_eq!((next, digest), (2, 3));
             nothing()
         });
     }
 
     #[test]
-    fn nothing_follows_the_last_word() {
+    fn nothing_follows_the_last_entry() {
         let log = Log::new(10, 1 << 20);
         log.publish(nothing(), 0);
         log.end(Body::Message(Message::Bye));
-        log.say(nothing());
+        log.send(nothing());
         log.publish(nothing(), 0);
         assert_eq!(numbers(&log.take(9, usize::MAX)), [Some(0), None]);
         assert_eq!(log.progress(), (2, 2));
@@ -271,10 +282,9 @@ mod tests {
     #[test]
     fn the_oldest_are_dropped_when_too_many_bytes_wait() {
         let log = Log::new(100, 2 * (OVERHEAD + 10));
-        let raw = || Body::Raw(Bytes::from_static(b"12345"), Bytes::from_static(b"67890"));
-        (0..5).for_each(|_| log.say(raw()));
+        (0..5).for_each(|_| log.send_raw("12345", b"67890".to_vec()));
         assert_eq!(log.queued(), (2, 3));
-        log.say(Body::Raw(Bytes::new(), vec![0; 10_000].into()));
+        log.send_raw("", vec![0; 10_000]);
         assert_eq!(log.queued().0, 1, "what is too large alone is still sent");
     }
 

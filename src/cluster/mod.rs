@@ -1,200 +1,112 @@
-//! The other servers, over Redis: instances of this package, and Node.js servers with `@socket.io/redis-adapter`.
+//! The other servers, over a [`Bus`](bus::Bus) and a [`Store`](bus::Store): instances of this package, and Node.js
+//! servers with `@socket.io/redis-adapter`.
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`record`] | the messages that instances of this package exchange besides |
+//! | [`bus`] | the contracts of what joins the instances and of what outlives them |
+//! | [`message`], [`mark`], [`channels`] | what instances tell each other, and where |
 //! | [`peers`] | what the service tells the others: the port [`Peers`](crate::ports::Peers) |
-//! | [`log`], [`publisher`] | publications: numbered, waiting while Redis is away, kept for those that missed some |
-//! | [`listener`] | what arrives, told apart and handed to the service |
-//! | [`sequence`] | the publications of one other instance, put in order |
-//! | [`replica`] | what one other instance has told of its sockets |
-//! | [`instances`] | who lives; streams and replicas |
-//! | [`membership`] | joining, beats, silence, leaving |
-//! | [`rooms`] | the rooms, in a Redis hash |
-//! | [`history`] | the messages, in Redis streams |
+//! | [`log`], [`encoder`], [`publisher`] | publications: numbered, waiting while the bus is away, kept for those that missed some |
+//! | [`listener`], [`delivery`] | what arrives, told apart and handed to whom it concerns |
+//! | [`sequence`], [`replica`] | the publications of one other instance in order, and what it has told of its sockets |
+//! | [`instances`], [`sync`] | all other instances, and keeping up with them |
+//! | [`membership`], [`status`] | joining, beats; how it stands, counters and faults |
+//! | [`rooms`], [`history`], [`backlog`] | the rooms and the messages in the store, or else handed on |
+//! | [`commands`] | what is asked of the instance of a socket |
 //! | [`answers`], [`questions`] | requests of the adapter's kind: theirs and ours |
+//! | [`settings`], [`tasks`] | the options; what runs for as long as the cluster is joined |
+//!
+//! Locks are taken in this order: the instances, a socket's rooms, a room, the log.
 
 mod answers;
+mod backlog;
+pub(crate) mod bus;
+mod channels;
+mod commands;
+mod delivery;
+mod encoder;
 mod history;
 mod instances;
 mod listener;
 mod log;
+mod mark;
 mod membership;
+mod message;
 mod peers;
 mod publisher;
 mod questions;
-mod record;
 mod replica;
 mod rooms;
 mod sequence;
+mod settings;
+mod status;
+mod sync;
+mod tasks;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use dashmap::DashMap;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
-    sync::{Notify, oneshot, watch},
-    task::JoinHandle,
+    sync::{Notify, watch},
 };
 
+pub(crate) use self::settings::Settings;
+pub use self::status::ClusterState;
 use self::{
-    answers::Asker,
-    history::{Reader, Storage},
+    answers::{Answers, Wanted},
+    backlog::Backlog,
+    bus::{Bus, Store},
+    channels::Channels,
+    commands::Commands,
+    delivery::Delivery,
+    encoder::Encoder,
+    history::{History, Notes},
     instances::Instances,
-    log::Log,
-    membership::Ear,
-    peers::Outbox,
-    questions::Pending,
-    record::Totals,
-    rooms::Directory,
+    listener::Listener,
+    log::{Body, Log},
+    membership::{Beats, Membership},
+    message::{Message, Totals},
+    peers::ClusterPeers,
+    publisher::Publisher,
+    questions::Questions,
+    rooms::Rooms,
+    status::{Stage, Status},
+    sync::InstanceSync,
+    tasks::Tasks,
 };
 use crate::{
-    adapter::{self, channels::Channels as ClassicChannels},
-    clock,
-    config::RedisConfig,
-    hub::Rates,
-    redis::Connections,
-    service::{ConnectionStats, Service},
+    adapter, clock,
+    metrics::{Rates, Stats},
+    selection::Selection,
+    service::Service,
 };
+
+/// How long `createRoom` waits for the bus, and how long an end waits for what is to be published.
+const COURTESY: Duration = Duration::from_millis(500);
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The part that a service has in a cluster.
 pub struct Cluster {
     uid: Arc<str>,
     service: Arc<Service>,
-    outbox: Arc<Outbox>,
-    channels: Channels,
-    connections: Arc<Connections>,
-    instances: Mutex<Instances>,
-    /// Questions of ours that wait for answers, by their request ids.
-    pending: Mutex<HashMap<Box<str>, Pending>>,
-    /// Acknowledgements that JavaScript owes other servers, and until when they wait.
-    owed: Mutex<BTreeMap<u64, (Instant, Asker)>>,
-    data_wanted: DashMap<u64, oneshot::Sender<String>>,
-    next_number: AtomicU64,
-    status: watch::Sender<Status>,
-    /// Entries of the log that have left it.
-    sent: watch::Sender<u64>,
-    /// Something has become known of another instance.
-    knowledge: Notify,
-    /// The messages of the eldest instance have arrived.
-    has_history: watch::Sender<bool>,
-    /// Beats of ours that have not come back.
-    unheard: AtomicU32,
-    published: AtomicU64,
-    received: AtomicU64,
-    ignored: AtomicU64,
-    /// When each kind of fault was last reported.
-    reported: Mutex<HashMap<&'static str, Instant>>,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
     runtime: Handle,
-    heartbeat_interval: Duration,
-    requests_timeout: Duration,
-    started_at: u64,
-}
-
-/// The channels that an instance uses.
-#[derive(Debug)]
-struct Channels {
-    classic: ClassicChannels,
-    /// Of all instances of this package.
-    everyone: Box<str>,
-    /// Of this one.
-    inbox: Box<str>,
-}
-
-impl Channels {
-    fn new(prefix: &str, uid: &str) -> Self {
-        let everyone = format!("{prefix}-native#/#");
-        Self {
-            classic: ClassicChannels::new(prefix, uid),
-            inbox: format!("{everyone}{uid}#").into(),
-            everyone: everyone.into(),
-        }
-    }
-
-    /// Patterns and names to subscribe to.
-    fn subscribed(&self) -> (Vec<String>, Vec<String>) {
-        let names = [
-            &self.classic.request,
-            &self.classic.response,
-            &self.classic.own_response,
-            &self.everyone,
-            &self.inbox,
-        ];
-        (
-            vec![self.classic.pattern.to_string()],
-            names.map(|channel| channel.to_string()).to_vec(),
-        )
-    }
-
-    fn inbox_of(&self, uid: &str) -> String {
-        format!("{}{uid}#", self.everyone)
-    }
-}
-
-/// How it stands with the cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Status {
-    /// Redis was not reached yet, or what the others know is not known yet.
-    Connecting,
-    /// Everything is known.
-    Ready,
-    /// Redis is away.
-    Degraded,
-    /// The service has ended.
-    Ended,
-}
-
-impl Status {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Connecting => "connecting",
-            Self::Ready => "ready",
-            Self::Degraded | Self::Ended => "degraded",
-        }
-    }
-}
-
-/// `getStats().cluster`.
-#[derive(Debug, Clone, Default)]
-pub struct ClusterState {
-    /// `connecting`, `ready` or `degraded`.
-    pub status: &'static str,
-    /// This instance's name in the cluster.
-    pub uid: String,
-    /// Living instances of this package, this one included.
-    pub instances: usize,
-    /// Publications that wait for Redis.
-    pub queued: usize,
-    /// Publications that were dropped because too many waited.
-    pub dropped: u64,
-    /// Publications of other instances that never arrived.
-    pub lost: u64,
-    /// Messages on our channels that could not be read.
-    pub ignored: u64,
-    /// Publications that Redis has taken.
-    pub published: u64,
-    /// Messages that came from other servers.
-    pub received: u64,
-}
-
-/// Which sockets of all servers are meant: members of any of these rooms, everyone when there is none.
-#[derive(Debug, Clone, Default)]
-pub struct Selection {
-    /// Names of rooms; every socket is in the room of its own id.
-    pub rooms: Vec<String>,
-    /// Names of rooms whose members are left out.
-    pub except: Vec<String>,
+    bus: Arc<dyn Bus>,
+    log: Arc<Log>,
+    status: Arc<Status>,
+    publisher: Arc<Publisher>,
+    sync: Arc<InstanceSync>,
+    membership: Arc<Membership>,
+    history: Option<Arc<History>>,
+    commands: Arc<Commands>,
+    questions: Arc<Questions>,
+    answers: Arc<Answers>,
+    listener: Arc<Listener>,
+    channels: Arc<Channels>,
+    tasks: Arc<Tasks>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -207,110 +119,279 @@ impl std::fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// Joins the cluster that the options name, if they name one. Returns at once; Redis may be away.
-    pub fn start(service: &Arc<Service>, runtime: &Handle) -> Option<Arc<Self>> {
-        let config = service.config.redis.as_ref()?;
+    /// Joins the cluster that this bus and this store are of. Returns at once; they may be away. `None` when the system
+    /// has no random bytes for a name.
+    pub(crate) fn start(
+        service: &Arc<Service>,
+        settings: &Settings,
+        (bus, store): (Arc<dyn Bus>, Arc<dyn Store>),
+        runtime: &Handle,
+    ) -> Option<Arc<Self>> {
         let uid: Arc<str> = adapter::random_id()?.into();
-        let cluster = Arc::new_cyclic(|cluster| {
-            let ear = Arc::new(Ear::new(cluster.clone()));
-            Self::new(uid, service.clone(), config, runtime, ear)
-        });
-        service.join_cluster(cluster.outbox.clone());
-        cluster.connections.connect(runtime);
-        cluster.spawn(cluster.clone().publish());
-        cluster.spawn(cluster.clone().keep_beating());
-        if let Some(storage) = &cluster.outbox.storage {
-            let _ = cluster.outbox.reader.set(Reader {
-                cluster: Arc::downgrade(&cluster),
-                runtime: runtime.clone(),
-            });
-            cluster.spawn(cluster.clone().keep_storing(storage.clone()));
-        }
-        Some(cluster)
+        let cluster = Self::new(uid, service, settings, (bus, store), runtime);
+        cluster.join();
+        cluster.keep_beating();
+        Some(Arc::new(cluster))
     }
 
-    fn new(uid: Arc<str>, service: Arc<Service>, config: &RedisConfig, runtime: &Handle, ear: Arc<Ear>) -> Self {
-        let prefix = &config.key_prefix;
-        let history = &service.config.history;
-        let storage = history.persist.then(|| {
-            let key = format!("{prefix}-native:history:");
-            Arc::new(Storage::new(key, history.clone(), config.max_queued_messages))
+    fn new(
+        uid: Arc<str>,
+        service: &Arc<Service>,
+        settings: &Settings,
+        (bus, store): (Arc<dyn Bus>, Arc<dyn Store>),
+        runtime: &Handle,
+    ) -> Self {
+        let service = service.clone();
+        let sink = service.sink().clone();
+        let status = Arc::new(Status::new(&sink));
+        let tasks = Arc::new(Tasks::new(runtime));
+        let channels = Arc::new(Channels::new(&settings.key_prefix, &uid));
+        let log = Arc::new(Log::new(settings.max_queued_messages, settings.max_queued_bytes));
+        let encoder = Arc::new(Encoder::new(uid.clone(), channels.clone()));
+        let rooms = Arc::new(Rooms::new(store.clone()));
+        let keep = service.config.history.clone();
+        let history = keep.persist.then(|| {
+            Arc::new(History {
+                bus: bus.clone(),
+                store,
+                status: status.clone(),
+                service: Arc::downgrade(&service),
+                runtime: runtime.clone(),
+                keep,
+                notes: Notes::new(settings.max_queued_messages),
+            })
         });
-        let log = Log::new(config.max_queued_messages, config.max_queued_bytes);
-        let directory = Directory::new(format!("{prefix}-native:rooms"));
-        let channels = Channels::new(prefix, &uid);
-        let (patterns, names) = channels.subscribed();
-        Self {
-            connections: Connections::new(config, patterns, names, ear),
-            channels,
-            outbox: Arc::new(Outbox::new(log, directory, storage, config.requests_timeout)),
-            instances: Mutex::new(Instances::new(uid.clone())),
-            pending: Mutex::default(),
-            owed: Mutex::default(),
-            data_wanted: DashMap::new(),
-            next_number: AtomicU64::new(0),
-            status: watch::Sender::new(Status::Connecting),
+        let commands = Arc::new(Commands::new(log.clone(), settings.requests_timeout));
+        let publisher = Arc::new(Publisher {
+            bus: bus.clone(),
+            log: log.clone(),
+            encoder: encoder.clone(),
+            rooms: rooms.clone(),
+            status: status.clone(),
             sent: watch::Sender::new(0),
-            knowledge: Notify::new(),
-            has_history: watch::Sender::new(false),
-            unheard: AtomicU32::new(0),
-            published: AtomicU64::new(0),
-            received: AtomicU64::new(0),
-            ignored: AtomicU64::new(0),
-            reported: Mutex::default(),
-            tasks: Mutex::default(),
-            runtime: runtime.clone(),
-            heartbeat_interval: config.heartbeat_interval,
-            requests_timeout: config.requests_timeout,
+        });
+        let delivery = Arc::new(Delivery {
+            service: service.clone(),
+            status: status.clone(),
+        });
+        let sync = Arc::new(InstanceSync {
+            service: service.clone(),
+            log: log.clone(),
+            channels: channels.clone(),
+            encoder,
+            rooms: rooms.clone(),
+            history: history.clone(),
+            delivery: delivery.clone(),
+            status: status.clone(),
+            tasks: tasks.clone(),
+            instances: Mutex::new(Instances::new(uid.clone())),
+            learnt: Notify::new(),
+        });
+        let backlog = Arc::new(Backlog::new(service.clone(), log.clone(), history.is_some()));
+        let membership = Arc::new(Membership {
+            service: service.clone(),
+            bus: bus.clone(),
+            log: log.clone(),
+            channels: channels.clone(),
+            rooms: rooms.clone(),
+            sync: sync.clone(),
+            backlog: backlog.clone(),
+            status: status.clone(),
+            tasks: tasks.clone(),
+            heartbeat_interval: settings.heartbeat_interval,
             started_at: clock::now_ms(),
+            beats: Beats::default(),
+        });
+        let questions = Arc::new(Questions {
+            uid: uid.clone(),
+            bus: bus.clone(),
+            log: log.clone(),
+            channels: channels.clone(),
+            status: status.clone(),
+            sink,
+            tasks: tasks.clone(),
+            requests_timeout: settings.requests_timeout,
+            pending: Mutex::default(),
+        });
+        let answers = Arc::new(Answers {
+            uid: uid.clone(),
+            service: service.clone(),
+            log: log.clone(),
+            channels: channels.clone(),
+            status: status.clone(),
+            tasks: tasks.clone(),
+            requests_timeout: settings.requests_timeout,
+            wanted: Wanted::default(),
+        });
+        let listener = Arc::new(Listener {
+            uid: uid.clone(),
+            service: service.clone(),
+            channels: channels.clone(),
+            status: status.clone(),
+            sync: sync.clone(),
+            membership: membership.clone(),
+            backlog,
+            delivery,
+            commands: commands.clone(),
+            questions: questions.clone(),
+            answers: answers.clone(),
+        });
+        service.join_cluster(Arc::new(ClusterPeers {
+            log: log.clone(),
+            rooms,
+            history: history.clone(),
+            commands: commands.clone(),
+            status: status.clone(),
+        }));
+        Self {
             uid,
             service,
+            runtime: runtime.clone(),
+            bus,
+            log,
+            status,
+            publisher,
+            sync,
+            membership,
+            history,
+            commands,
+            questions,
+            answers,
+            listener,
+            channels,
+            tasks,
         }
+    }
+
+    /// Publishes, hears and stores from now on.
+    fn join(&self) {
+        self.tasks.spawn(self.publisher.clone().run());
+        if let Some(history) = &self.history {
+            self.tasks.spawn(history.clone().run());
+        }
+        let subscriptions = self.channels.subscriptions();
+        self.bus.start(subscriptions, self.listener.clone(), &self.runtime);
+    }
+
+    fn keep_beating(&self) {
+        let (commands, answers) = (self.commands.clone(), self.answers.clone());
+        let on_beat = move || {
+            commands.expire();
+            answers.expire();
+        };
+        self.tasks.spawn(self.membership.clone().keep_beating(on_beat));
     }
 
     /// How it stands with the cluster.
     pub fn state(&self) -> ClusterState {
-        let (queued, dropped) = self.outbox.log.queued();
-        let unstored = self.outbox.storage.as_ref().map_or(0, |storage| storage.dropped());
-        let instances = self.instances.lock();
+        let (queued, dropped) = self.log.queued();
+        let unstored = self.history.as_ref().map_or(0, |history| history.dropped());
+        let instances = self.sync.instances();
         ClusterState {
-            status: self.status.borrow().name(),
             uid: self.uid.to_string(),
             instances: instances.len() + 1,
             queued,
             dropped: dropped + unstored,
             lost: instances.missed,
-            ignored: self.ignored.load(Ordering::Relaxed),
-            published: self.published.load(Ordering::Relaxed),
-            received: self.received.load(Ordering::Relaxed),
+            ..self.status.counted()
         }
     }
 
     /// `getStats()` of the other instances, as their last beats told.
-    pub fn others(&self) -> Vec<ConnectionStats> {
-        let totals = self.instances.lock().totals();
+    pub fn others(&self) -> Vec<Stats> {
+        let totals = self.sync.instances().totals();
         totals.into_iter().map(stats_of).collect()
     }
 
     /// Resolves when the cluster has been joined: everything that the others know is known here. False when the
     /// service has ended instead.
     pub async fn ready(&self) -> bool {
-        let mut status = self.status.subscribe();
-        let reached = status.wait_for(|status| matches!(status, Status::Ready | Status::Ended));
-        reached.await.is_ok_and(|status| *status == Status::Ready)
+        self.status.ready().await
     }
 
-    /// Runs something for as long as the cluster is joined.
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.tasks.lock();
-        tasks.retain(|task| !task.is_finished());
-        tasks.push(self.runtime.spawn(task));
+    /// Resolves when what was published before has left, or soon when the bus is away.
+    pub async fn published(&self) {
+        self.publisher.caught_up(COURTESY).await;
+    }
+
+    /// Says goodbye and ends everything, in bounded time.
+    pub async fn leave(&self) {
+        self.log.end(Body::Message(Message::Bye));
+        self.publisher.caught_up(FAREWELL).await;
+        if let Some(history) = self.history.as_ref().filter(|_| self.bus.is_up()) {
+            let _ = tokio::time::timeout(FAREWELL, history.write_rest()).await;
+        }
+        self.stop();
+        self.bus.stop().await;
+    }
+
+    /// Ends everything at once.
+    pub fn abandon(&self) {
+        self.stop();
+        let bus = self.bus.clone();
+        self.runtime.spawn(async move { bus.stop().await });
+    }
+
+    fn stop(&self) {
+        self.status.change(Stage::Ended);
+        self.tasks.abort_all();
+        self.commands.end();
+        self.service.forget_acks();
+    }
+
+    /// Asks the other servers for the names of their Socket.IO rooms. Answered under this number: strings.
+    pub fn ask_rooms(&self, id: u64) {
+        self.questions.ask_rooms(id);
+    }
+
+    /// Asks the other servers for their sockets. Answered under this number: `{id, handshake, rooms, data}`.
+    pub fn ask_sockets(&self, id: u64, selection: Selection<'static>) {
+        self.questions.ask_sockets(id, selection);
+    }
+
+    /// Asks the clients of the other servers for an acknowledgement of an event. Answered under this number: the first
+    /// argument of each; with an error when some did not answer in time.
+    pub fn ask_clients(
+        &self,
+        id: u64,
+        selection: Selection<'static>,
+        args: &str,
+        attachments: Vec<Bytes>,
+        timeout: Duration,
+    ) {
+        self.questions.ask_clients(id, selection, args, attachments, timeout);
+    }
+
+    /// Sends an event, a JSON array, to the applications of the other servers. With a number, their acknowledgements
+    /// are awaited and answered under it: the first argument of each.
+    pub fn emit_to_servers(&self, args: &str, id: Option<u64>) {
+        self.questions.emit_to_servers(args, id);
+    }
+
+    /// Makes sockets of the other servers join rooms, or leave them.
+    pub fn move_sockets(&self, selection: &Selection<'_>, rooms: &[String], join: bool) {
+        self.questions.move_sockets(selection, rooms, join);
+    }
+
+    /// Disconnects sockets of the other servers; their transports as well with `close`.
+    pub fn disconnect_sockets(&self, selection: &Selection<'_>, close: bool) {
+        self.questions.disconnect_sockets(selection, close);
+    }
+
+    /// The application acknowledges `ServiceEvent::ServerSide` of this number with a JSON array of arguments.
+    pub fn acknowledge_server(&self, number: u64, args: &str) {
+        self.answers.acknowledge_server(number, args);
+    }
+
+    /// The application answers `ServiceEvent::DataWanted` of this number with a JSON array: the data of each socket.
+    pub fn give_data(&self, number: u64, json: &str) {
+        self.answers.give_data(number, json);
     }
 }
 
-fn stats_of(totals: Totals) -> ConnectionStats {
+fn stats_of(totals: Totals) -> Stats {
     let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-    ConnectionStats {
+    Stats {
         total_connections: totals.connections,
         active_connections: count(totals.active),
         total_rooms: count(totals.rooms),

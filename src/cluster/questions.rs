@@ -1,14 +1,18 @@
 //! What this instance asks the other servers in the manner of `@socket.io/redis-adapter`, and their answers.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Cluster, Selection};
+use super::{
+    bus::{Bus, BusError},
+    channels::Channels,
+    log::Log,
+    status::Status,
+    tasks::Tasks,
+};
 use crate::{
     adapter::{
         self,
@@ -18,9 +22,23 @@ use crate::{
         response::{self, Asked, Response},
     },
     error::Error,
-    ports::ServiceEvent,
-    redis::ConnectionError,
+    ports::{EventSink, ServiceEvent},
+    selection::Selection,
 };
+
+/// The questions of this instance.
+pub(super) struct Questions {
+    pub(super) uid: Arc<str>,
+    pub(super) bus: Arc<dyn Bus>,
+    pub(super) log: Arc<Log>,
+    pub(super) channels: Arc<Channels>,
+    pub(super) status: Arc<Status>,
+    pub(super) sink: Arc<dyn EventSink>,
+    pub(super) tasks: Arc<Tasks>,
+    pub(super) requests_timeout: Duration,
+    /// Those that wait for answers, by their request ids.
+    pub(super) pending: Mutex<HashMap<Box<str>, Pending>>,
+}
 
 /// A question that waits for its answers.
 #[derive(Debug)]
@@ -94,51 +112,51 @@ fn socket_json(socket: &response::RemoteSocket) -> Option<String> {
     ))
 }
 
-impl Cluster {
+impl Questions {
     /// Asks the other servers for the names of their Socket.IO rooms. Answered under this number: strings.
-    pub fn ask_rooms(self: &Arc<Self>, id: u64) {
-        let cluster = self.clone();
+    pub(super) fn ask_rooms(self: &Arc<Self>, id: u64) {
+        let questions = self.clone();
         self.ask(id, Asked::AllRooms, self.requests_timeout, move |request_id| {
-            request::all_rooms(&cluster.uid, request_id)
+            request::all_rooms(&questions.uid, request_id)
         });
     }
 
     /// Asks the other servers for their sockets. Answered under this number: `{id, handshake, rooms, data}`.
-    pub fn ask_sockets(self: &Arc<Self>, id: u64, selection: &Selection) {
-        let (cluster, selection) = (self.clone(), selection.clone());
+    pub(super) fn ask_sockets(self: &Arc<Self>, id: u64, selection: Selection<'static>) {
+        let questions = self.clone();
         self.ask(id, Asked::Fetch, self.requests_timeout, move |request_id| {
-            selection.with(|rooms| request::fetch(&cluster.uid, request_id, rooms))
+            with_rooms(&selection, |rooms| request::fetch(&questions.uid, request_id, rooms))
         });
     }
 
     /// Sends an event, a JSON array, to the applications of the other servers. With a number, their acknowledgements
     /// are awaited and answered under it: the first argument of each.
-    pub fn emit_to_servers(self: &Arc<Self>, args: &str, id: Option<u64>) {
+    pub(super) fn emit_to_servers(self: &Arc<Self>, args: &str, id: Option<u64>) {
         let Some(id) = id else {
-            return self.say_request(request::server_side_emit(&self.uid, None, args));
+            return self.send_request(request::server_side_emit(&self.uid, None, args));
         };
-        let (cluster, args) = (self.clone(), args.to_owned());
+        let (questions, args) = (self.clone(), args.to_owned());
         self.ask(id, Asked::ServerSideEmit, self.requests_timeout, move |request_id| {
-            request::server_side_emit(&cluster.uid, Some(request_id), &args)
+            request::server_side_emit(&questions.uid, Some(request_id), &args)
         });
     }
 
     /// Asks the clients of the other servers for an acknowledgement of an event. Answered under this number: the first
     /// argument of each; with an error when some did not answer in time.
-    pub fn ask_clients(
+    pub(super) fn ask_clients(
         self: &Arc<Self>,
         id: u64,
-        selection: &Selection,
+        selection: Selection<'static>,
         args: &str,
         attachments: Vec<Bytes>,
         timeout: Duration,
     ) {
-        let (cluster, selection, args) = (self.clone(), selection.clone(), args.to_owned());
+        let (questions, args) = (self.clone(), args.to_owned());
         self.ask(id, Asked::Broadcast, timeout, move |request_id| {
             let timeout = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-            selection.with(|Rooms { rooms, except }| {
+            with_rooms(&selection, |Rooms { rooms, except }| {
                 let packet = Outgoing {
-                    uid: &cluster.uid,
+                    uid: &questions.uid,
                     args: &args,
                     attachments: &attachments,
                     rooms,
@@ -154,23 +172,23 @@ impl Cluster {
     }
 
     /// Makes sockets of the other servers join rooms, or leave them.
-    pub fn move_sockets(&self, selection: &Selection, rooms: &[String], join: bool) {
+    pub(super) fn move_sockets(&self, selection: &Selection<'_>, rooms: &[String], join: bool) {
         let rooms: Vec<&str> = rooms.iter().map(String::as_str).collect();
-        let request = selection.with(|of| match join {
+        let request = with_rooms(selection, |of| match join {
             true => request::join(&self.uid, of, &rooms),
             false => request::leave(&self.uid, of, &rooms),
         });
-        self.say_request(request);
+        self.send_request(request);
     }
 
     /// Disconnects sockets of the other servers; their transports as well with `close`.
-    pub fn disconnect_sockets(&self, selection: &Selection, close: bool) {
-        self.say_request(selection.with(|of| request::disconnect(&self.uid, of, close)));
+    pub(super) fn disconnect_sockets(&self, selection: &Selection<'_>, close: bool) {
+        self.send_request(with_rooms(selection, |of| request::disconnect(&self.uid, of, close)));
     }
 
-    fn say_request(&self, request: Result<Vec<u8>, Unfit>) {
+    fn send_request(&self, request: Result<Vec<u8>, Unfit>) {
         match request {
-            Ok(payload) => self.say_raw(&self.channels.classic.request, payload),
+            Ok(payload) => self.log.send_raw(&self.channels.classic.request, payload),
             Err(error) => tracing::warn!(%error, "a request cannot be sent to other servers"),
         }
     }
@@ -182,17 +200,17 @@ impl Cluster {
         timeout: Duration,
         encode: impl FnOnce(&str) -> Result<Vec<u8>, Unfit> + Send + 'static,
     ) {
-        let cluster = self.clone();
-        self.spawn(async move {
+        let questions = self.clone();
+        self.tasks.spawn(async move {
             let request_id = adapter::random_id().unwrap_or_else(|| "000000".into());
             let pending = Pending::new(asked);
             let changed = pending.changed.clone();
-            cluster.pending.lock().insert(request_id.clone(), pending);
-            let outcome = cluster.put(&request_id, timeout, &changed, encode).await;
-            let pending = cluster.pending.lock().remove(&request_id);
+            questions.pending.lock().insert(request_id.clone(), pending);
+            let outcome = questions.publish(&request_id, timeout, &changed, encode).await;
+            let pending = questions.pending.lock().remove(&request_id);
             let (answers, attachments) =
                 pending.map_or_else(Default::default, |pending| (pending.answers, pending.attachments));
-            cluster.service.sink().emit(ServiceEvent::Answered {
+            questions.sink.emit(ServiceEvent::Answered {
                 id,
                 error: outcome.err(),
                 json: format!("[{}]", answers.join(",")),
@@ -202,7 +220,7 @@ impl Cluster {
     }
 
     /// Publishes a question and waits for its answers.
-    async fn put(
+    async fn publish(
         &self,
         request_id: &str,
         timeout: Duration,
@@ -215,7 +233,7 @@ impl Cluster {
             return Ok(());
         }
         let payload = encode(request_id).map_err(|error| Error::Unasked(error.to_string()))?;
-        self.say_raw(&self.channels.classic.request, payload);
+        self.log.send_raw(&self.channels.classic.request, payload);
         let complete = async {
             loop {
                 let news = changed.notified();
@@ -232,41 +250,40 @@ impl Cluster {
     }
 
     /// Number of other servers, Node.js servers included.
-    async fn count_servers(&self) -> Result<u64, ConnectionError> {
-        let subscribed = self.connections.subscribers(&self.channels.classic.request).await?;
+    async fn count_servers(&self) -> Result<u64, BusError> {
+        let subscribed = self.bus.subscribers(&self.channels.classic.request).await?;
         Ok(subscribed.saturating_sub(1))
     }
 
     /// A response of another server, to us or to others.
-    pub(super) fn response_arrived(&self, payload: Bytes) {
-        let Ok(request_id) = response::request_id(&payload) else {
-            return self.ignore(&self.channels.classic.response, "not a response");
+    pub(super) fn response_arrived(&self, payload: &[u8]) {
+        let Ok(request_id) = response::request_id(payload) else {
+            return self.status.ignore(&self.channels.classic.response, "not a response");
         };
         let mut pending = self.pending.lock();
         let Some(question) = pending.get_mut(&request_id) else {
             return;
         };
-        self.received.fetch_add(1, Ordering::Relaxed);
-        match response::decode(&payload, question.asked, question.attachments.len()) {
+        self.status.received();
+        match response::decode(payload, question.asked, question.attachments.len()) {
             Ok(response) => {
                 question.take(response);
                 question.changed.notify_one();
             }
             Err(error) => {
                 drop(pending);
-                self.ignore(&self.channels.classic.response, &error.to_string());
+                self.status.ignore(&self.channels.classic.response, &error.to_string());
             }
         }
     }
 }
 
-impl Selection {
-    fn with<R>(&self, run: impl FnOnce(Rooms<'_>) -> R) -> R {
-        let rooms: Vec<&str> = self.rooms.iter().map(String::as_str).collect();
-        let except: Vec<&str> = self.except.iter().map(String::as_str).collect();
-        run(Rooms {
-            rooms: &rooms,
-            except: &except,
-        })
-    }
+/// The rooms and exceptions of a selection, as requests have them.
+fn with_rooms<R>(selection: &Selection<'_>, run: impl FnOnce(Rooms<'_>) -> R) -> R {
+    let rooms: Vec<&str> = selection.rooms.iter().map(|room| &**room).collect();
+    let except: Vec<&str> = selection.except.iter().map(|name| &**name).collect();
+    run(Rooms {
+        rooms: &rooms,
+        except: &except,
+    })
 }

@@ -5,9 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use super::record::{Snapshot, SocketFacts, digest};
+use super::message::{Snapshot, SocketFacts, digest};
 use crate::{
     hub::{Identity, Socket},
+    selection::Selection,
     service::{Loss, Service},
     wire::{json::is_json, packet::Packet},
 };
@@ -120,13 +121,13 @@ impl Replica {
         late
     }
 
-    /// The user of one of the instance's sockets.
+    /// One of the instance's sockets.
     pub(super) fn socket(&self, socket_id: &str) -> Option<&Arc<Socket>> {
         self.sockets.get(socket_id).map(|known| &known.socket)
     }
 
     /// Takes news with its number. False when a snapshot is to be asked for, because too much waits for one.
-    pub(super) fn hear(&mut self, service: &Service, seq: u64, news: News) -> bool {
+    pub(super) fn learn(&mut self, service: &Service, seq: u64, news: News) -> bool {
         match &mut self.knowledge {
             Knowledge::Whole { since, .. } if seq >= *since => self.apply(service, news),
             Knowledge::Whole { told: true, .. } => {}
@@ -344,6 +345,6 @@ fn without_packet(news: &News) -> News {
 /// Tells the clients of this instance what news bring them, where nothing is known of the socket.
 fn deliver(service: &Service, news: News) {
     if let News::Joined(id, room, Some(packet)) | News::Left(id, room, Some(packet)) = news {
-        service.deliver(&[room], &[id], &packet, false);
+        service.deliver(&Selection::room(&room).but(&id), &packet);
     }
 }

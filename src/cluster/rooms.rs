@@ -1,30 +1,29 @@
-//! The rooms of the cluster, in a Redis hash, so that they survive every instance.
+//! The rooms of the cluster in the store, so that they survive every instance.
 //!
 //! What this instance creates or deletes is noted here and written before it is published. A deleted room leaves a mark
-//! in the hash for a while, from which instances that were away learn of it. A room without room or mark in the hash was
-//! not deleted: Redis has lost it, started again empty or with what it had saved before, and whoever knows the room
+//! in the store for a while, from which instances that were away learn of it. A room without room or mark in the store
+//! was not deleted: the store has lost it, started again empty or with what it had saved before, and whoever knows the room
 //! writes it again.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::record::RoomFacts;
-use crate::{
-    clock,
-    redis::{ConnectionError, Connections},
+use super::{
+    bus::{BusError, Store},
+    message::RoomFacts,
 };
+use crate::clock;
 
 /// What the mark of a deleted room begins with, which no JSON object does; the time of the deletion follows.
 const MARK: u8 = b'~';
 /// How long the mark of a deleted room stays, in milliseconds.
 const MARK_AGE: u64 = 60 * 60 * 1_000;
-/// Fields that one command writes.
-const PAGE: usize = 512;
 /// How long after a refusal writing is tried again.
 const REFUSAL_PAUSE: Duration = Duration::from_secs(2);
 /// Deleted rooms that are remembered, so that no late news brings them back.
@@ -55,16 +54,15 @@ impl Inner {
     }
 }
 
-/// The directory of rooms.
-#[derive(Debug)]
-pub(super) struct Directory {
-    key: String,
+/// The rooms of all instances.
+pub(super) struct Rooms {
+    store: Arc<dyn Store>,
     inner: Mutex<Inner>,
     /// What is noted is written by one task at a time: an older note never overtakes a newer one.
     writing: tokio::sync::Mutex<()>,
 }
 
-/// What the directory says.
+/// What the store says.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     /// The rooms that it holds.
@@ -73,10 +71,10 @@ pub(super) struct Contents {
     pub(super) deleted: Vec<String>,
 }
 
-impl Directory {
-    pub(super) fn new(key: String) -> Self {
+impl Rooms {
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
         Self {
-            key,
+            store,
             inner: Mutex::default(),
             writing: tokio::sync::Mutex::default(),
         }
@@ -104,13 +102,13 @@ impl Directory {
     }
 
     /// Writes what was created and deleted here; what cannot be written stays noted.
-    pub(super) async fn write(&self, connections: &Connections) -> Result<(), ConnectionError> {
+    pub(super) async fn write(&self) -> Result<(), BusError> {
         if !self.is_due() {
             return Ok(());
         }
         let _alone = self.writing.lock().await;
-        let written = self.write_noted(connections).await;
-        if let Err(ConnectionError::Refused(_)) = &written {
+        let written = self.write_noted().await;
+        if written.as_ref().is_err_and(BusError::is_refused) {
             self.inner.lock().refused_at = Some(Instant::now());
         }
         written
@@ -123,15 +121,15 @@ impl Directory {
         !is_refused && (!inner.unwritten.is_empty() || inner.marks.front().is_some_and(is_outdated))
     }
 
-    async fn write_noted(&self, connections: &Connections) -> Result<(), ConnectionError> {
+    async fn write_noted(&self) -> Result<(), BusError> {
         let noted = self.inner.lock().unwritten.clone();
         let now = clock::now_ms();
         let fields: Vec<_> = noted
             .iter()
             .filter_map(|(id, room)| field(id, room.as_ref(), now))
             .collect();
-        for page in fields.chunks(PAGE) {
-            connections.hash_set(&self.key, page.to_vec()).await?;
+        if !fields.is_empty() {
+            self.store.put_rooms(fields).await?;
         }
         let outdated = {
             let mut inner = self.inner.lock();
@@ -146,32 +144,28 @@ impl Directory {
                 .count();
             inner.marks.drain(..count).map(|(_, id)| id).collect()
         };
-        self.take_away(connections, outdated).await
+        self.take_away(outdated).await
     }
 
-    async fn take_away(&self, connections: &Connections, ids: Vec<String>) -> Result<(), ConnectionError> {
-        for page in ids.chunks(PAGE) {
-            connections.hash_delete(&self.key, page.to_vec()).await?;
+    async fn take_away(&self, ids: Vec<String>) -> Result<(), BusError> {
+        match ids.is_empty() {
+            true => Ok(()),
+            false => self.store.delete_rooms(ids).await,
         }
-        Ok(())
     }
 
-    /// Reads the hash. `known`: the rooms of the registry, as they were before; those that Redis has lost are noted to
+    /// Reads the store. `known`: the rooms of the registry, as they were before; those that it has lost are noted to
     /// be written again.
-    pub(super) async fn read(
-        &self,
-        connections: &Connections,
-        known: Vec<RoomFacts>,
-    ) -> Result<Contents, ConnectionError> {
-        self.write(connections).await?;
-        let fields = connections.hash_all(&self.key).await?;
+    pub(super) async fn read(&self, known: Vec<RoomFacts>) -> Result<Contents, BusError> {
+        self.write().await?;
+        let fields = self.store.rooms().await?;
         let (contents, outdated) = self.compare(known, fields, clock::now_ms());
-        self.take_away(connections, outdated).await?;
-        self.write(connections).await?;
+        self.take_away(outdated).await?;
+        self.write().await?;
         Ok(contents)
     }
 
-    /// What the fields of the hash say; and the marks that have stood for long enough.
+    /// What is stored says; and the marks that have stood for long enough.
     fn compare(
         &self,
         known: Vec<RoomFacts>,
@@ -189,11 +183,11 @@ impl Directory {
             }
             match serde_json::from_slice::<RoomFacts>(&value) {
                 Ok(room) if room.id == id => rooms.push(room),
-                _ => tracing::warn!(room = id, "an entry of the directory of rooms is not readable"),
+                _ => tracing::warn!(room = id, "a stored room is not readable"),
             }
         }
         let inner = &mut *self.inner.lock();
-        // Redis has lost the mark, and has the room again.
+        // The store has lost the mark, and has the room again.
         rooms.retain(|room| {
             let is_deleted = inner.deleted.contains(&room.id);
             if is_deleted {
@@ -215,7 +209,7 @@ impl Directory {
     }
 }
 
-/// A room as a field of the hash; or the mark of a deleted one.
+/// A room as it is stored; or the mark of a deleted one.
 fn field(id: &str, room: Option<&RoomFacts>, now: u64) -> Option<(String, Vec<u8>)> {
     let value = match room {
         Some(room) => serde_json::to_vec(room).ok()?,
@@ -233,6 +227,11 @@ fn time_of_mark(value: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::bus::memory::MemoryStore;
+
+    fn rooms() -> Rooms {
+        Rooms::new(Arc::new(MemoryStore::default()))
+    }
 
     fn room(id: &str) -> RoomFacts {
         RoomFacts {
@@ -251,8 +250,8 @@ mod tests {
         rooms.chain(marks).map(|(id, value)| (id, value.into())).collect()
     }
 
-    fn unwritten(directory: &Directory) -> Vec<(String, bool)> {
-        let inner = directory.inner.lock();
+    fn unwritten(rooms: &Rooms) -> Vec<(String, bool)> {
+        let inner = rooms.inner.lock();
         let mut noted: Vec<_> = inner
             .unwritten
             .iter()
@@ -264,49 +263,49 @@ mod tests {
 
     #[test]
     fn a_room_was_deleted_elsewhere_when_its_mark_says_so() {
-        let directory = Directory::new("key".to_owned());
-        directory.created(room("mine"));
+        let stored = rooms();
+        stored.created(room("mine"));
         let known = vec![room("kept"), room("gone"), room("mine")];
-        let (contents, outdated) = directory.compare(known, fields(&["kept"], &[("gone", 5)]), 6);
+        let (contents, outdated) = stored.compare(known, fields(&["kept"], &[("gone", 5)]), 6);
         assert_eq!(contents.deleted, ["gone"]);
-        assert!(directory.is_deleted("gone"), "late news do not bring it back");
+        assert!(stored.is_deleted("gone"), "late news do not bring it back");
         assert_eq!(contents.rooms, [room("kept")]);
         assert!(outdated.is_empty());
-        assert_eq!(unwritten(&directory), [("mine".to_owned(), true)]);
+        assert_eq!(unwritten(&stored), [("mine".to_owned(), true)]);
     }
 
     #[test]
-    fn known_rooms_are_written_again_when_redis_has_lost_them() {
-        let directory = Directory::new("key".to_owned());
-        let (first, _) = directory.compare(vec![room("kept"), room("lost")], fields(&["kept"], &[]), 0);
+    fn known_rooms_are_written_again_when_the_store_has_lost_them() {
+        let stored = rooms();
+        let (first, _) = stored.compare(vec![room("kept"), room("lost")], fields(&["kept"], &[]), 0);
         assert!(
             first.deleted.is_empty(),
-            "Redis may have started with what it had saved before"
+            "the store may have started with what it had saved before"
         );
-        assert_eq!(unwritten(&directory), [("lost".to_owned(), true)]);
+        assert_eq!(unwritten(&stored), [("lost".to_owned(), true)]);
     }
 
     #[test]
-    fn a_room_that_comes_back_with_what_redis_had_saved_stays_deleted() {
-        let directory = Directory::new("key".to_owned());
-        directory.deleted("gone", false);
-        let (contents, _) = directory.compare(Vec::new(), fields(&["gone"], &[]), 0);
+    fn a_room_that_comes_back_with_what_the_store_had_saved_stays_deleted() {
+        let stored = rooms();
+        stored.deleted("gone", false);
+        let (contents, _) = stored.compare(Vec::new(), fields(&["gone"], &[]), 0);
         assert!(contents.rooms.is_empty());
-        assert_eq!(unwritten(&directory), [("gone".to_owned(), false)]);
+        assert_eq!(unwritten(&stored), [("gone".to_owned(), false)]);
     }
 
     #[test]
     fn marks_are_taken_away_after_a_while() {
-        let directory = Directory::new("key".to_owned());
-        let (_, outdated) = directory.compare(Vec::new(), fields(&[], &[("old", 1), ("new", 2)]), MARK_AGE + 2);
+        let stored = rooms();
+        let (_, outdated) = stored.compare(Vec::new(), fields(&[], &[("old", 1), ("new", 2)]), MARK_AGE + 2);
         assert_eq!(outdated, ["old"]);
     }
 
     #[test]
     fn deleted_rooms_are_remembered_in_bounds() {
-        let directory = Directory::new("key".to_owned());
-        (0..=MOST_DELETED).for_each(|number| directory.deleted(&number.to_string(), false));
-        assert!(!directory.is_deleted("0"));
-        assert!(directory.is_deleted("1") && directory.is_deleted(&MOST_DELETED.to_string()));
+        let stored = rooms();
+        (0..=MOST_DELETED).for_each(|number| stored.deleted(&number.to_string(), false));
+        assert!(!stored.is_deleted("0"));
+        assert!(stored.is_deleted("1") && stored.is_deleted(&MOST_DELETED.to_string()));
     }
 }

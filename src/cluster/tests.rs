@@ -1,14 +1,20 @@
-//! Instances that hear each other without Redis: what one says is handed to the others by hand, so that a test decides
-//! what is lost, and when.
+//! Instances joined by a broker in memory, so that a test decides what is held, what is lost, and when there is an outage.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 
-use super::{Cluster, membership::Ear};
+use super::{
+    Cluster, Settings,
+    bus::{
+        Bus, BusError, Observer, Publication, Store, Subscriptions,
+        memory::{Broker, MemoryBus},
+    },
+};
 use crate::{
-    config::{Config, RedisConfig},
+    config::Config,
     hub::{Identity, Room, Socket},
     link::Link,
     ports::{EventKind, EventSink, ServiceEvent},
@@ -17,6 +23,8 @@ use crate::{
 };
 
 mod healing;
+mod history;
+mod outages;
 mod property;
 mod requests;
 mod returning;
@@ -32,9 +40,12 @@ impl Link for Inbox {
     }
 }
 
-/// What an application is told: all events, as words.
+/// What an application is told, as words: of sockets, and of the cluster itself.
 #[derive(Default)]
-struct Told(Mutex<Vec<String>>);
+struct Told {
+    sockets: Mutex<Vec<String>>,
+    cluster: Mutex<Vec<String>>,
+}
 
 impl EventSink for Told {
     fn wants(&self, _: EventKind) -> bool {
@@ -47,41 +58,42 @@ impl EventSink for Told {
             ServiceEvent::Disconnect(socket, reason, _) => format!("disconnect {} {reason}", socket.id()),
             ServiceEvent::RoomJoin(socket, _) => format!("join {}", socket.id()),
             ServiceEvent::RoomLeave(socket, _) => format!("leave {}", socket.id()),
+            ServiceEvent::Cluster(status) => return self.cluster.lock().push(status.to_owned()),
+            ServiceEvent::Fault(code, _) => return self.cluster.lock().push(code.to_owned()),
             _ => return,
         };
-        self.0.lock().push(words);
+        self.sockets.lock().push(words);
     }
 }
 
-/// An instance.
+/// An instance, and its way to the others.
 pub(super) struct Node {
-    pub(super) cluster: Arc<Cluster>,
+    pub(super) cluster: Cluster,
+    pub(super) bus: Arc<MemoryBus>,
     told: Arc<Told>,
 }
 
-/// A message on its way: channel and payload.
-pub(super) type Post = (Bytes, Bytes);
-
 impl Node {
-    pub(super) fn start(uid: &str) -> Self {
-        // Every beat that a test makes counts.
-        Self::start_with(uid, Config::default(), Duration::ZERO)
+    /// One that beats when a test says so; every beat counts.
+    pub(super) fn start(broker: &Arc<Broker>, uid: &str) -> Self {
+        Self::start_with(broker, uid, Config::default(), Duration::ZERO)
     }
 
-    pub(super) fn start_with(uid: &str, config: Config, heartbeat_interval: Duration) -> Self {
-        let redis = RedisConfig {
+    pub(super) fn start_with(broker: &Arc<Broker>, uid: &str, config: Config, heartbeat_interval: Duration) -> Self {
+        let settings = Settings {
+            key_prefix: "socket.io".to_owned(),
             heartbeat_interval,
-            ..RedisConfig::default()
+            max_queued_messages: 100_000,
+            max_queued_bytes: 64 << 20,
+            requests_timeout: Duration::from_secs(5),
         };
-        let told = Arc::new(Told::default());
+        let (bus, told) = (broker.bus(), Arc::new(Told::default()));
         let runtime = tokio::runtime::Handle::current();
         let service = Arc::new(Service::new(config, told.clone(), &runtime));
-        let cluster = Arc::new_cyclic(|cluster| {
-            let ear = Arc::new(Ear::new(cluster.clone()));
-            Cluster::new(uid.into(), service.clone(), &redis, &runtime, ear)
-        });
-        service.join_cluster(cluster.outbox.clone());
-        Self { cluster, told }
+        let ways: (Arc<dyn Bus>, Arc<dyn Store>) = (bus.clone(), broker.store());
+        let cluster = Cluster::new(uid.into(), &service, &settings, ways, &runtime);
+        cluster.join();
+        Self { cluster, bus, told }
     }
 
     pub(super) fn service(&self) -> &Arc<Service> {
@@ -101,33 +113,18 @@ impl Node {
         self.service().join_room(socket.id(), &room.info.id).unwrap();
     }
 
-    /// What it says, which leaves it with this.
-    pub(super) async fn said(&self) -> Vec<Post> {
-        // Snapshots are made aside.
-        while self.cluster.tasks.lock().iter().any(|task| !task.is_finished()) {
-            tokio::task::yield_now().await;
-        }
-        let entries = self.cluster.outbox.log.take(usize::MAX, usize::MAX);
-        entries.iter().filter_map(|entry| self.cluster.encode(entry)).collect()
-    }
-
-    pub(super) fn hears(&self, posts: &[Post]) {
-        for (channel, payload) in posts {
-            let channel = std::str::from_utf8(channel).unwrap();
-            if self.listens(channel) {
-                self.cluster.arrived(channel, payload.clone());
-            }
-        }
-    }
-
-    fn listens(&self, channel: &str) -> bool {
-        let (_, names) = self.cluster.channels.subscribed();
-        names.iter().any(|name| name == channel) || self.cluster.channels.classic.scope(channel).is_some()
+    pub(super) fn beat(&self) {
+        self.cluster.membership.beat();
     }
 
     /// What the application was told since the last call.
     pub(super) fn told(&self) -> Vec<String> {
-        std::mem::take(&mut *self.told.0.lock())
+        std::mem::take(&mut *self.told.sockets.lock())
+    }
+
+    /// What the application was told of the cluster since the last call.
+    pub(super) fn told_of_cluster(&self) -> Vec<String> {
+        std::mem::take(&mut *self.told.cluster.lock())
     }
 
     /// What it knows of sockets anywhere: id, and the rooms that it is in.
@@ -159,35 +156,87 @@ impl Node {
     }
 }
 
-/// Hands on everything until nobody has anything to say. Nothing is lost.
-pub(super) async fn settle(nodes: &[&Node]) {
-    loop {
-        let posts = all_said(nodes).await;
-        if posts.is_empty() {
-            return;
-        }
-        nodes.iter().for_each(|node| node.hears(&posts));
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.cluster.stop();
+        let _stopped = self.cluster.bus.stop().now_or_never();
     }
 }
 
-/// What all of them say.
-pub(super) async fn all_said(nodes: &[&Node]) -> Vec<Post> {
-    let mut posts = Vec::new();
-    for node in nodes {
-        posts.extend(node.said().await);
+/// Somebody else on the bus, and what was published there: channels and payloads.
+pub(super) struct Outsider {
+    bus: Arc<MemoryBus>,
+    heard: Arc<Heard>,
+}
+
+#[derive(Default)]
+struct Heard(Mutex<Vec<(String, Bytes)>>);
+
+impl Observer for Heard {
+    fn message(&self, channel: &str, payload: Bytes) {
+        self.0.lock().push((channel.to_owned(), payload));
     }
-    posts
+
+    fn up(&self) {}
+
+    fn down(&self, _: &BusError) {}
+}
+
+impl Outsider {
+    pub(super) async fn start(broker: &Arc<Broker>) -> Self {
+        let (bus, heard) = (broker.bus(), Arc::new(Heard::default()));
+        let everything = Subscriptions {
+            prefixes: vec![String::new()],
+            names: Vec::new(),
+        };
+        bus.start(everything, heard.clone(), &tokio::runtime::Handle::current());
+        bus.until_up().await;
+        Self { bus, heard }
+    }
+
+    pub(super) async fn publish(&self, channel: &str, payload: impl Into<Bytes>) {
+        let publication = Publication {
+            channel: Bytes::copy_from_slice(channel.as_bytes()),
+            payload: payload.into(),
+        };
+        self.bus.publish(vec![publication]).await.unwrap();
+    }
+
+    /// What it has heard on a channel.
+    pub(super) fn heard_on(&self, channel: &str) -> Vec<Bytes> {
+        let heard = self.heard.0.lock();
+        let on_channel = heard.iter().filter(|(heard_on, _)| heard_on == channel);
+        on_channel.map(|(_, payload)| payload.clone()).collect()
+    }
+}
+
+/// Everything that these have to say is published, and so is what follows from it. Ends when nobody has had anything to
+/// say for as long as it takes every task to have several turns: nothing here waits for time or for the network.
+pub(super) async fn settle(nodes: &[&Node]) {
+    let mut idle_turns = 0;
+    while idle_turns < 16 {
+        tokio::task::yield_now().await;
+        let is_idle = nodes.iter().all(|node| node.cluster.log.queued().0 == 0);
+        idle_turns = if is_idle { idle_turns + 1 } else { 0 };
+    }
 }
 
 /// Everyone beats, and everything that follows is heard.
 pub(super) async fn beat(nodes: &[&Node]) {
-    nodes.iter().for_each(|node| node.cluster.beat());
+    nodes.iter().for_each(|node| node.beat());
     settle(nodes).await;
 }
 
 /// Instances that know each other.
 pub(super) async fn acquainted<const COUNT: usize>(uids: [&str; COUNT]) -> [Node; COUNT] {
-    let nodes = uids.map(Node::start);
+    acquainted_on(&Broker::new(), uids).await
+}
+
+pub(super) async fn acquainted_on<const COUNT: usize>(broker: &Arc<Broker>, uids: [&str; COUNT]) -> [Node; COUNT] {
+    let nodes = uids.map(|uid| Node::start(broker, uid));
+    for node in &nodes {
+        assert!(node.cluster.ready().await);
+    }
     let all: Vec<&Node> = nodes.iter().collect();
     beat(&all).await;
     nodes

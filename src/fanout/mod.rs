@@ -4,8 +4,6 @@
 //! leaves in one write per connection. What a client causes is charged to it until it is delivered, which holds its
 //! reader back ([`crate::backpressure`]); JavaScript is told when to wait ([`Fanout::is_congested`]). Nothing is dropped.
 
-mod congestion;
-
 use std::{
     collections::VecDeque,
     panic::AssertUnwindSafe,
@@ -20,13 +18,11 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
-    backpressure::{self, Charge, RECEIVER_COST, Work},
+    backpressure::{self, Charge, Congestion, RECEIVER_COST, Work},
     hub::{Except, Member, Members, Socket},
     link::{Ending, Link},
     wire::packet::Packet,
 };
-
-pub use congestion::Congestion;
 
 /// Queue entries of one part above which JavaScript waits before it hands in more.
 const HIGH_WATER: usize = 512;

@@ -1,20 +1,17 @@
 //! Who is behind a connection, and how a connection is named. Never knows a connection.
 
+use crate::wire::id;
+
 /// A Socket.IO id: 20 characters from a cryptographic source, unrelated to the transport's session id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SocketId([u8; SocketId::LENGTH]);
 
 impl SocketId {
     const LENGTH: usize = 20;
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
     /// A new id; `None` when the system has no random bytes.
     pub fn random() -> Option<Self> {
-        let mut bytes = [0; Self::LENGTH];
-        getrandom::fill(&mut bytes).ok()?;
-        Some(Self(bytes.map(|byte| {
-            Self::ALPHABET.get(usize::from(byte & 63)).copied().unwrap_or(b'A')
-        })))
+        id::random().map(Self)
     }
 
     /// The id as text.

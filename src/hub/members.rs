@@ -1,19 +1,30 @@
 //! Who is in a room: constant-time changes, shared snapshots for the fan-out, and a journal for JavaScript's live sets.
 //!
-//! Members on other instances of the cluster count and are listed like the others, but are no part of any snapshot.
+//! Members on other instances of the cluster count and are listed like the others, but are no part of any snapshot. What
+//! a member is, is not known here.
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Except, Socket};
+use super::Except;
 use crate::link::Link;
+
+/// Whoever can be a member: sockets, which know the rooms that they are in.
+pub trait Recipient {
+    /// Number that is unique in the process.
+    fn key(&self) -> u64;
+    /// The way to the client.
+    fn link(&self) -> &Arc<dyn Link>;
+    /// Whether it is connected to another instance.
+    fn is_remote(&self) -> bool;
+}
 
 /// A change of membership, in order.
 #[derive(Debug, Clone)]
-pub enum Change {
+pub enum Change<R> {
     /// The socket joined.
-    Joined(Arc<Socket>),
+    Joined(Arc<R>),
     /// The socket left.
-    Left(Arc<Socket>),
+    Left(Arc<R>),
 }
 
 #[derive(Debug)]
@@ -25,23 +36,32 @@ struct Slot {
     typing: bool,
 }
 
-/// A member, with the way to it at hand: a delivery need not look into the user.
-#[derive(Debug, Clone)]
-pub struct Member {
+/// A member, with the way to it at hand: a delivery need not look into the socket.
+#[derive(Debug)]
+pub struct Member<R> {
     link: Arc<dyn Link>,
-    socket: Arc<Socket>,
+    socket: Arc<R>,
 }
 
-impl Member {
-    fn new(socket: &Arc<Socket>) -> Self {
+impl<R> Clone for Member<R> {
+    fn clone(&self) -> Self {
+        Self {
+            link: self.link.clone(),
+            socket: self.socket.clone(),
+        }
+    }
+}
+
+impl<R: Recipient> Member<R> {
+    fn new(socket: &Arc<R>) -> Self {
         Self {
             link: socket.link().clone(),
             socket: socket.clone(),
         }
     }
 
-    /// The user.
-    pub fn socket(&self) -> &Arc<Socket> {
+    /// The socket.
+    pub fn socket(&self) -> &Arc<R> {
         &self.socket
     }
 
@@ -53,24 +73,29 @@ impl Member {
 
 /// The members of a room. A snapshot stays as it was; a change copies a part only while a snapshot of it is in use.
 #[derive(Debug)]
-pub struct Members {
+pub struct Members<R> {
     slots: HashMap<u64, Slot>,
-    parts: Vec<Arc<Vec<Member>>>,
-    remote: Vec<Arc<Socket>>,
+    parts: Vec<Arc<Vec<Member<R>>>>,
+    remote: Vec<Arc<R>>,
     next_order: u64,
     /// Changes that JavaScript has not heard of; `None` when it is to be told everything anew.
-    journal: Option<Vec<Change>>,
+    journal: Option<Vec<Change<R>>>,
 }
 
 /// Changes kept for JavaScript beyond the number of members; telling everything is cheaper then.
 const JOURNAL_SLACK: usize = 1024;
 
-impl Members {
+/// Which of `shards` parts a connection belongs to.
+pub(crate) fn shard_of(key: u64, shards: usize) -> usize {
+    usize::try_from(key).unwrap_or(0) % shards.max(1)
+}
+
+impl<R: Recipient> Members<R> {
     /// No members, in `shards` parts.
     pub fn new(shards: usize) -> Self {
         Self {
             slots: HashMap::new(),
-            parts: vec![Arc::default(); shards.max(1)],
+            parts: (0..shards.max(1)).map(|_| Arc::default()).collect(),
             remote: Vec::new(),
             next_order: 0,
             journal: None,
@@ -108,10 +133,10 @@ impl Members {
     }
 
     /// Adds a member; false when it was one already.
-    pub fn insert(&mut self, socket: &Arc<Socket>) -> bool {
+    pub fn insert(&mut self, socket: &Arc<R>) -> bool {
         let shard = match socket.is_remote() {
             true => self.parts.len(),
-            false => socket.shard(self.parts.len()),
+            false => shard_of(socket.key(), self.parts.len()),
         };
         let std::collections::hash_map::Entry::Vacant(slot) = self.slots.entry(socket.key()) else {
             return false;
@@ -166,12 +191,12 @@ impl Members {
     }
 
     /// The members of each part, as they are now; none of those on other instances.
-    pub fn snapshot(&self) -> impl Iterator<Item = (usize, &Arc<Vec<Member>>)> {
+    pub fn snapshot(&self) -> impl Iterator<Item = (usize, &Arc<Vec<Member<R>>>)> {
         self.parts.iter().enumerate().filter(|(_, part)| !part.is_empty())
     }
 
     /// The members in the order in which they joined.
-    pub fn in_order(&self) -> Vec<Arc<Socket>> {
+    pub fn in_order(&self) -> Vec<Arc<R>> {
         let mut sockets: Vec<_> = self
             .parts
             .iter()
@@ -183,14 +208,14 @@ impl Members {
     }
 
     /// As [`Members::in_order`], those connected to this instance only.
-    pub fn local_in_order(&self) -> Vec<Arc<Socket>> {
+    pub fn local_in_order(&self) -> Vec<Arc<R>> {
         let mut sockets = self.in_order();
         sockets.retain(|socket| !socket.is_remote());
         sockets
     }
 
     /// Takes everyone out.
-    pub fn clear(&mut self) -> Vec<Arc<Socket>> {
+    pub fn clear(&mut self) -> Vec<Arc<R>> {
         let sockets = self.in_order();
         self.slots.clear();
         for part in &mut self.parts {
@@ -202,7 +227,7 @@ impl Members {
     }
 
     /// Changes since the last call. At first, and when there were too many, all members instead, and true.
-    pub fn take_changes(&mut self) -> (bool, Vec<Change>) {
+    pub fn take_changes(&mut self) -> (bool, Vec<Change<R>>) {
         match &mut self.journal {
             Some(journal) => (false, std::mem::take(journal)),
             None => {
@@ -212,7 +237,7 @@ impl Members {
         }
     }
 
-    fn note(&mut self, change: Change) {
+    fn note(&mut self, change: Change<R>) {
         if let Some(journal) = &mut self.journal {
             journal.push(change);
             if journal.len() > self.slots.len() + JOURNAL_SLACK {
@@ -229,23 +254,46 @@ fn swap_remove<T>(list: &mut Vec<T>, index: usize) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::Unreachable;
+    use crate::wire::packet::Packet;
 
-    fn socket(key: u64) -> Arc<Socket> {
-        Arc::new(Socket::new(
-            key,
-            &key.to_string(),
-            Arc::new(Unreachable),
-            "{}".into(),
-            0,
-        ))
+    #[derive(Debug)]
+    struct Nowhere;
+
+    impl Link for Nowhere {
+        fn send(&self, _: &Packet, _: bool) -> bool {
+            false
+        }
     }
 
-    fn keys_of(members: &[Member]) -> Vec<u64> {
+    /// Somebody with a number.
+    #[derive(Debug)]
+    struct Somebody(u64, Arc<dyn Link>);
+
+    impl Recipient for Somebody {
+        fn key(&self) -> u64 {
+            self.0
+        }
+
+        fn link(&self) -> &Arc<dyn Link> {
+            &self.1
+        }
+
+        fn is_remote(&self) -> bool {
+            false
+        }
+    }
+
+    type Members = super::Members<Somebody>;
+
+    fn socket(key: u64) -> Arc<Somebody> {
+        Arc::new(Somebody(key, Arc::new(Nowhere)))
+    }
+
+    fn keys_of(members: &[Member<Somebody>]) -> Vec<u64> {
         members.iter().map(|member| member.socket().key()).collect()
     }
 
-    fn keys(sockets: &[Arc<Socket>]) -> Vec<u64> {
+    fn keys(sockets: &[Arc<Somebody>]) -> Vec<u64> {
         sockets.iter().map(|socket| socket.key()).collect()
     }
 

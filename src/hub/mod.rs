@@ -1,4 +1,4 @@
-//! State in memory: users, rooms, history, presence and counters. Synchronous and without I/O; callers pass the time.
+//! State in memory: sockets, rooms, history, presence and counters. Synchronous and without I/O; callers pass the time.
 
 mod except;
 mod handshake;
@@ -9,22 +9,33 @@ mod ordered;
 mod remote;
 mod room;
 mod socket;
-mod stats;
 
 use std::sync::Arc;
 
 use dashmap::DashMap;
 
+use crate::metrics::Metrics;
+
 pub use except::Except;
 pub use handshake::{Handshake, Query, URL_MEMBER};
 pub use history::{History, StoredMessage};
 pub use identity::{Identity, SocketId};
-pub use members::{Change, Member, Members};
+pub use members::Recipient;
 pub use ordered::Ordered;
 pub use remote::RemoteSockets;
-pub use room::{Room, RoomInfo, RoomState};
+pub use room::RoomInfo;
 pub use socket::{Interest, Socket, Unreachable};
-pub use stats::{Rates, Stats};
+
+/// A room of sockets.
+pub type Room = room::Room<Socket>;
+/// What a room's lock protects.
+pub type RoomState = room::RoomState<Socket>;
+/// The members of a room.
+pub type Members = members::Members<Socket>;
+/// A member of a room, with the way to it.
+pub type Member = members::Member<Socket>;
+/// A change of a room's members.
+pub type Change = members::Change<Socket>;
 
 /// Everything that is known of who is connected and which rooms exist.
 #[derive(Debug)]
@@ -37,8 +48,8 @@ pub struct Hub {
     /// Socket.IO rooms that are not in the registry; they exist while they have members.
     plain_rooms: DashMap<Box<str>, Arc<Room>>,
     everyone: Room,
-    /// Counters over the life of the service.
-    pub stats: Stats,
+    /// What is counted over the life of the service.
+    pub metrics: Metrics,
     shards: usize,
 }
 
@@ -52,7 +63,7 @@ impl Hub {
             rooms: DashMap::new(),
             plain_rooms: DashMap::new(),
             everyone: Room::new(RoomInfo::plain(""), shards),
-            stats: Stats::default(),
+            metrics: Metrics::default(),
             shards,
         }
     }
@@ -62,7 +73,7 @@ impl Hub {
         self.shards
     }
 
-    /// Registers a connection. Returns whether it is the first of its user, or `None` when the id is taken.
+    /// Registers a connection. Returns whether it is the first of its person, or `None` when the id is taken.
     pub fn insert_socket(&self, socket: &Arc<Socket>) -> Option<bool> {
         match self.sockets.entry(socket.id().into()) {
             dashmap::Entry::Occupied(_) => return None,
@@ -72,7 +83,7 @@ impl Hub {
         sockets.push(socket.clone());
         let first = sockets.len() == 1;
         drop(sockets);
-        self.stats.connected();
+        self.metrics.connections.count();
         Some(first)
     }
 
@@ -81,7 +92,7 @@ impl Hub {
         socket.with_rooms(|_| self.everyone.state().members.insert(socket));
     }
 
-    /// Forgets a connection. Returns whether it was the last of its user, or `None` when it was not registered.
+    /// Forgets a connection. Returns whether it was the last of its person, or `None` when it was not registered.
     pub fn remove_socket(&self, socket: &Arc<Socket>) -> Option<bool> {
         self.sockets
             .remove_if(socket.id(), |_, known| Arc::ptr_eq(known, socket))?;
@@ -100,7 +111,7 @@ impl Hub {
         Some(last)
     }
 
-    /// The user of a socket.
+    /// The socket of this id.
     pub fn socket(&self, socket_id: &str) -> Option<Arc<Socket>> {
         self.sockets.get(socket_id).map(|entry| entry.value().clone())
     }
@@ -131,12 +142,12 @@ impl Hub {
         &self.remote
     }
 
-    /// The user of a socket of any instance.
+    /// The socket of this id, on any instance.
     pub fn anyone(&self, socket_id: &str) -> Option<Arc<Socket>> {
         self.socket(socket_id).or_else(|| self.remote.socket(socket_id))
     }
 
-    /// The connections of a user to any instance, those to this one first.
+    /// The sockets of a person on any instance, those on this one first.
     pub fn sockets_anywhere(&self, user_id: &str) -> Vec<Arc<Socket>> {
         let mut sockets = self.sockets_of(user_id);
         sockets.extend(self.remote.sockets_of(user_id));
@@ -158,7 +169,7 @@ impl Hub {
         &self.everyone
     }
 
-    /// The connections of a user, in the order in which they came.
+    /// The sockets of a person, in the order in which they came.
     pub fn sockets_of(&self, user_id: &str) -> Vec<Arc<Socket>> {
         self.by_user
             .get(user_id)
@@ -166,7 +177,7 @@ impl Hub {
             .unwrap_or_default()
     }
 
-    /// Whether a user has a connection to any instance.
+    /// Whether a person has a socket on any instance.
     pub fn is_online(&self, user_id: &str) -> bool {
         self.by_user.contains_key(user_id) || self.remote.is_online(user_id)
     }
@@ -282,7 +293,7 @@ mod tests {
         assert_eq!(hub.remove_socket(&other), Some(true));
         assert!(!hub.is_online("ann"));
         assert!(hub.is_clean());
-        assert_eq!(hub.stats.total_connections(), 2);
+        assert_eq!(hub.metrics.connections.get(), 2);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use dashmap::DashMap;
 
 use super::{Ordered, Socket};
 
-/// The sockets of other instances, by socket id and by user.
+/// The sockets of other instances, by socket id and by person.
 #[derive(Debug, Default)]
 pub struct RemoteSockets {
     sockets: DashMap<Box<str>, Arc<Socket>>,
@@ -42,12 +42,12 @@ impl RemoteSockets {
         removed
     }
 
-    /// The user of a socket.
+    /// The socket of this id.
     pub fn socket(&self, socket_id: &str) -> Option<Arc<Socket>> {
         self.sockets.get(socket_id).map(|entry| entry.value().clone())
     }
 
-    /// The connections of a user.
+    /// The sockets of a person.
     pub fn sockets_of(&self, user_id: &str) -> Vec<Arc<Socket>> {
         self.by_user
             .get(user_id)
@@ -55,7 +55,7 @@ impl RemoteSockets {
             .unwrap_or_default()
     }
 
-    /// Whether a user has a connection.
+    /// Whether a person has a socket.
     pub fn is_online(&self, user_id: &str) -> bool {
         self.by_user.contains_key(user_id)
     }

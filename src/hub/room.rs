@@ -1,10 +1,13 @@
-//! A room: its facts, and the state that its short lock protects.
+//! A room: its facts, and the state that its short lock protects. What its members are, is not known here: they know it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{History, Members};
+use super::{
+    History,
+    members::{Members, Recipient},
+};
 
 /// What does not change while a room lives.
 #[derive(Debug, Clone)]
@@ -43,9 +46,9 @@ impl RoomInfo {
 /// What a room's lock protects. Appending to history and handing a packet to the fan-out happen under one lock, so
 /// that every member and the history see one order.
 #[derive(Debug)]
-pub struct RoomState {
+pub struct RoomState<R> {
     /// Who is in the room.
-    pub members: Members,
+    pub members: Members<R>,
     /// What was said in the room.
     pub history: History,
     /// The room left the registry; nobody may join any more.
@@ -54,19 +57,19 @@ pub struct RoomState {
 
 /// A room.
 #[derive(Debug)]
-pub struct Room {
+pub struct Room<R> {
     /// What does not change.
     pub info: RoomInfo,
     /// Counts the rooms of the process, in the order in which they were made or learnt of.
     pub order: u64,
-    state: Mutex<RoomState>,
+    state: Mutex<RoomState<R>>,
     /// JavaScript holds an object of this room.
     touched: AtomicBool,
 }
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-impl Room {
+impl<R: Recipient> Room<R> {
     /// An empty room whose members are kept in `shards` parts.
     pub fn new(info: RoomInfo, shards: usize) -> Self {
         Self {
@@ -87,7 +90,7 @@ impl Room {
     }
 
     /// Locks the state. Hold it briefly: never across an `.await` or a call into JavaScript.
-    pub fn state(&self) -> MutexGuard<'_, RoomState> {
+    pub fn state(&self) -> MutexGuard<'_, RoomState<R>> {
         self.state.lock()
     }
 }

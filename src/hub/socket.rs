@@ -11,7 +11,13 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{Handshake, Identity, Ordered, Query, Room};
+use super::{
+    Ordered,
+    handshake::{Handshake, Query},
+    identity::Identity,
+    members::{Recipient, shard_of},
+    room::Room,
+};
 use crate::{link::Link, wire::packet::Packet};
 
 /// Which of a client's own events have listeners in JavaScript.
@@ -26,7 +32,7 @@ pub struct Interest {
 #[derive(Debug, Default)]
 struct Rooms {
     gone: bool,
-    list: Ordered<Room>,
+    list: Ordered<Room<Socket>>,
 }
 
 /// A connected socket.
@@ -37,7 +43,7 @@ pub struct Socket {
     link: Arc<dyn Link>,
     identity: OnceLock<Identity>,
     handshake: Handshake,
-    /// What `socket.user` holds besides, a JSON object; known where it is to be told to other instances.
+    /// What else `socket.user` holds, a JSON object; known where it is to be told to other instances.
     profile: OnceLock<Box<str>>,
     /// Uid of the instance that the socket is connected to, when it is another one.
     instance: Option<Arc<str>>,
@@ -74,6 +80,20 @@ struct PendingAcks {
     here: HashSet<u64>,
     /// By other servers, the oldest first.
     remote: BTreeSet<u64>,
+}
+
+impl Recipient for Socket {
+    fn key(&self) -> u64 {
+        self.key
+    }
+
+    fn link(&self) -> &Arc<dyn Link> {
+        &self.link
+    }
+
+    fn is_remote(&self) -> bool {
+        self.instance.is_some()
+    }
 }
 
 impl Socket {
@@ -127,7 +147,7 @@ impl Socket {
 
     /// Which of `shards` parts the connection belongs to.
     pub fn shard(&self, shards: usize) -> usize {
-        usize::try_from(self.key).unwrap_or(0) % shards.max(1)
+        shard_of(self.key, shards)
     }
 
     /// The way to the client.
@@ -181,13 +201,13 @@ impl Socket {
     }
 
     /// Runs `change` on the socket's rooms; `None` when the socket is gone.
-    pub fn with_rooms<R>(&self, change: impl FnOnce(&mut Ordered<Room>) -> R) -> Option<R> {
+    pub fn with_rooms<R>(&self, change: impl FnOnce(&mut Ordered<Room<Self>>) -> R) -> Option<R> {
         let mut rooms = self.rooms.lock();
         (!rooms.gone).then(|| change(&mut rooms.list))
     }
 
     /// Marks the socket as gone and takes its rooms; `None` when it was gone already.
-    pub fn take_rooms(&self) -> Option<Vec<Arc<Room>>> {
+    pub fn take_rooms(&self) -> Option<Vec<Arc<Room<Self>>>> {
         let mut rooms = self.rooms.lock();
         if std::mem::replace(&mut rooms.gone, true) {
             return None;

@@ -48,7 +48,7 @@ pub(super) fn index(number: f64) -> u64 {
 #[napi]
 impl NativeService {
     /// `config`: the checked options as JSON; `wake` is called when there is something to take; `signs` is the memory
-    /// that shows whether there is, see `lib/native/events.js`.
+    /// that shows whether there is, see `lib/native/signs.ts`.
     #[napi(constructor)]
     pub fn new(env: Env, config: String, wake: Function<'_, (), ()>, signs: Buffer) -> Result<Self> {
         let config: Config = serde_json::from_str(&config).map_err(invalid)?;

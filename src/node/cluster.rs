@@ -13,8 +13,9 @@ use super::{
     binding::{NativeService, bytes_of, index},
     field::{Field, Fields},
     queue::{Item, Queue},
+    selection::selection,
 };
-use crate::{cluster::Selection, error::Error, ports::Answer};
+use crate::{error::Error, ports::Answer};
 
 /// Reports how an operation went when everything that works on it has let go of this.
 struct Outcome {
@@ -154,7 +155,7 @@ impl NativeService {
     #[napi]
     pub fn ask_sockets(&self, id: f64, rooms: Vec<String>, except: Vec<String>) {
         if let Some(cluster) = self.server.cluster() {
-            cluster.ask_sockets(index(id), &Selection { rooms, except });
+            cluster.ask_sockets(index(id), selection(rooms, except));
         }
     }
 
@@ -170,9 +171,14 @@ impl NativeService {
         timeout_ms: f64,
     ) {
         if let Some(cluster) = self.server.cluster() {
-            let selection = Selection { rooms, except };
             let timeout = Duration::from_millis(index(timeout_ms));
-            cluster.ask_clients(index(id), &selection, &args, bytes_of(attachments), timeout);
+            cluster.ask_clients(
+                index(id),
+                selection(rooms, except),
+                &args,
+                bytes_of(attachments),
+                timeout,
+            );
         }
     }
 

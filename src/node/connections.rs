@@ -13,18 +13,12 @@ use super::{
 use crate::{
     hub::{Identity, Socket},
     link::Ending,
-    service::{Admitted, ClientPacket, ConnectionStats, Refusal},
+    metrics::Stats,
+    service::{Admitted, ClientPacket, Refusal},
 };
 
-pub(super) fn figures(stats: &ConnectionStats) -> Vec<f64> {
-    vec![
-        stats.total_connections as f64,
-        stats.active_connections as f64,
-        stats.total_rooms as f64,
-        stats.rates.messages as f64,
-        stats.rates.bytes as f64,
-        stats.avg_latency_ms,
-    ]
+pub(super) fn figures(stats: &Stats) -> Vec<f64> {
+    stats.figures().map(|(_, value)| value).to_vec()
 }
 
 fn describe(socket: &Socket, profile: Option<String>) {

@@ -2,6 +2,7 @@
 
 use napi::bindgen_prelude::{Buffer, Either4, Null};
 
+use super::protocol::Tag;
 use crate::{
     error::Error,
     hub::{Room, Socket, StoredMessage},
@@ -20,6 +21,11 @@ impl Fields {
     pub(super) fn text(&mut self, text: impl Into<String>) -> &mut Self {
         self.0.push(Either4::A(text.into()));
         self
+    }
+
+    /// What is told, in front of its parts.
+    pub(super) fn tag(&mut self, tag: Tag) -> &mut Self {
+        self.number(tag as u8)
     }
 
     pub(super) fn number(&mut self, number: impl Into<f64>) -> &mut Self {
@@ -92,12 +98,12 @@ impl Fields {
             .optional(info.metadata.as_deref())
     }
 
-    /// An event about a user in a room, after the record of the room unless JavaScript has it.
-    fn in_room(&mut self, kind: u8, socket: &Socket, room: &Room) -> &mut Self {
+    /// An event about a socket in a room, after the record of the room unless JavaScript has it.
+    fn in_room(&mut self, tag: Tag, socket: &Socket, room: &Room) -> &mut Self {
         if !room.touch() {
-            self.number(23).room(room);
+            self.tag(Tag::Room).room(room);
         }
-        self.number(kind).socket(socket).text(&*room.info.id)
+        self.tag(tag).socket(socket).text(&*room.info.id)
     }
 
     /// Socket id, then the rest of the record, or null when JavaScript has it already.
@@ -113,12 +119,12 @@ impl Fields {
         self.0
     }
 
-    /// Appends an event: its number, then its parts. `lib/native/events.js` reads what is written here.
+    /// Appends an event: its number, then its parts. `lib/native/events.ts` reads what is written here.
     pub(super) fn event(&mut self, event: &ServiceEvent) {
         match event {
-            ServiceEvent::Connection(socket) => self.number(1).socket(socket),
+            ServiceEvent::Connection(socket) => self.tag(Tag::Connection).socket(socket),
             ServiceEvent::Disconnect(socket, reason, rooms) => {
-                self.number(2)
+                self.tag(Tag::Disconnect)
                     .socket(socket)
                     .text(reason.as_str())
                     .integer(rooms.len() as u64);
@@ -129,18 +135,21 @@ impl Fields {
             }
             ServiceEvent::Message(room, message) => {
                 let first = room.state().history.first_seq();
-                self.number(3).text(&*room.info.id).integer(first).message(message)
+                self.tag(Tag::Message)
+                    .text(&*room.info.id)
+                    .integer(first)
+                    .message(message)
             }
-            ServiceEvent::RoomJoin(socket, room) => self.in_room(4, socket, room),
-            ServiceEvent::RoomLeave(socket, room) => self.in_room(5, socket, room),
-            ServiceEvent::Typing(socket, room, typing) => self.in_room(6, socket, room).flag(*typing),
+            ServiceEvent::RoomJoin(socket, room) => self.in_room(Tag::RoomJoin, socket, room),
+            ServiceEvent::RoomLeave(socket, room) => self.in_room(Tag::RoomLeave, socket, room),
+            ServiceEvent::Typing(socket, room, typing) => self.in_room(Tag::Typing, socket, room).flag(*typing),
             ServiceEvent::Client {
                 socket,
                 args,
                 attachments,
                 ack,
             } => self
-                .number(7)
+                .tag(Tag::Client)
                 .socket(socket)
                 .text(String::from_utf8_lossy(args))
                 .number(ack.map_or(-1.0, |id| id as f64))
@@ -151,18 +160,21 @@ impl Fields {
                 args,
                 attachments,
             } => self
-                .number(8)
+                .tag(Tag::Ack)
                 .text(socket.id())
                 .integer(*id)
                 .text(String::from_utf8_lossy(args))
                 .attachments(attachments),
-            ServiceEvent::AckRefused(socket, id, error) => {
-                self.number(25).text(socket.id()).integer(*id).text(error.to_string())
-            }
-            ServiceEvent::Abandoned(socket) => self.number(16).text(socket.id()),
+            ServiceEvent::AckRefused(socket, id, error) => self
+                .tag(Tag::AckRefused)
+                .text(socket.id())
+                .integer(*id)
+                .text(error.code())
+                .text(error.to_string()),
+            ServiceEvent::Abandoned(socket) => self.tag(Tag::Abandoned).text(socket.id()),
             ServiceEvent::Admission(socket) => {
                 socket.touch();
-                self.number(9)
+                self.tag(Tag::Admission)
                     .integer(socket.key())
                     .text(socket.id())
                     .text(socket.handshake())
@@ -173,16 +185,16 @@ impl Fields {
                     PacketKind::Ack(id) => id as f64,
                     PacketKind::Event(_) => -1.0,
                 };
-                self.number(10).text(socket.id()).number(ack).packet(packet)
+                self.tag(Tag::Deliver).text(socket.id()).number(ack).packet(packet)
             }
-            ServiceEvent::RoomForgotten(room) => self.number(18).text(&*room.info.id),
-            ServiceEvent::Cluster(status) => self.number(19).text(*status),
+            ServiceEvent::RoomForgotten(room) => self.tag(Tag::RoomForgotten).text(&*room.info.id),
+            ServiceEvent::Cluster(status) => self.tag(Tag::Cluster).text(*status),
             ServiceEvent::ServerSide { args, ack } => self
-                .number(20)
+                .tag(Tag::ServerSide)
                 .text(String::from_utf8_lossy(args))
                 .number(ack.map_or(-1.0, |id| id as f64)),
             ServiceEvent::DataWanted(id, sockets) => {
-                self.number(21).integer(*id).integer(sockets.len() as u64);
+                self.tag(Tag::DataWanted).integer(*id).integer(sockets.len() as u64);
                 for socket in sockets {
                     self.text(socket.id());
                 }
@@ -194,13 +206,14 @@ impl Fields {
                 json,
                 attachments,
             } => self
-                .number(22)
+                .tag(Tag::Answered)
                 .integer(*id)
+                .optional(error.as_ref().map(Error::code))
                 .optional(error.as_ref().map(Error::to_string).as_deref())
                 .text(&**json)
                 .attachments(attachments),
-            ServiceEvent::Warning(text) => self.number(17).text(text),
-            ServiceEvent::Fault(code, message) => self.number(11).text(*code).text(message),
+            ServiceEvent::Warning(text) => self.tag(Tag::Warning).text(text),
+            ServiceEvent::Fault(code, message) => self.tag(Tag::Fault).text(*code).text(message),
         };
     }
 

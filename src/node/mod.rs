@@ -8,6 +8,7 @@ mod field;
 mod local;
 mod messages;
 mod packets;
+mod protocol;
 mod queue;
 mod requests;
 mod rooms;

@@ -1,41 +1,26 @@
 //! Packets of the application, and shutdown.
 
+use std::borrow::Cow;
+
 use napi::bindgen_prelude::{Buffer, Result};
 use napi_derive::napi;
-use serde::Deserialize;
 
 use super::{
     binding::{NativeService, bytes_of, index, invalid},
     queue::Item,
 };
 use crate::{
-    selection::Filter,
+    selection::Selection,
     server::Server,
-    service::Targets,
     wire::packet::{Packet, PacketKind},
 };
 
 /// `BroadcastOptions`, as JSON.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct FilterJson {
-    except: Vec<String>,
-    users: Option<Vec<String>>,
-    room: Option<String>,
-    namespace: Option<String>,
-}
-
-fn filter(json: Option<&str>) -> Result<Filter> {
-    let json: FilterJson = match json {
-        Some(text) => serde_json::from_str(text).map_err(invalid)?,
-        None => FilterJson::default(),
-    };
-    Ok(Filter {
-        except: json.except,
-        users: json.users,
-        room: json.room,
-        label: json.namespace,
-    })
+fn filter<'n>(json: Option<&str>) -> Result<Selection<'n>> {
+    json.map_or_else(
+        || Ok(Selection::default()),
+        |text| serde_json::from_str(text).map_err(invalid),
+    )
 }
 
 pub(super) fn event(args: &str, attachments: Vec<Buffer>) -> Packet {
@@ -72,7 +57,7 @@ impl NativeService {
         Ok(self
             .server
             .service()
-            .broadcast_to_room(&room_id, &packet, &filter)
+            .broadcast_to_room(&room_id, &packet, filter)
             .is_ok())
     }
 
@@ -89,9 +74,7 @@ impl NativeService {
     #[napi]
     pub fn broadcast_to_all(&self, args: String, attachments: Vec<Buffer>, options: Option<String>) -> Result<()> {
         let filter = filter(options.as_deref())?;
-        self.server
-            .service()
-            .broadcast_to_all(&event(&args, attachments), &filter);
+        self.server.service().emit(&filter, &event(&args, attachments));
         Ok(())
     }
 
@@ -156,16 +139,18 @@ impl NativeService {
     #[napi]
     pub fn ease(&self, id: f64, scope: Scope, names: Vec<String>, options: Option<String>) -> Result<()> {
         let filter = filter(options.as_deref())?;
-        let first = |names: Vec<String>| names.into_iter().next().unwrap_or_default();
-        let targets = match scope {
-            Scope::Everyone => Targets::Everyone(filter),
-            Scope::Room => Targets::Room(first(names), filter),
-            Scope::Users => Targets::Users(names),
-            Scope::Socket => Targets::Socket(first(names)),
+        let names = || names.into_iter().map(Cow::Owned).collect();
+        let selection = match scope {
+            Scope::Everyone => filter,
+            Scope::Room | Scope::Socket => Selection {
+                rooms: names(),
+                ..filter
+            },
+            Scope::Users => Selection::users(names()),
         };
         let (service, queue) = (self.server.service().clone(), self.queue.clone());
         self.server.runtime().spawn(async move {
-            service.eased(&targets).await;
+            service.eased(&selection).await;
             queue.push(Item::Done(id));
         });
         Ok(())

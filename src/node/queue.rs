@@ -15,7 +15,7 @@ use napi::{
 };
 use parking_lot::Mutex;
 
-use super::field::Fields;
+use super::{field::Fields, protocol::Tag};
 use crate::{
     backpressure::{self, Charge, Work},
     error::Error,
@@ -126,7 +126,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// `signs`: as `SIGNS` of `lib/native/events.js` has it.
+    /// `signs`: as `SIGNS` of `lib/native/signs.ts` has it.
     pub(super) fn new(wake: Wake, signs: Buffer) -> Self {
         Self {
             items: Mutex::new(Items {
@@ -181,7 +181,7 @@ impl Queue {
         }
     }
 
-    /// Takes up to `most` of what waits, as a flat array that `lib/native/events.js` reads, behind how many they are.
+    /// Takes up to `most` of what waits, as a flat array that `lib/native/signs.ts` reads, behind how many they are.
     pub(super) fn take(&self, most: usize) -> Fields {
         let taken = self.items.lock().take(most);
         self.is_probed.store(false, Ordering::Release);
@@ -192,7 +192,7 @@ impl Queue {
                 Item::Event(event) => fields.event(&event),
                 Item::Reply(id, reply) => {
                     fields
-                        .number(12)
+                        .tag(Tag::Reply)
                         .number(id)
                         .number(reply.status)
                         .text(reply.content_type)
@@ -202,16 +202,20 @@ impl Queue {
                 Item::BridgeWrite(id, buffer) => {
                     // Everything written since, in one piece.
                     let bytes = std::mem::take(&mut *buffer.lock());
-                    fields.number(13).number(id).bytes(&bytes);
+                    fields.tag(Tag::BridgeWrite).number(id).bytes(&bytes);
                 }
                 Item::BridgeEnd(id, at_once) => {
-                    fields.number(14).number(id).flag(at_once);
+                    fields.tag(Tag::BridgeEnd).number(id).flag(at_once);
                 }
                 Item::Done(id) => {
-                    fields.number(15).number(id);
+                    fields.tag(Tag::Done).number(id);
                 }
                 Item::Failed(id, error) => {
-                    fields.number(24).number(id).text(error.code()).text(error.to_string());
+                    fields
+                        .tag(Tag::Failed)
+                        .number(id)
+                        .text(error.code())
+                        .text(error.to_string());
                 }
                 Item::Probe => {}
             }

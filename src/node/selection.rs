@@ -1,10 +1,21 @@
 //! Socket.IO's operators: what is meant for the sockets of some rooms.
 
+use std::borrow::Cow;
+
 use napi::bindgen_prelude::Buffer;
 use napi_derive::napi;
 
 use super::{binding::NativeService, packets::event};
-use crate::{cluster::Selection, disconnect::DisconnectReason, link::Ending};
+use crate::{disconnect::DisconnectReason, link::Ending, selection::Selection};
+
+/// Sockets by their rooms.
+pub(super) fn selection(rooms: Vec<String>, except: Vec<String>) -> Selection<'static> {
+    Selection {
+        rooms: rooms.into_iter().map(Cow::Owned).collect(),
+        except: except.into_iter().map(Cow::Owned).collect(),
+        ..Selection::default()
+    }
+}
 
 #[napi]
 impl NativeService {
@@ -20,12 +31,12 @@ impl NativeService {
         volatile: bool,
         local: bool,
     ) {
-        let packet = event(&args, attachments);
-        let service = self.server.service();
-        match local {
-            true => service.deliver(&rooms, &except, &packet, volatile),
-            false => service.emit_to(&rooms, &except, &packet, volatile),
-        }
+        let selection = Selection {
+            volatile,
+            local,
+            ..selection(rooms, except)
+        };
+        self.server.service().emit(&selection, &event(&args, attachments));
     }
 
     /// Sends an event to a socket that is not connected to this instance.
@@ -39,16 +50,17 @@ impl NativeService {
     #[napi]
     pub fn selected(&self, rooms: Vec<String>, except: Vec<String>) -> Vec<String> {
         let _rest = self.server.service().at_rest();
-        let sockets = self.server.service().selected(&rooms, &except);
+        let sockets = self.server.service().selected(&selection(rooms, except));
         sockets.iter().map(|socket| socket.id().to_owned()).collect()
     }
 
     /// Makes the sockets that are meant join rooms, or leave them; with `local`, those of this instance only.
     #[napi]
     pub fn move_sockets(&self, rooms: Vec<String>, except: Vec<String>, names: Vec<String>, join: bool, local: bool) {
-        self.server.service().move_selected(&rooms, &except, &names, join);
+        let selection = selection(rooms, except);
+        self.server.service().move_selected(&selection, &names, join);
         if let Some(cluster) = self.server.cluster().filter(|_| !local) {
-            cluster.move_sockets(&Selection { rooms, except }, &names, join);
+            cluster.move_sockets(&selection, &names, join);
         }
     }
 
@@ -56,12 +68,13 @@ impl NativeService {
     /// instance only.
     #[napi]
     pub fn disconnect_sockets(&self, rooms: Vec<String>, except: Vec<String>, close: bool, local: bool) {
+        let selection = selection(rooms, except);
         let service = self.server.service();
-        for socket in service.selected(&rooms, &except) {
+        for socket in service.selected(&selection) {
             service.disconnect(&socket, DisconnectReason::ServerLeft, Ending::kick(close));
         }
         if let Some(cluster) = self.server.cluster().filter(|_| !local) {
-            cluster.disconnect_sockets(&Selection { rooms, except }, close);
+            cluster.disconnect_sockets(&selection, close);
         }
     }
 

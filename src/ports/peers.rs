@@ -6,18 +6,18 @@ use crate::{
     disconnect::DisconnectReason,
     error::Result,
     hub::{Room, Socket},
-    selection::Filter,
+    selection::Selection,
     wire::packet::Packet,
 };
 
-/// What a broadcast tells other instances besides its packet. The socket it is about is the one left out.
+/// What a broadcast also tells other instances. The socket it is about is the one left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fact {
     /// Nothing.
     None,
     /// It is a chat message, sent at this time, and belongs into history.
     Message(u64),
-    /// The socket began or ceased to type.
+    /// The socket began or stopped to type.
     Typing(bool),
     /// The socket joined the room.
     Joined,
@@ -29,16 +29,12 @@ pub enum Fact {
 
 /// A packet for clients of other servers.
 #[derive(Debug, Clone, Copy)]
-pub struct Broadcast<'a> {
+pub struct Broadcast<'a, 'n> {
     /// What they get.
     pub packet: &'a Packet,
-    /// Members of any of these rooms; everyone when there is none. Every socket is in the room of its own id.
-    pub rooms: &'a [&'a str],
-    /// But no members of these.
-    pub except: &'a [&'a str],
-    /// It may be dropped where it would have to wait.
-    pub volatile: bool,
-    /// What it tells besides.
+    /// Who they are.
+    pub selection: &'a Selection<'n>,
+    /// What it also tells.
     pub fact: Fact,
 }
 
@@ -60,12 +56,10 @@ pub type Answer = Box<dyn FnOnce(Result<()>) + Send>;
 ///
 /// Called under the locks of the service, which give the order: never blocks, and never calls back.
 pub trait Peers: Send + Sync + std::fmt::Debug {
-    /// Sends a packet to clients elsewhere.
-    fn broadcast(&self, broadcast: &Broadcast<'_>);
+    /// Sends a packet to those clients of other servers that are meant.
+    fn broadcast(&self, broadcast: &Broadcast<'_, '_>);
     /// Tells other instances of a chat message, sent at this time, that belongs into history and goes to no client.
     fn stored(&self, room_id: &str, packet: &Packet, time: u64);
-    /// Sends a packet to those clients of other instances that fit the filter: of a room, or of everyone.
-    fn select(&self, packet: &Packet, within: Option<&str>, filter: &Filter);
     /// Whether what is known of sockets on other instances is as new as it can be.
     fn is_current(&self) -> bool;
     /// A socket was registered here.

@@ -36,8 +36,8 @@ pub enum EventKind {
 pub enum ServiceEvent {
     /// `connection(user)`.
     Connection(Arc<Socket>),
-    /// `disconnect(user, reason)`, with the rooms the socket was in. Also sent, unheard, for a user that JavaScript
-    /// holds objects of.
+    /// `disconnect(user, reason)`, with the rooms the socket was in. Also sent, unheard, for a socket that
+    /// JavaScript holds objects of.
     Disconnect(Arc<Socket>, DisconnectReason, Vec<Arc<Room>>),
     /// `message(message)`.
     Message(Arc<Room>, Arc<StoredMessage>),

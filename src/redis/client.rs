@@ -1,4 +1,4 @@
-//! One connection to Redis, for one life: made, used, lost. It never comes back; whoever wants another makes one.
+//! One connection to Redis, for one lifetime: made, used, lost. It never comes back; whoever wants another makes one.
 //!
 //! fred would reconnect by itself and send again what was under way, which publishes twice; so here it has neither a
 //! reconnect policy nor a second attempt.
@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use fred::clients::Client;
+use fred::clients::Client as FredClient;
 use fred::error::Error;
 use fred::interfaces::ClientLike;
 use fred::types::config::{
@@ -20,6 +19,7 @@ use tokio::sync::watch;
 
 use super::error::ConnectionError;
 use super::tls;
+use crate::cluster::bus::Publication;
 use crate::config::{RedisAddress, RedisConfig, RedisMode};
 
 /// Commands that go out before the first of their answers is waited for.
@@ -50,7 +50,7 @@ struct Credentials {
 }
 
 /// To whom a connection goes, and with whose name and password.
-pub(super) enum Target<'a> {
+pub(super) enum Destination<'a> {
     /// A server that holds data.
     Server(&'a RedisAddress),
     /// A sentinel.
@@ -98,28 +98,28 @@ impl Blueprint {
         Some(username.as_deref().into_iter().chain(std::iter::once(password)))
     }
 
-    fn client(&self, target: &Target<'_>) -> Result<Client, ConnectionError> {
+    fn client(&self, destination: &Destination<'_>) -> Result<FredClient, ConnectionError> {
         let server = |address: &RedisAddress| Server {
             host: address.host.as_str().into(),
             port: address.port,
             tls_server_name: self.servername.as_deref().map(Into::into),
         };
-        let (place, credentials, database) = match target {
-            Target::Server(address) => (
+        let (place, credentials, database) = match destination {
+            Destination::Server(address) => (
                 ServerConfig::Centralized {
                     server: server(address),
                 },
                 &self.credentials,
                 self.database,
             ),
-            Target::Sentinel(address) => (
+            Destination::Sentinel(address) => (
                 ServerConfig::Centralized {
                     server: server(address),
                 },
                 &self.sentinel_credentials,
                 None,
             ),
-            Target::Masters(addresses) => {
+            Destination::Masters(addresses) => {
                 let hosts = addresses.iter().map(server).collect();
                 let policy = ClusterDiscoveryPolicy::UseCache;
                 (ServerConfig::Clustered { hosts, policy }, &self.credentials, None)
@@ -146,7 +146,7 @@ impl Blueprint {
             },
             ..ConnectionConfig::default()
         };
-        Ok(Client::new(config, None, Some(connection), None))
+        Ok(FredClient::new(config, None, Some(connection), None))
     }
 }
 
@@ -160,23 +160,23 @@ impl fred::types::config::HostMapping for OneName {
     }
 }
 
-/// A connection in use. It can be shared; its life belongs to whoever holds the [`Life`].
-pub(super) struct Link {
-    client: Client,
+/// A connection in use. It can be shared; its lifetime belongs to whoever holds the [`Lifetime`].
+pub(super) struct Client {
+    fred: FredClient,
     timeout: Duration,
-    doom: Arc<Doom>,
+    tombstone: Arc<Tombstone>,
 }
 
 /// The reason for which a connection has to be replaced, once there is one.
 #[derive(Default)]
-pub(super) struct Doom(watch::Sender<Option<ConnectionError>>);
+pub(super) struct Tombstone(watch::Sender<Option<ConnectionError>>);
 
-impl Doom {
+impl Tombstone {
     /// The first reason stays.
     pub(super) fn set(&self, reason: ConnectionError) {
-        self.0.send_if_modified(|doomed| {
-            let first = doomed.is_none();
-            doomed.get_or_insert(reason);
+        self.0.send_if_modified(|written| {
+            let first = written.is_none();
+            written.get_or_insert(reason);
             first
         });
     }
@@ -187,8 +187,8 @@ impl Doom {
 
     /// Waits until there is a reason.
     pub(super) async fn wait(&self) -> ConnectionError {
-        let mut doom = self.0.subscribe();
-        match doom.wait_for(Option::is_some).await {
+        let mut written = self.0.subscribe();
+        match written.wait_for(Option::is_some).await {
             Ok(reason) => reason.clone().unwrap_or_else(ConnectionError::absent),
             Err(_) => ConnectionError::absent(),
         }
@@ -196,9 +196,9 @@ impl Doom {
 }
 
 /// Ends the connection when dropped.
-pub(super) struct Life(ConnectHandle);
+pub(super) struct Lifetime(ConnectHandle);
 
-impl Life {
+impl Lifetime {
     pub(super) fn is_over(&self) -> bool {
         self.0.is_finished()
     }
@@ -209,7 +209,7 @@ impl Life {
     }
 }
 
-impl Future for Life {
+impl Future for Lifetime {
     type Output = ConnectionError;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<ConnectionError> {
@@ -220,37 +220,40 @@ impl Future for Life {
     }
 }
 
-impl Drop for Life {
+impl Drop for Lifetime {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-impl Link {
+impl Client {
     /// Connects and authenticates. When this returns, Redis has answered.
-    pub(super) async fn open(blueprint: &Blueprint, target: Target<'_>) -> Result<(Self, Life), ConnectionError> {
-        let client = blueprint.client(&target)?;
-        let link = Self {
-            client,
+    pub(super) async fn open(
+        blueprint: &Blueprint,
+        destination: Destination<'_>,
+    ) -> Result<(Self, Lifetime), ConnectionError> {
+        let fred = blueprint.client(&destination)?;
+        let client = Self {
+            fred,
             timeout: blueprint.timeout,
-            doom: Arc::default(),
+            tombstone: Arc::default(),
         };
-        let mut life = Life(link.client.connect());
-        let answered = link.client.custom::<Value, Value>(command("PING"), Vec::new());
-        link.opened(&mut life, answered).await?;
-        Ok((link, life))
+        let mut lifetime = Lifetime(client.fred.connect());
+        let answered = client.fred.custom::<Value, Value>(command("PING"), Vec::new());
+        client.opened(&mut lifetime, answered).await?;
+        Ok((client, lifetime))
     }
 
     /// Commands wait in fred until the connection is made, so one limit bounds it all.
     async fn opened(
         &self,
-        life: &mut Life,
+        lifetime: &mut Lifetime,
         answered: impl Future<Output = Result<Value, Error>>,
     ) -> Result<(), ConnectionError> {
         let answered = tokio::time::timeout(self.timeout, answered);
         let error = tokio::select! {
             biased;
-            error = life.end() => return Err(error),
+            error = lifetime.end() => return Err(error),
             answer = answered => match answer {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(error)) => error.into(),
@@ -259,27 +262,29 @@ impl Link {
         };
         // A command that was under way knows less about the end of a connection than the connection does.
         match error {
-            ConnectionError::Unreachable(_) => Err(tokio::time::timeout(FAREWELL, life.end()).await.unwrap_or(error)),
+            ConnectionError::Unreachable(_) => {
+                Err(tokio::time::timeout(FAREWELL, lifetime.end()).await.unwrap_or(error))
+            }
             error => Err(error),
         }
     }
 
     /// Sends a command and waits for its answer. A connection on which none comes in time is given up.
     pub(super) async fn call(&self, name: &'static str, args: Vec<Value>) -> Result<Value, ConnectionError> {
-        let answer = tokio::time::timeout(self.timeout, self.client.custom(command(name), args)).await;
+        let answer = tokio::time::timeout(self.timeout, self.fred.custom(command(name), args)).await;
         let result = match answer {
             Ok(answer) => answer.map_err(ConnectionError::from),
             Err(_) => Err(ConnectionError::unanswered()),
         };
         if let Err(error @ ConnectionError::Unreachable(_)) = &result {
-            self.doom.set(error.clone());
+            self.tombstone.set(error.clone());
         }
         result
     }
 
     /// Whether Redis answers. Does not give the connection up when it does not.
     pub(super) async fn ping(&self) -> Result<(), ConnectionError> {
-        let answer = self.client.custom::<Value, Value>(command("PING"), Vec::new());
+        let answer = self.fred.custom::<Value, Value>(command("PING"), Vec::new());
         match tokio::time::timeout(self.timeout, answer).await {
             Ok(answer) => answer.map(|_| ()).map_err(ConnectionError::from),
             Err(_) => Err(ConnectionError::unanswered()),
@@ -287,28 +292,28 @@ impl Link {
     }
 
     /// Publishes in order. After an error the connection is given up, so that what is sent later cannot overtake.
-    pub(super) async fn publish(&self, batch: Vec<(Bytes, Bytes)>) -> Result<(), ConnectionError> {
+    pub(super) async fn publish(&self, batch: Vec<Publication>) -> Result<(), ConnectionError> {
         let mut batch = batch.into_iter().peekable();
         while batch.peek().is_some() {
             let (mut messages, mut bytes) = (0, 0);
             let part = std::iter::from_fn(|| {
-                let (channel, payload) = batch.next_if(|_| messages < PIPELINE && bytes < PIPELINE_BYTES)?;
+                let publication = batch.next_if(|_| messages < PIPELINE && bytes < PIPELINE_BYTES)?;
                 messages += 1;
-                bytes += channel.len() + payload.len();
-                Some((channel, payload))
+                bytes += publication.channel.len() + publication.payload.len();
+                Some(publication)
             });
             let published = tokio::time::timeout(self.timeout, self.publish_part(part)).await;
             if let Err(error) = published.unwrap_or_else(|_| Err(ConnectionError::unanswered())) {
-                self.doom.set(error.clone());
+                self.tombstone.set(error.clone());
                 return Err(error);
             }
         }
         Ok(())
     }
 
-    async fn publish_part(&self, part: impl Iterator<Item = (Bytes, Bytes)>) -> Result<(), ConnectionError> {
-        let pipeline = self.client.pipeline();
-        for (channel, payload) in part {
+    async fn publish_part(&self, part: impl Iterator<Item = Publication>) -> Result<(), ConnectionError> {
+        let pipeline = self.fred.pipeline();
+        for Publication { channel, payload } in part {
             // Not fred's `publish`, which takes channels of UTF-8 only.
             let args = vec![Value::Bytes(channel), Value::Bytes(payload)];
             let () = pipeline.custom(command("PUBLISH"), args).await?;
@@ -320,17 +325,17 @@ impl Link {
     }
 
     /// Makes the owner of this connection replace it.
-    pub(super) fn doom(&self) -> &Arc<Doom> {
-        &self.doom
+    pub(super) fn tombstone(&self) -> &Arc<Tombstone> {
+        &self.tombstone
     }
 
     /// Says goodbye and ends the connection, within half a second.
-    pub(super) async fn close(&self, life: &mut Life) {
-        if tokio::time::timeout(FAREWELL, self.client.quit())
+    pub(super) async fn close(&self, lifetime: &mut Lifetime) {
+        if tokio::time::timeout(FAREWELL, self.fred.quit())
             .await
             .is_ok_and(|quit| quit.is_ok())
         {
-            let _ended = tokio::time::timeout(FAREWELL, life.end()).await;
+            let _ended = tokio::time::timeout(FAREWELL, lifetime.end()).await;
         }
     }
 }

@@ -3,12 +3,14 @@
 
 use fred::error::{Error, ErrorKind};
 
+use crate::cluster::bus::{BusError, Fault};
+
 /// Longest part of an answer of Redis that a text repeats, in characters.
 const MAX_ANSWER: usize = 200;
 
 /// Why a connection was lost or could not be made, or why a command failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ConnectionError {
+pub(super) enum ConnectionError {
     /// Nobody answers, or what answers cannot serve at the moment. Trying again helps.
     #[error("Redis cannot be reached: {0}")]
     Unreachable(String),
@@ -28,7 +30,7 @@ pub(crate) enum ConnectionError {
 
 impl ConnectionError {
     /// The code of this kind of error; it stays the same between versions.
-    pub(crate) fn code(&self) -> &'static str {
+    pub(super) fn code(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => "ERR_REDIS_UNREACHABLE",
             Self::Refused(_) => "ERR_REDIS_AUTH",
@@ -71,6 +73,17 @@ impl ConnectionError {
             Self::Protocol(text) => Self::Protocol(format!("{place}: {text}")),
             Self::Options(text) => Self::Options(format!("{place}: {text}")),
         }
+    }
+}
+
+impl From<ConnectionError> for BusError {
+    fn from(error: ConnectionError) -> Self {
+        let fault = match error {
+            ConnectionError::Unreachable(_) => Fault::Unreachable,
+            ConnectionError::Refused(_) => Fault::Refused,
+            ConnectionError::WrongType(_) | ConnectionError::Protocol(_) | ConnectionError::Options(_) => Fault::Other,
+        };
+        Self::new(fault, error.code(), error.to_string())
     }
 }
 

@@ -4,7 +4,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 
-use super::client::{Blueprint, Link, Target};
+use super::client::{Blueprint, Client, Destination};
 use super::error::ConnectionError;
 use crate::config::{RedisAddress, RedisConfig, RedisMode};
 
@@ -62,10 +62,10 @@ impl Places {
     pub(super) async fn learn(
         &self,
         blueprint: &Blueprint,
-        link: &Link,
+        client: &Client,
         own: &RedisAddress,
     ) -> Result<Vec<RedisAddress>, ConnectionError> {
-        let answer = link.call("CLUSTER", vec!["NODES".into()]).await?;
+        let answer = client.call("CLUSTER", vec!["NODES".into()]).await?;
         let text = answer
             .into_string()
             .ok_or_else(|| ConnectionError::unexpected("CLUSTER NODES"))?;
@@ -107,11 +107,11 @@ async fn ask_sentinel(
 ) -> Result<RedisAddress, ConnectionError> {
     let place = format!("sentinel {}", shown(sentinel));
     let ask = async {
-        let (link, mut life) = Link::open(blueprint, Target::Sentinel(sentinel)).await?;
-        let answer = link
+        let (client, mut lifetime) = Client::open(blueprint, Destination::Sentinel(sentinel)).await?;
+        let answer = client
             .call("SENTINEL", vec!["GET-MASTER-ADDR-BY-NAME".into(), name.into()])
             .await;
-        link.close(&mut life).await;
+        client.close(&mut lifetime).await;
         let answer = answer?;
         if answer.is_null() {
             return Err(ConnectionError::Protocol(format!("no master is known as {name}")));
@@ -125,14 +125,14 @@ async fn ask_sentinel(
 }
 
 /// Fails unless the server is a master: the sentinels may not have noticed yet, or it has been one.
-pub(super) async fn check_master(link: &Link) -> Result<(), ConnectionError> {
-    match link.call("ROLE", Vec::new()).await {
+pub(super) async fn check_master(client: &Client) -> Result<(), ConnectionError> {
+    match client.call("ROLE", Vec::new()).await {
         Ok(answer) => match answer.into_array().first().and_then(|role| role.as_str()) {
             Some(role) if role == "master" => Ok(()),
             _ => Err(ConnectionError::Unreachable("it is a replica".to_owned())),
         },
         // Not every user may ask; the sentinels' word must do then.
-        Err(ConnectionError::Refused(_)) => link.ping().await,
+        Err(ConnectionError::Refused(_)) => client.ping().await,
         Err(error) => Err(error),
     }
 }

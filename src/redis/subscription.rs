@@ -3,6 +3,7 @@
 //!
 //! A subscribed connection of RESP2 sends three things only: confirmations, messages and answers to PING.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -14,9 +15,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::Observer;
 use super::client::{Blueprint, FAREWELL};
 use super::error::ConnectionError;
+use crate::cluster::bus::{Observer, Subscriptions};
 use crate::config::RedisAddress;
 
 /// Bytes asked for in one read.
@@ -25,6 +26,38 @@ const READ: usize = 64 * 1024;
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Who hears, and what.
+pub(super) struct Audience {
+    /// What `PSUBSCRIBE` takes.
+    patterns: Vec<String>,
+    channels: Vec<String>,
+    pub(super) observer: Arc<dyn Observer>,
+}
+
+impl Audience {
+    pub(super) fn new(subscriptions: Subscriptions, observer: Arc<dyn Observer>) -> Self {
+        let Subscriptions { prefixes, names } = subscriptions;
+        Self {
+            patterns: prefixes.iter().map(|prefix| pattern(prefix)).collect(),
+            channels: names,
+            observer,
+        }
+    }
+}
+
+/// A pattern for all channels that begin like this: what Redis gives a meaning in patterns is escaped.
+fn pattern(prefix: &str) -> String {
+    let mut pattern = String::with_capacity(prefix.len() + 1);
+    for character in prefix.chars() {
+        if matches!(character, '*' | '?' | '[' | ']' | '^' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern.push('*');
+    pattern
+}
 
 /// A connection on which Redis has confirmed every channel.
 pub(super) struct Subscription {
@@ -50,9 +83,7 @@ impl Subscription {
     pub(super) async fn open(
         blueprint: &Blueprint,
         address: &RedisAddress,
-        patterns: &[String],
-        channels: &[String],
-        observer: &dyn Observer,
+        audience: &Audience,
     ) -> Result<Self, ConnectionError> {
         let connecting = timeout(blueprint.timeout, connect(blueprint, address));
         let stream = connecting.await.map_err(|_| ConnectionError::unanswered())??;
@@ -63,21 +94,17 @@ impl Subscription {
             heard,
             asked,
         };
-        let asking = timeout(
-            blueprint.timeout,
-            subscription.subscribe(blueprint, patterns, channels, observer),
-        );
+        let asking = timeout(blueprint.timeout, subscription.subscribe(blueprint, audience));
         asking.await.map_err(|_| ConnectionError::unanswered())??;
         Ok(subscription)
     }
 
-    async fn subscribe(
-        &mut self,
-        blueprint: &Blueprint,
-        patterns: &[String],
-        channels: &[String],
-        observer: &dyn Observer,
-    ) -> Result<(), ConnectionError> {
+    async fn subscribe(&mut self, blueprint: &Blueprint, audience: &Audience) -> Result<(), ConnectionError> {
+        let Audience {
+            patterns,
+            channels,
+            observer,
+        } = audience;
         if let Some(credentials) = blueprint.auth() {
             self.send("AUTH", credentials).await?;
             match self.receive().await? {
@@ -99,7 +126,7 @@ impl Subscription {
         while missing > 0 {
             match self.receive().await? {
                 Received::Confirmation => missing -= 1,
-                Received::Message(channel, payload) => tell(observer, &channel, payload),
+                Received::Message(channel, payload) => tell(&**observer, &channel, payload),
                 Received::Error(text) => return Err(ConnectionError::of_answer(&text)),
                 Received::Answer => {}
             }
@@ -135,7 +162,7 @@ impl Subscription {
 
     /// Says goodbye, within half a second.
     pub(super) async fn close(&mut self) {
-        let _said = timeout(FAREWELL, async {
+        let _told = timeout(FAREWELL, async {
             self.send("QUIT", []).await?;
             self.stream.shutdown().await.map_err(lost)
         })
@@ -222,5 +249,17 @@ fn read(frame: BytesFrame) -> Option<Received> {
         b"subscribe" | b"psubscribe" => Some(Received::Confirmation),
         b"pong" => Some(Received::Answer),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pattern;
+
+    #[test]
+    fn a_prefix_is_no_pattern() {
+        assert_eq!(pattern("socket.io#/#"), "socket.io#/#*");
+        assert_eq!(pattern(r"a*b?[c]\#/#"), r"a\*b\?\[c\]\\#/#*");
+        assert_eq!(pattern("a^"), r"a\^*");
     }
 }

@@ -1,15 +1,16 @@
-//! The life of a connection after another: made, watched, lost, made again, for ever.
+//! One connection after another: made, watched, lost, made again, for ever.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::{sync::watch, time::timeout_at};
 
-use super::client::{Doom, Life, Link, Target};
+use super::client::{Client, Destination, Lifetime, Tombstone};
 use super::error::ConnectionError;
 use super::place::{check_master, shown};
-use super::subscription::Subscription;
-use super::{Role, Shared};
+use super::standing::Role;
+use super::state::State;
+use super::subscription::{Audience, Subscription};
 use crate::config::{RedisAddress, RedisMode};
 
 /// First and longest pause before another attempt.
@@ -19,38 +20,44 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 const LASTING: Duration = Duration::from_secs(1);
 
 /// Keeps one connection until the end.
-pub(super) async fn supervise(shared: Arc<Shared>, role: Role) {
-    let mut closing = shared.closing.subscribe();
-    let mut pauses = Pauses::new(shared.beat);
+pub(super) async fn supervise(state: Arc<State>, audience: Arc<Audience>, role: Role) {
+    let mut closing = state.closing();
+    let mut pauses = Pauses::new(state.beat);
     let mut attempt = usize::from(random());
     loop {
         let opened = tokio::select! {
             biased;
             () = closed(&mut closing) => return,
-            opened = Session::open(&shared, role, attempt) => opened,
+            opened = Connection::open(&state, &audience, role, attempt) => opened,
         };
         let error = match opened {
-            Ok(mut session) => {
+            Ok(mut connection) => {
                 let since = Instant::now();
-                shared.connected(role, session.link(), &session.doom, &session.address);
+                state.connected(
+                    role,
+                    connection.client(),
+                    &connection.tombstone,
+                    &connection.address,
+                    &*audience.observer,
+                );
                 let error = tokio::select! {
                     biased;
                     () = closed(&mut closing) => {
-                        shared.closed(role);
-                        session.close().await;
+                        state.closed(role);
+                        connection.close().await;
                         return;
                     }
-                    error = session.run(&shared, role) => error,
+                    error = connection.run(&state, &audience, role) => error,
                 };
                 if since.elapsed() >= LASTING {
-                    pauses = Pauses::new(shared.beat);
+                    pauses = Pauses::new(state.beat);
                 }
                 error
             }
             Err(error) => error,
         };
         attempt = attempt.wrapping_add(1);
-        shared.lost(role, &error);
+        state.lost(role, &error, &*audience.observer);
         // Only a person can help when Redis refuses, so nobody is kept waiting.
         let is_urgent = !matches!(error, ConnectionError::Refused(_));
         tokio::select! {
@@ -67,28 +74,32 @@ async fn closed(closing: &mut watch::Receiver<bool>) {
 }
 
 /// One connection of a role.
-struct Session {
+struct Connection {
     address: RedisAddress,
-    doom: Arc<Doom>,
-    wire: Wire,
+    tombstone: Arc<Tombstone>,
+    traffic: Traffic,
 }
 
-enum Wire {
-    Commands(Arc<Link>, Life),
+enum Traffic {
+    Commands(Arc<Client>, Lifetime),
     Messages(Subscription),
 }
 
-impl Session {
+impl Connection {
     /// One limit holds for all of it: the way to the address, TLS, and the first answers.
-    async fn open(shared: &Shared, role: Role, attempt: usize) -> Result<Self, ConnectionError> {
-        let Shared { blueprint, places, .. } = shared;
+    async fn open(state: &State, audience: &Audience, role: Role, attempt: usize) -> Result<Self, ConnectionError> {
+        let State { blueprint, places, .. } = state;
         let due = tokio::time::Instant::now() + blueprint.timeout;
         let chosen = timeout_at(due, places.choose(blueprint, attempt)).await;
         // Only sentinels are waited for.
         let address = chosen.unwrap_or_else(|_| Err(ConnectionError::unanswered().at(&places.sentinels())))?;
-        let opened = timeout_at(due, Self::open_at(shared, role, &address)).await;
+        let opened = timeout_at(due, Self::open_at(state, audience, role, &address)).await;
         match opened.unwrap_or_else(|_| Err(ConnectionError::unanswered())) {
-            Ok((doom, wire)) => Ok(Self { address, doom, wire }),
+            Ok((tombstone, traffic)) => Ok(Self {
+                address,
+                tombstone,
+                traffic,
+            }),
             // A server without TLS takes a handshake for the beginning of a command, and waits for the rest.
             Err(error) if blueprint.uses_tls() && error == ConnectionError::unanswered() => {
                 let text = "no answer in time to a TLS handshake; is it a port for TLS?";
@@ -99,78 +110,75 @@ impl Session {
     }
 
     async fn open_at(
-        shared: &Shared,
+        state: &State,
+        audience: &Audience,
         role: Role,
         address: &RedisAddress,
-    ) -> Result<(Arc<Doom>, Wire), ConnectionError> {
-        let Shared {
-            blueprint,
-            places,
-            patterns,
-            channels,
-            observer,
-            ..
-        } = shared;
-        let (link, life) = match role {
+    ) -> Result<(Arc<Tombstone>, Traffic), ConnectionError> {
+        let State { blueprint, places, .. } = state;
+        let (client, lifetime) = match role {
             Role::Subscriber => {
-                let subscription = Subscription::open(blueprint, address, patterns, channels, &**observer).await?;
-                return Ok((Arc::default(), Wire::Messages(subscription)));
+                let subscription = Subscription::open(blueprint, address, audience).await?;
+                return Ok((Arc::default(), Traffic::Messages(subscription)));
             }
             Role::Publisher => {
-                let (link, life) = Link::open(blueprint, Target::Server(address)).await?;
-                settle(shared, &link, address).await?;
-                (link, life)
+                let (client, lifetime) = Client::open(blueprint, Destination::Server(address)).await?;
+                settle(state, &client, address).await?;
+                (client, lifetime)
             }
-            Role::Keys => Link::open(blueprint, Target::Masters(&places.known())).await?,
+            Role::Keys => Client::open(blueprint, Destination::Masters(&places.known())).await?,
         };
-        Ok((Arc::clone(link.doom()), Wire::Commands(Arc::new(link), life)))
+        Ok((
+            Arc::clone(client.tombstone()),
+            Traffic::Commands(Arc::new(client), lifetime),
+        ))
     }
 
-    fn link(&self) -> Option<&Arc<Link>> {
-        match &self.wire {
-            Wire::Commands(link, _) => Some(link),
-            Wire::Messages(_) => None,
+    fn client(&self) -> Option<&Arc<Client>> {
+        match &self.traffic {
+            Traffic::Commands(client, _) => Some(client),
+            Traffic::Messages(_) => None,
         }
     }
 
     /// Waits until the connection is lost, or given up.
-    async fn run(&mut self, shared: &Shared, role: Role) -> ConnectionError {
+    async fn run(&mut self, state: &State, audience: &Audience, role: Role) -> ConnectionError {
         let lost = async {
-            match &mut self.wire {
-                Wire::Commands(link, life) => tokio::select! {
-                    error = life.end() => error,
-                    error = watch(shared, role, link) => error,
+            match &mut self.traffic {
+                Traffic::Commands(client, lifetime) => tokio::select! {
+                    error = lifetime.end() => error,
+                    error = watch(state, role, client) => error,
                 },
-                Wire::Messages(subscription) => {
+                Traffic::Messages(subscription) => {
                     subscription
-                        .run(shared.beat, shared.blueprint.timeout, &*shared.observer)
+                        .run(state.beat, state.blueprint.timeout, &*audience.observer)
                         .await
                 }
             }
         };
         let error = tokio::select! {
             error = lost => error,
-            error = self.doom.wait() => error,
+            error = self.tombstone.wait() => error,
         };
         error.at(&shown(&self.address))
     }
 
     async fn close(&mut self) {
-        match &mut self.wire {
-            Wire::Commands(link, life) => link.close(life).await,
-            Wire::Messages(subscription) => subscription.close().await,
+        match &mut self.traffic {
+            Traffic::Commands(client, lifetime) => client.close(lifetime).await,
+            Traffic::Messages(subscription) => subscription.close().await,
         }
     }
 }
 
 /// What a new publisher has to find out.
-async fn settle(shared: &Shared, link: &Link, address: &RedisAddress) -> Result<(), ConnectionError> {
-    match shared.places.mode() {
+async fn settle(state: &State, client: &Client, address: &RedisAddress) -> Result<(), ConnectionError> {
+    match state.places.mode() {
         RedisMode::Single => Ok(()),
-        RedisMode::Sentinel(_) => check_master(link).await,
+        RedisMode::Sentinel(_) => check_master(client).await,
         RedisMode::Cluster => {
             // Without the permission to ask, the addresses of the options must do.
-            match shared.places.learn(&shared.blueprint, link, address).await {
+            match state.places.learn(&state.blueprint, client, address).await {
                 Err(error @ ConnectionError::Unreachable(_)) => Err(error),
                 _ => Ok(()),
             }
@@ -179,13 +187,13 @@ async fn settle(shared: &Shared, link: &Link, address: &RedisAddress) -> Result<
 }
 
 /// Asks now and then whether Redis still answers; a connection that died silently tells nothing by itself.
-async fn watch(shared: &Shared, role: Role, link: &Link) -> ConnectionError {
+async fn watch(state: &State, role: Role, client: &Client) -> ConnectionError {
     loop {
-        tokio::time::sleep(shared.beat).await;
-        let answer = match (role, shared.places.mode()) {
+        tokio::time::sleep(state.beat).await;
+        let answer = match (role, state.places.mode()) {
             // A master that was demoted takes publications, but nobody hears them.
-            (Role::Publisher, RedisMode::Sentinel(_)) => check_master(link).await,
-            _ => link.ping().await,
+            (Role::Publisher, RedisMode::Sentinel(_)) => check_master(client).await,
+            _ => client.ping().await,
         };
         if let Err(error) = answer {
             return error;
@@ -227,8 +235,8 @@ mod tests {
         net::TcpListener,
     };
 
-    use super::super::{Connections, Observer};
     use super::*;
+    use crate::cluster::bus::{BusError, Observer, Subscriptions};
     use crate::config::{RedisConfig, RedisTlsConfig};
 
     #[test]
@@ -253,7 +261,7 @@ mod tests {
     impl Observer for Deaf {
         fn message(&self, _channel: &str, _payload: Bytes) {}
         fn up(&self) {}
-        fn down(&self, _error: &ConnectionError) {}
+        fn down(&self, _error: &BusError) {}
     }
 
     /// Opens a connection of a role to a server that is its own sentinel and answers after a pause, if at all, by a clock
@@ -290,9 +298,13 @@ mod tests {
             ..RedisConfig::default()
         };
         change(&mut config);
-        let connections = Connections::new(&config, vec!["p*".to_owned()], Vec::new(), Arc::new(Deaf));
+        let subscriptions = Subscriptions {
+            prefixes: vec!["p".to_owned()],
+            names: Vec::new(),
+        };
+        let (state, audience) = (State::new(&config), Audience::new(subscriptions, Arc::new(Deaf)));
         let since = tokio::time::Instant::now();
-        let error = Session::open(&connections.shared, role, 0).await.err();
+        let error = Connection::open(&state, &audience, role, 0).await.err();
         accepting.abort();
         (since.elapsed(), error)
     }

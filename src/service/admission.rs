@@ -1,14 +1,19 @@
-//! Admission of connections by JavaScript: middleware and an overridden `handleConnection`.
+//! Connections that wait for JavaScript to let them in: middleware and an overridden `handleConnection`. Registers none.
 
-use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
+use dashmap::DashMap;
 use tokio::sync::oneshot;
 
-use super::Service;
 use crate::{
     error::Error,
     hub::{Identity, Socket},
-    ports::ServiceEvent,
 };
 
 /// Who JavaScript says the client is; `None` leaves the identity of the handshake.
@@ -44,38 +49,52 @@ impl From<Error> for Refusal {
 
 /// A connection that waits to be let in. The only place that keeps its socket for JavaScript, and gone with the question.
 #[derive(Debug)]
-pub(super) struct Pending {
+struct Pending {
     socket: Arc<Socket>,
     answer: oneshot::Sender<Result<Admitted, Refusal>>,
 }
 
-impl Service {
+/// Connections that JavaScript is asked about, by socket id.
+#[derive(Debug, Default)]
+pub(super) struct Admissions {
+    asks: AtomicBool,
+    waiting: DashMap<Box<str>, Pending>,
+}
+
+impl Admissions {
     /// Says whether JavaScript decides about connections.
-    pub fn set_admits(&self, admits: bool) {
-        self.admits.store(admits, Ordering::Release);
+    pub(super) fn set_asks(&self, asks: bool) {
+        self.asks.store(asks, Ordering::Release);
     }
 
-    /// Lets a client in, asking JavaScript if it wants to be asked, for at most `patience`. Dropping the future takes the
-    /// question back.
-    pub async fn admit(&self, socket: &Arc<Socket>, patience: Duration) -> Result<Admitted, Refusal> {
-        if self.is_closed() {
-            return Err(Error::Closed.into());
-        }
-        if !self.admits.load(Ordering::Acquire) {
+    /// Asks about a connection, unless JavaScript does not decide: by `question`, and for at most `patience`. Dropping
+    /// the future takes the question back.
+    pub(super) async fn ask(
+        &self,
+        socket: &Arc<Socket>,
+        patience: Duration,
+        question: impl FnOnce(),
+    ) -> Result<Admitted, Refusal> {
+        if !self.asks.load(Ordering::Acquire) {
             return Ok(Admitted::default());
         }
-        let (answer, question) = oneshot::channel();
+        let (answer, answered) = oneshot::channel();
         let socket = socket.clone();
-        // JavaScript is told of its end, however soon that comes.
-        socket.touch();
         let pending = Pending {
             socket: socket.clone(),
             answer,
         };
-        self.admissions.insert(socket.id().into(), pending);
+        self.waiting.insert(socket.id().into(), pending);
         let question_ends = Withdraw(self, &socket);
-        self.sink.emit(ServiceEvent::Admission(socket.clone()));
-        let outcome = tokio::time::timeout(patience, question).await;
+        // Together with the look at whether it is gone: JavaScript is told of its end, however soon that comes.
+        let asked = socket.with_rooms(|_| {
+            socket.touch();
+            question();
+        });
+        if asked.is_none() {
+            return Err(Error::Closed.into());
+        }
+        let outcome = tokio::time::timeout(patience, answered).await;
         drop(question_ends);
         match outcome {
             Ok(Ok(decision)) => decision,
@@ -85,34 +104,33 @@ impl Service {
     }
 
     /// JavaScript's decision about a connection; without effect when the client is gone.
-    pub fn decide(&self, socket: &Socket, decision: Result<Admitted, Refusal>) {
-        if let Some(pending) = self.take_pending(socket) {
+    pub(super) fn decide(&self, socket: &Socket, decision: Result<Admitted, Refusal>) {
+        if let Some(pending) = self.take(socket) {
             let _ = pending.answer.send(decision);
         }
     }
 
     /// The client of a connection that may be waiting is gone: nobody need decide about it any more.
-    pub fn withdraw(&self, socket: &Socket) {
-        drop(self.take_pending(socket));
+    pub(super) fn withdraw(&self, socket: &Socket) {
+        drop(self.take(socket));
     }
 
     /// The socket of this id that waits to be let in.
-    pub fn pending(&self, socket_id: &str) -> Option<Arc<Socket>> {
-        let pending = self.admissions.get(socket_id)?;
-        Some(pending.socket.clone())
+    pub(super) fn pending(&self, socket_id: &str) -> Option<Arc<Socket>> {
+        Some(self.waiting.get(socket_id)?.socket.clone())
     }
 
     /// Clients of Engine.IO 3 have the same id again when they come back.
-    fn take_pending(&self, socket: &Socket) -> Option<Pending> {
+    fn take(&self, socket: &Socket) -> Option<Pending> {
         let taken = self
-            .admissions
+            .waiting
             .remove_if(socket.id(), |_, pending| pending.socket.key() == socket.key());
         taken.map(|(_, pending)| pending)
     }
 }
 
 /// Takes a question back when its client goes away or patience ends.
-struct Withdraw<'a>(&'a Service, &'a Socket);
+struct Withdraw<'a>(&'a Admissions, &'a Socket);
 
 impl Drop for Withdraw<'_> {
     fn drop(&mut self) {

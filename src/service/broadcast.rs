@@ -1,54 +1,62 @@
-//! Packets from the application: to a room, to users, to everyone, to one socket.
+//! Packets on their way out: to those whom a selection means, here and on the other servers.
+//!
+//! What goes to one room, or to everyone, is told to the other servers under the room's lock, like all that its members
+//! see: they hear it in the same order.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
-use super::Service;
+use bytes::Bytes;
+
+use super::{OnAck, Service};
 use crate::{
     error::{Error, Result},
-    hub::{Except, Room, Socket},
+    hub::{Except, Members, Room, RoomState, Socket},
     ports::{Broadcast, Fact},
-    selection::Filter,
-    wire::packet::Packet,
+    selection::{Selection, names},
+    wire::packet::{Packet, PacketKind},
 };
 
-impl Filter {
-    pub(super) fn is_plain(&self) -> bool {
-        self.users.is_none() && self.room.is_none() && self.label.is_none()
+/// A packet for some of the sockets of this instance.
+struct Delivery<'a> {
+    packet: &'a Packet,
+    except: Except,
+    /// Keys of those who are not filtered out, where somebody is.
+    allowed: Option<HashSet<u64>>,
+    volatile: bool,
+}
+
+impl Delivery<'_> {
+    fn means(&self, socket: &Socket) -> bool {
+        self.allows(socket) && !self.except.contains(socket.key())
+    }
+
+    fn allows(&self, socket: &Socket) -> bool {
+        let allowed = self.allowed.as_ref();
+        allowed.is_none_or(|allowed| allowed.contains(&socket.key()))
     }
 }
 
 impl Service {
-    /// `broadcastToRoom`.
-    pub fn broadcast_to_room(&self, room_id: &str, packet: &Packet, filter: &Filter) -> Result<()> {
+    /// Sends to those who are meant, on all servers unless the selection is a local one; to each once.
+    pub fn emit(&self, selection: &Selection<'_>, packet: &Packet) {
+        self.deliver_then(selection, packet, || {
+            if !selection.local {
+                self.publish(selection, packet, Fact::None);
+            }
+        });
+    }
+
+    /// `broadcastToRoom`: to those members of a registered room whom the filter means.
+    pub fn broadcast_to_room<'a>(&self, room_id: &'a str, packet: &Packet, filter: Selection<'a>) -> Result<()> {
         let room = self.hub.room(room_id).ok_or(Error::RoomNotFound)?;
-        self.broadcast_here(&room, packet, filter);
-        if filter.is_plain() {
-            self.publish(&[room_id], &filter.except, packet, false);
-        } else if let Some(peers) = self.peers() {
-            peers.select(packet, Some(room_id), filter);
-        }
+        let selection = filter.within(room_id);
+        self.deliver_in(&room, &self.delivery(&selection, packet), || {
+            self.publish(&selection, packet, Fact::None);
+        });
         Ok(())
     }
 
-    /// `broadcastToAll`.
-    pub fn broadcast_to_all(&self, packet: &Packet, filter: &Filter) {
-        self.broadcast_here(self.hub.everyone(), packet, filter);
-        let Some(peers) = self.peers() else { return };
-        match filter {
-            Filter {
-                users: None,
-                label: None,
-                room,
-                ..
-            } => {
-                let rooms: Vec<&str> = room.iter().map(String::as_str).collect();
-                self.publish(&rooms, &filter.except, packet, false);
-            }
-            _ => peers.select(packet, None, filter),
-        }
-    }
-
-    /// `broadcastToUsers`: every socket of each user, once.
+    /// `broadcastToUsers`: every socket of each person, once.
     pub fn broadcast_to_users<'a>(&self, user_ids: impl IntoIterator<Item = &'a str>, packet: &Packet) {
         let unique: HashSet<&str> = user_ids.into_iter().collect();
         for socket in unique.iter().flat_map(|user_id| self.hub.sockets_of(user_id)) {
@@ -57,11 +65,8 @@ impl Service {
         let Some(peers) = self.peers() else { return };
         let remote = self.hub.remote();
         if !unique.is_empty() && (!peers.is_current() || unique.iter().any(|user_id| remote.is_online(user_id))) {
-            let filter = Filter {
-                users: Some(unique.into_iter().map(str::to_owned).collect()),
-                ..Filter::default()
-            };
-            peers.select(packet, None, &filter);
+            let unique: Vec<&str> = unique.into_iter().collect();
+            self.publish(&Selection::users(names(&unique)), packet, Fact::None);
         }
     }
 
@@ -70,17 +75,14 @@ impl Service {
         match self.hub.socket(socket_id) {
             Some(socket) => self.send_to(&socket, packet, volatile),
             // On another instance, or on a Node.js server, whose sockets are not known here.
-            None => self.publish(&[socket_id], &[], &packet, volatile),
+            None => {
+                let selection = Selection {
+                    volatile,
+                    ..Selection::room(socket_id)
+                };
+                self.publish(&selection, &packet, Fact::None);
+            }
         }
-    }
-
-    /// `in(rooms).except(rooms).emit`: the members of any of the rooms on all servers, each once; everyone without
-    /// rooms. Rooms are registered ones, plain ones and those of sockets' own ids. `socket.to(rooms)` is the same with
-    /// the socket's own id left out, whether it is still there or not.
-    pub fn emit_to(&self, rooms: &[String], except: &[String], packet: &Packet, volatile: bool) {
-        self.deliver(rooms, except, packet, volatile);
-        let rooms: Vec<&str> = rooms.iter().map(String::as_str).collect();
-        self.publish(&rooms, except, packet, volatile);
     }
 
     /// Sends to one socket, registered or still being admitted.
@@ -89,82 +91,138 @@ impl Service {
         self.fanout.send_one(socket, packet, volatile);
     }
 
-    /// Sends to members of these rooms, or everyone, on the other servers.
-    pub(super) fn publish(&self, rooms: &[&str], except: &[String], packet: &Packet, volatile: bool) {
-        if let Some(peers) = self.peers() {
-            let except: Vec<&str> = except.iter().map(String::as_str).collect();
-            peers.broadcast(&Broadcast {
-                packet,
-                rooms,
-                except: &except,
-                volatile,
-                fact: Fact::None,
-            });
+    /// Sends an event to these sockets. Until the given time, their acknowledgements go to `on_ack`. `counted` is
+    /// called before, with the number of sockets that are waited for.
+    pub fn emit_expecting_acks(
+        &self,
+        sockets: Vec<Arc<Socket>>,
+        args: &str,
+        attachments: Vec<Bytes>,
+        until: Instant,
+        counted: impl FnOnce(usize),
+        on_ack: OnAck,
+    ) {
+        let id = self.remote_acks.expect(sockets.clone(), until, on_ack);
+        counted(sockets.len());
+        let packet = Packet::new(PacketKind::Event(Some(id)), args, attachments);
+        for socket in sockets {
+            self.send_to(&socket, packet.clone(), false);
         }
     }
 
-    /// Sends to those members of a room on this instance whom the filter means.
-    pub(super) fn broadcast_here(&self, room: &Room, packet: &Packet, filter: &Filter) {
-        let except = self.excluded(&filter.except);
-        if filter.is_plain() {
-            let state = room.state();
-            let sent = self.fanout.send_many(&state.members, &except, packet);
-            self.count_sent(packet, sent);
-            return;
-        }
-        let allowed = self.allowed(filter);
-        let state = room.state();
-        let recipients = state.members.local_in_order();
-        for socket in recipients {
-            if allowed.contains(&socket.key()) && !except.contains(socket.key()) {
-                self.send_to(&socket, packet.clone(), false);
+    /// Waits for no acknowledgement of another server's event any more.
+    pub fn forget_acks(&self) {
+        self.remote_acks.clear();
+    }
+
+    /// Waits no longer for acknowledgements whose time is over.
+    pub fn expire_acks(&self) {
+        self.remote_acks.expire();
+    }
+
+    /// Delivers to those sockets of this instance that are meant, to each once.
+    pub fn deliver(&self, selection: &Selection<'_>, packet: &Packet) {
+        self.deliver_then(selection, packet, || {});
+    }
+
+    /// Delivers, and does something more: under the lock of the room when there is one, or of everyone's.
+    fn deliver_then(&self, selection: &Selection<'_>, packet: &Packet, then: impl FnOnce()) {
+        let delivery = self.delivery(selection, packet);
+        match &*selection.rooms {
+            [] => self.deliver_in(self.hub.everyone(), &delivery, then),
+            [name] => match self.named_room(name) {
+                Some(room) => self.deliver_in(&room, &delivery, then),
+                None => {
+                    if let Some(socket) = self.hub.socket(name).filter(|socket| delivery.means(socket)) {
+                        self.send_to(&socket, packet.clone(), selection.volatile);
+                    }
+                    then();
+                }
+            },
+            names => {
+                self.deliver_to_any(names, &delivery);
+                then();
             }
         }
     }
 
-    /// Keys of the sockets that these names leave out: socket ids, and rooms.
-    pub(super) fn excluded(&self, names: &[String]) -> Except {
-        let (mut except, mut named) = (Except::new(), HashSet::new());
-        for name in names.iter().filter(|name| named.insert(name.as_str())) {
-            match self.hub.socket(name) {
-                Some(socket) => except.insert(socket.key()),
+    fn delivery<'a>(&self, selection: &Selection<'_>, packet: &'a Packet) -> Delivery<'a> {
+        Delivery {
+            packet,
+            except: self.excluded(&selection.except),
+            allowed: self.allowed(selection),
+            volatile: selection.volatile,
+        }
+    }
+
+    fn deliver_in(&self, room: &Room, delivery: &Delivery<'_>, then: impl FnOnce()) {
+        let state = room.state();
+        self.deliver_to_members(&state.members, &delivery.except, delivery);
+        then();
+    }
+
+    fn deliver_to_members(&self, members: &Members, except: &Except, delivery: &Delivery<'_>) {
+        let Delivery { packet, volatile, .. } = *delivery;
+        if delivery.allowed.is_none() && !volatile {
+            let sent = self.fanout.send_many(members, except, packet);
+            return self.count_sent(packet, sent);
+        }
+        for socket in members.local_in_order() {
+            if delivery.allows(&socket) && !except.contains(socket.key()) {
+                self.send_to(&socket, packet.clone(), volatile);
+            }
+        }
+    }
+
+    /// Delivers to the members of several rooms, to each once.
+    fn deliver_to_any(&self, names: &[impl AsRef<str>], delivery: &Delivery<'_>) {
+        let (mut named, mut served) = (HashSet::new(), HashSet::new());
+        for name in names.iter().map(AsRef::as_ref).filter(|name| named.insert(*name)) {
+            match self.named_room(name) {
+                Some(room) => {
+                    let state = room.state();
+                    // Of this room's members alone, so that many rooms do not copy a growing set.
+                    let keys = state.members.local_keys();
+                    let left_out = keys.filter(|key| delivery.except.contains(*key) || !served.insert(*key));
+                    let left_out: Except = left_out.collect();
+                    self.deliver_to_members(&state.members, &left_out, delivery);
+                }
                 None => {
-                    if let Some(room) = self.hub.room(name).or_else(|| self.hub.plain_room(name)) {
-                        except.extend(room.state().members.local_keys());
+                    let socket = self.hub.socket(name).filter(|socket| delivery.means(socket));
+                    if let Some(socket) = socket.filter(|socket| served.insert(socket.key())) {
+                        self.send_to(&socket, delivery.packet.clone(), delivery.volatile);
                     }
                 }
             }
         }
-        except
     }
 
-    /// Keys of the sockets that satisfy every condition of the filter.
-    pub(super) fn allowed(&self, filter: &Filter) -> HashSet<u64> {
-        let keys = |sockets: Vec<Arc<Socket>>| sockets.into_iter().map(|socket| socket.key()).collect::<HashSet<_>>();
-        let mut sets = Vec::new();
-        if let Some(user_ids) = &filter.users {
-            sets.push(
-                user_ids
-                    .iter()
-                    .flat_map(|user_id| keys(self.hub.sockets_of(user_id)))
-                    .collect(),
-            );
+    /// Sends to those who are meant on the other servers.
+    pub(super) fn publish(&self, selection: &Selection<'_>, packet: &Packet, fact: Fact) {
+        if let Some(peers) = self.peers() {
+            peers.broadcast(&Broadcast {
+                packet,
+                selection,
+                fact,
+            });
         }
-        if let Some(name) = &filter.room {
-            let room = self.hub.room(name).or_else(|| self.hub.plain_room(name));
-            sets.push(room.map_or_else(HashSet::new, |room| keys(room.state().members.local_in_order())));
-        }
-        if let Some(label) = &filter.label {
-            let rooms = self.hub.rooms(Some(label));
-            sets.push(
-                rooms
-                    .iter()
-                    .flat_map(|room| keys(room.state().members.local_in_order()))
-                    .collect(),
-            );
-        }
-        sets.into_iter()
-            .reduce(|one, other: HashSet<u64>| one.intersection(&other).copied().collect())
-            .unwrap_or_default()
+    }
+
+    /// Sends to the members but one, which the packet is about, on all servers.
+    pub(super) fn send_to_others(&self, state: &RoomState, socket: &Socket, room: &Room, packet: &Packet, fact: Fact) {
+        self.send_to_others_here(state, socket, packet);
+        self.publish(&Selection::room(&room.info.id).but(socket.id()), packet, fact);
+    }
+
+    /// Sends to the members on this instance but one.
+    pub(super) fn send_to_others_here(&self, state: &RoomState, socket: &Socket, packet: &Packet) {
+        let except = Except::from_iter([socket.key()]);
+        let sent = self.fanout.send_many(&state.members, &except, packet);
+        self.count_sent(packet, sent);
+    }
+
+    pub(super) fn count_sent(&self, packet: &Packet, recipients: usize) {
+        let bytes = (packet.len() as u64).saturating_mul(recipients as u64);
+        self.hub.metrics.traffic.record(self.clock.now(), 0, bytes);
     }
 }

@@ -4,37 +4,53 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
-use super::Service;
+use super::{Admitted, Refusal, Service};
 use crate::{
     clock,
     disconnect::DisconnectReason,
     error::{Error, Result},
-    hub::{Except, Rates, Socket},
+    hub::{Except, Socket},
     link::Ending,
-    ports::{Answer, Broadcast, Command, EventKind, Fact, ServiceEvent},
+    metrics::Stats,
+    ports::{Answer, Command, EventKind, Fact, ServiceEvent},
+    selection::Selection,
     wire::packet::Packet,
 };
 
 /// Connections whose round-trip time is asked of the kernel for one reading of the statistics.
 const LATENCY_SAMPLE: usize = 1_000;
 
-/// `getStats()`.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct ConnectionStats {
-    /// Connections since start.
-    pub total_connections: u64,
-    /// Live connections.
-    pub active_connections: usize,
-    /// Rooms in the registry.
-    pub total_rooms: usize,
-    /// Messages and bytes of the last minute.
-    pub rates: Rates,
-    /// Mean round-trip in milliseconds; 0 with no connection.
-    pub avg_latency_ms: f64,
-}
-
 impl Service {
-    /// Registers a connection and emits `connection`. Its user must be identified.
+    /// Says whether JavaScript decides about connections.
+    pub fn set_admits(&self, admits: bool) {
+        self.admissions.set_asks(admits);
+    }
+
+    /// Lets a client in, asking JavaScript if it wants to be asked, for at most `patience`.
+    pub async fn admit(&self, socket: &Arc<Socket>, patience: Duration) -> std::result::Result<Admitted, Refusal> {
+        if self.is_closed() {
+            return Err(Error::Closed.into());
+        }
+        let question = || self.sink.emit(ServiceEvent::Admission(socket.clone()));
+        self.admissions.ask(socket, patience, question).await
+    }
+
+    /// JavaScript's decision about a connection; without effect when the client is gone.
+    pub fn decide(&self, socket: &Socket, decision: std::result::Result<Admitted, Refusal>) {
+        self.admissions.decide(socket, decision);
+    }
+
+    /// The client of a connection that may be waiting is gone: nobody need decide about it any more.
+    pub fn withdraw(&self, socket: &Socket) {
+        self.admissions.withdraw(socket);
+    }
+
+    /// The socket of this id that waits to be let in.
+    pub fn pending(&self, socket_id: &str) -> Option<Arc<Socket>> {
+        self.admissions.pending(socket_id)
+    }
+
+    /// Registers a connection and emits `connection`. The socket must be identified.
     pub fn register(&self, socket: &Arc<Socket>) -> Result<()> {
         if self.is_closed() {
             return Err(Error::Closed);
@@ -134,7 +150,7 @@ impl Service {
         was_connected
     }
 
-    /// `disconnectUser`: every socket of the user on this instance. Returns how many.
+    /// `disconnectUser`: every socket of the person on this instance. Returns how many.
     pub fn disconnect_user(&self, user_id: &str, reason: &DisconnectReason) -> usize {
         let sockets = self.hub.sockets_of(user_id);
         sockets
@@ -143,7 +159,7 @@ impl Service {
             .count()
     }
 
-    /// The sockets of the user on other instances: `answer` is called for each, when its instance has answered.
+    /// The sockets of the person on other instances: `answer` is called for each, when its instance has answered.
     /// Returns how many.
     pub fn disconnect_remote(&self, user_id: &str, reason: &DisconnectReason, answer: &dyn Fn() -> Answer) -> usize {
         let Some(peers) = self.peers() else { return 0 };
@@ -167,18 +183,18 @@ impl Service {
     }
 
     /// `getStats()`.
-    pub fn stats(&self) -> ConnectionStats {
+    pub fn stats(&self) -> Stats {
         let sample = self.hub.sample(LATENCY_SAMPLE);
         let times: Vec<f64> = sample
             .iter()
             .filter_map(|socket| socket.link().round_trip_us())
             .map(|micros| f64::from(micros) / 1_000.0)
             .collect();
-        ConnectionStats {
-            total_connections: self.hub.stats.total_connections(),
+        Stats {
+            total_connections: self.hub.metrics.connections.get(),
             active_connections: self.hub.socket_count(),
             total_rooms: self.hub.room_count(),
-            rates: self.hub.stats.rates(self.clock.now()),
+            rates: self.hub.metrics.traffic.rates(self.clock.now()),
             avg_latency_ms: if times.is_empty() {
                 0.0
             } else {
@@ -187,26 +203,21 @@ impl Service {
         }
     }
 
-    /// Tells everyone that a user has come or gone, unless the user is still connected to another instance.
+    /// Tells everyone that a person has come or gone, unless the person is still connected to another instance.
     fn announce(&self, socket: &Arc<Socket>, status: &str) {
         if self.hub.remote().is_online(socket.user_id()) {
             return;
         }
-        if let Some((packet, peers)) = self.announce_here(socket, status).zip(self.peers()) {
-            peers.broadcast(&Broadcast {
-                packet: &packet,
-                rooms: &[],
-                except: &[],
-                volatile: false,
-                fact: Fact::None,
-            });
-        }
+        self.announce_here(socket, status, |packet| {
+            self.publish(&Selection::default(), packet, Fact::None);
+        });
     }
 
-    /// Tells everyone on this instance; returns what they were told, if presence is announced at all.
-    pub(super) fn announce_here(&self, socket: &Socket, status: &str) -> Option<Packet> {
+    /// Tells everyone on this instance, if presence is announced at all, and does something more with what they are
+    /// told: under everyone's lock, so that others hear it in the same order.
+    pub(super) fn announce_here(&self, socket: &Socket, status: &str, then: impl FnOnce(&Packet)) {
         if !self.config.presence.broadcast {
-            return None;
+            return;
         }
         let now = clock::iso(self.clock.now());
         let packet = Packet::event(
@@ -218,6 +229,6 @@ impl Service {
         );
         let everyone = self.hub.everyone().state();
         self.fanout.send_many(&everyone.members, &Except::new(), &packet);
-        Some(packet)
+        then(&packet);
     }
 }

@@ -12,7 +12,8 @@ use crate::{
     clock,
     error::{Error, Result},
     hub::{Except, Room, StoredMessage},
-    ports::{Broadcast, EventKind, Fact, ServiceEvent},
+    ports::{EventKind, Fact, ServiceEvent},
+    selection::Selection,
     wire::packet::{Packet, PacketKind},
 };
 
@@ -76,7 +77,7 @@ impl Service {
         self.keep(&room, message, None, now, self.config.deliver_messages)
     }
 
-    /// The author fragment for a user id: with the name of the user's first connection, if there is one.
+    /// The author fragment for a user id: with the name of the person's first socket, if there is one.
     pub fn author(&self, user_id: &str) -> String {
         match self.hub.sockets_anywhere(user_id).first() {
             Some(socket) => socket.identity().fragment.to_string(),
@@ -122,16 +123,11 @@ impl Service {
             false => 0,
         };
         self.hub
-            .stats
+            .metrics
+            .traffic
             .record(now, 1, (stored.packet.len() as u64).saturating_mul(recipients as u64));
         match self.peers() {
-            Some(peers) if delivers => peers.broadcast(&Broadcast {
-                packet: &stored.packet,
-                rooms: &[&room.info.id],
-                except: &[],
-                volatile: false,
-                fact: Fact::Message(now),
-            }),
+            Some(_) if delivers => self.publish(&Selection::room(&room.info.id), &stored.packet, Fact::Message(now)),
             Some(peers) => peers.stored(&room.info.id, &stored.packet, now),
             None => {}
         }
@@ -147,7 +143,7 @@ impl Service {
         })
     }
 
-    /// Has a room's messages read back if they are kept elsewhere, too. Comes before a look at them.
+    /// Has a room's messages read back if they are kept outside this process, too. Comes before a look at them.
     pub fn restore(&self, room_id: &str) {
         if let Some(peers) = self.peers()
             && let Some(room) = self.hub.room(room_id)

@@ -4,10 +4,9 @@ mod acks;
 mod admission;
 mod broadcast;
 mod client;
-mod congestion;
 mod connections;
 mod messages;
-mod payload;
+mod recipients;
 mod remote;
 mod rooms;
 
@@ -20,6 +19,7 @@ use dashmap::DashMap;
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::oneshot;
 
+use self::{acks::RemoteAcks, admission::Admissions};
 use crate::{
     backpressure::Budget,
     clock::Clock,
@@ -29,12 +29,9 @@ use crate::{
     ports::{EventKind, EventSink, Peers, ServiceEvent},
 };
 
-pub use crate::fanout::Congestion;
 pub use acks::OnAck;
 pub use admission::{Admitted, Refusal};
-pub use client::ClientPacket;
-pub use congestion::Targets;
-pub use connections::ConnectionStats;
+pub use client::{ClientPacket, built_in_events};
 pub use messages::{MessageType, NewMessage};
 pub use remote::Loss;
 pub use rooms::RoomStats;
@@ -45,21 +42,17 @@ pub struct Service {
     pub config: Config,
     /// What time it is.
     pub clock: Clock,
-    /// Users, rooms and counters.
+    /// Sockets, rooms and counters.
     pub hub: Hub,
     fanout: Fanout,
     budget: Arc<Budget>,
     sink: Arc<dyn EventSink>,
     next_key: AtomicU64,
-    /// Connections that wait to be let in, by socket id.
-    admissions: DashMap<Box<str>, admission::Pending>,
+    admissions: Admissions,
     introductions: DashMap<u64, oneshot::Sender<()>>,
-    admits: AtomicBool,
     closed: AtomicBool,
     gate: RwLock<()>,
-    /// Events whose acknowledgements another server waits for.
-    collected: DashMap<u64, acks::Collected>,
-    next_ack: AtomicU64,
+    remote_acks: RemoteAcks,
     /// The other servers, in a cluster.
     peers: OnceLock<Arc<dyn Peers>>,
 }
@@ -85,13 +78,11 @@ impl Service {
             config,
             sink,
             next_key: AtomicU64::new(0),
-            admissions: DashMap::new(),
+            admissions: Admissions::default(),
             introductions: DashMap::new(),
-            admits: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             gate: RwLock::new(()),
-            collected: DashMap::new(),
-            next_ack: AtomicU64::new(0),
+            remote_acks: RemoteAcks::default(),
             peers: OnceLock::new(),
         }
     }

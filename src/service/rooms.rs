@@ -6,8 +6,8 @@ use super::Service;
 use crate::{
     clock,
     error::{Error, Result},
-    hub::{Except, Room, RoomInfo, RoomState, Socket},
-    ports::{Answer, Broadcast, Command, EventKind, Fact, Peers, ServiceEvent},
+    hub::{Room, RoomInfo, RoomState, Socket},
+    ports::{Answer, Command, EventKind, Fact, Peers, ServiceEvent},
     wire::{json, packet::Packet},
 };
 
@@ -220,28 +220,6 @@ impl Service {
         listed.map_or_else(Vec::new, |()| names)
     }
 
-    /// Sends to the members but one, which the packet is about, on this instance and elsewhere.
-    pub(super) fn send_to_others(&self, state: &RoomState, socket: &Socket, room: &Room, packet: &Packet, fact: Fact) {
-        self.send_to_others_here(state, socket, packet);
-        if let Some(peers) = self.peers() {
-            peers.broadcast(&Broadcast {
-                packet,
-                rooms: &[&room.info.id],
-                except: &[socket.id()],
-                volatile: false,
-                fact,
-            });
-        }
-    }
-
-    /// Sends to the members on this instance but one.
-    pub(super) fn send_to_others_here(&self, state: &RoomState, socket: &Socket, packet: &Packet) {
-        let sent = self
-            .fanout
-            .send_many(&state.members, &Except::from_iter([socket.key()]), packet);
-        self.count_sent(packet, sent);
-    }
-
     pub(super) fn send_typing(&self, state: &RoomState, socket: &Arc<Socket>, room: &Arc<Room>, is_typing: bool) {
         self.tell(EventKind::Typing, || {
             ServiceEvent::Typing(socket.clone(), room.clone(), is_typing)
@@ -253,14 +231,6 @@ impl Service {
     /// A socket on another instance, and the way to that instance.
     pub(super) fn remote(&self, socket_id: &str) -> Option<(Arc<Socket>, &Arc<dyn Peers>)> {
         Some((self.hub.remote().socket(socket_id)?, self.peers()?))
-    }
-
-    pub(super) fn count_sent(&self, packet: &Packet, recipients: usize) {
-        self.hub.stats.record(
-            self.clock.now(),
-            0,
-            (packet.len() as u64).saturating_mul(recipients as u64),
-        );
     }
 }
 

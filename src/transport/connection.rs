@@ -39,10 +39,9 @@ use super::{
     sessions::Seat,
 };
 use crate::{
-    backpressure::Account,
+    backpressure::{Account, Congestion},
     disconnect::DisconnectReason,
     ports::EventSink,
-    service::Congestion,
     wire::packet::{Packet, text_frame},
 };
 

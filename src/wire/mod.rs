@@ -6,8 +6,10 @@
 //! | [`frame`] | WebSocket frames (RFC 6455) |
 //! | [`payload`] | the packets of a polling request (Engine.IO) |
 //! | [`json`] | JSON text as it travels, read in place |
+//! | [`id`] | random ids |
 
 pub mod frame;
+pub mod id;
 pub mod json;
 pub mod packet;
 pub mod payload;

@@ -10,6 +10,7 @@
 
 pub mod client;
 pub mod front;
+pub mod peers;
 pub mod random;
 pub mod recorder;
 

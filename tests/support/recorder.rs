@@ -202,7 +202,7 @@ impl Recorder {
         .await
     }
 
-    /// The user of a client that asks to be let in.
+    /// The socket of a client that asks to be let in.
     pub async fn admission(&self) -> Arc<Socket> {
         self.wait("admission", |event| match event {
             ServiceEvent::Admission(socket) => Some(socket.clone()),

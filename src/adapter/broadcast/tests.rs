@@ -59,9 +59,10 @@ fn broadcasts_have_the_adapters_bytes() {
 #[test]
 fn broadcasts_of_the_adapter_are_decoded() {
     let hello = ours(&unhex(TO_ROOM));
-    assert_eq!((&*hello.uid, &*hello.args), ("J9E1gm", r#"["hello","world",1]"#));
+    assert_eq!(&*hello.args, r#"["hello","world",1]"#);
     assert_eq!((hello.rooms, hello.except), (names(&["room1"]), names(&[])));
-    assert_eq!((hello.flags, hello.mark), (Flags::default(), None));
+    assert!(!hello.volatile);
+    assert_eq!(peek(&unhex(TO_ROOM)), Some(("J9E1gm", None)));
     let ev = ours(&unhex(EXCEPT_ROOM));
     assert_eq!(&*ev.args, r#"["ev",{"a":1}]"#);
     assert_eq!((ev.rooms, ev.except), (names(&[]), names(&["room2"])));
@@ -70,7 +71,8 @@ fn broadcasts_of_the_adapter_are_decoded() {
 #[test]
 fn broadcasts_of_the_emitter_are_decoded() {
     let to_room = ours(&unhex(EMITTER));
-    assert_eq!((&*to_room.uid, &*to_room.args), ("emitter", r#"["e2",{"n":1}]"#));
+    assert_eq!(&*to_room.args, r#"["e2",{"n":1}]"#);
+    assert_eq!(peek(&unhex(EMITTER)), Some(("emitter", None)));
     assert_eq!((to_room.rooms, to_room.except), (names(&["room1"]), names(&[])));
     // `to(["a", "b"]).except("c").volatile.emit("x", Buffer.from([255]))`
     let binary = ours(&unhex(
@@ -80,37 +82,31 @@ fn broadcasts_of_the_emitter_are_decoded() {
     assert_eq!(&*binary.args, r#"["x",{"_placeholder":true,"num":0}]"#);
     assert_eq!(binary.attachments, [&[255][..]]);
     assert_eq!((binary.rooms, binary.except), (names(&["a", "b"]), names(&["c"])));
-    assert!(binary.flags.volatile);
+    assert!(binary.volatile);
 }
 
 #[test]
-fn numeric_rooms_and_all_flags_are_read_and_a_missing_namespace_is_the_default() {
+fn numeric_rooms_are_read_other_flags_passed_over_and_a_missing_namespace_is_the_default() {
     // `[uid, { type: 2, data: ["v"] }, { rooms: [1, 2.5], except: ["x"], flags }]`
     let broadcast = ours(&unhex(
         "93a64a394531676d82a47479706502a46461746191a17683a5726f6f6d739201cb4004000000000000a665786365707491a178a5666c61\
         677383a8636f6d7072657373c2a774696d656f7574cd03e8b465787065637453696e676c65526573706f6e7365c3",
     ));
     assert_eq!(broadcast.rooms, names(&["1", "2.5"]));
-    let expected = Flags {
-        volatile: false,
-        compress: Some(false),
-        timeout: Some(1000),
-        expect_single_response: true,
-    };
-    assert_eq!(broadcast.flags, expected);
+    assert!(!broadcast.volatile);
 }
 
 #[test]
-fn every_flag_comes_back() {
+fn what_is_written_is_read() {
     let mut packet = outgoing(r#"["e"]"#, &["a", "b"], &["c"]);
     packet.flags = Flags {
         volatile: true,
-        compress: Some(true),
         timeout: Some(70_000),
-        expect_single_response: true,
     };
-    let back = ours(&packet.encode(Some(MARK)).unwrap());
-    assert_eq!((back.flags, back.mark), (packet.flags, Some(MARK)));
+    let payload = packet.encode(Some(MARK)).unwrap();
+    assert_eq!(peek(&payload), Some(("J9E1gm", Some(MARK))));
+    let back = ours(&payload);
+    assert!(back.volatile);
     assert_eq!((back.rooms, back.except), (names(&["a", "b"]), names(&["c"])));
 }
 
@@ -127,7 +123,7 @@ fn the_mark_is_the_end_of_the_payload() {
         assert_eq!(peek(&payload), Some(("J9E1gm", Some(MARK))));
 
         let back = ours(&payload);
-        assert_eq!((back.mark, back.flags.volatile), (Some(MARK), volatile));
+        assert_eq!(back.volatile, volatile);
         assert_eq!((back.attachments, &*back.args), (attachments.to_vec(), packet.args));
     }
 }

@@ -5,12 +5,10 @@
 //! | [`writer`] | values to MessagePack, each in its smallest form |
 //! | [`text`] | JSON text to MessagePack |
 //! | [`reader`] | MessagePack to values and to JSON text |
-//! | [`date`] | instants as ISO 8601 |
 //!
 //! Nothing here recurses, trusts a declared length or takes more than linear time: what arrives comes from the
 //! network, and what leaves goes to peers that crash on bytes that do not decode.
 
-mod date;
 mod reader;
 mod text;
 mod writer;

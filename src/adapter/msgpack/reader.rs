@@ -5,10 +5,13 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use rmp::Marker;
 
-use super::{MAX_READ_DEPTH, Malformed, date};
-use crate::wire::{
-    json::{push_canonical, push_quoted},
-    packet::MAX_ATTACHMENTS,
+use super::{MAX_READ_DEPTH, Malformed};
+use crate::{
+    clock,
+    wire::{
+        json::{push_canonical, push_quoted},
+        packet::MAX_ATTACHMENTS,
+    },
 };
 
 /// One value, of a container only its length.
@@ -318,7 +321,7 @@ fn push_scalar(
         Token::Float(value) => push_float(json, value),
         Token::Str(text) => push_quoted(json, text),
         Token::Halves(text) => push_halves(json, text),
-        Token::Date(ms) => match date::iso(ms) {
+        Token::Date(ms) => match clock::iso_of(ms) {
             Some(text) => push_quoted(json, &text),
             None => json.push_str("null"),
         },

@@ -8,7 +8,9 @@ use crate::adapter::{
 
 #[tokio::test]
 async fn a_request_with_endless_patience_is_answered_like_any_other() {
-    let node = Node::start("aaaaaa");
+    let broker = Broker::new();
+    let [node] = acquainted_on(&broker, ["aaaaaa"]).await;
+    let outsider = Outsider::start(&broker).await;
     let (_, inbox) = node.connect("ann");
     let packet = Outgoing {
         uid: "node01",
@@ -22,14 +24,11 @@ async fn a_request_with_endless_patience_is_answered_like_any_other() {
         },
     };
     let payload = request::broadcast(&packet, "req001").unwrap();
-    node.cluster.request_arrived(&payload);
-    let answers = node.said().await;
-    let counted = answers
-        .iter()
-        .find(|(channel, _)| channel == "socket.io-response#/#node01#");
+    outsider.publish("socket.io-request#/#", payload).await;
+    settle(&[&node]).await;
     assert_eq!(
-        counted.map(|(_, payload)| &payload[..]),
-        Some(&b"{\"type\":8,\"requestId\":\"req001\",\"clientCount\":1}"[..])
+        outsider.heard_on("socket.io-response#/#node01#"),
+        [&b"{\"type\":8,\"requestId\":\"req001\",\"clientCount\":1}"[..]]
     );
     node.service().fanout().flushed().await;
     assert_eq!(*inbox.0.lock(), ["[\"question\"]"]);

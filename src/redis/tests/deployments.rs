@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::server::{RedisServer, free_port, start_cluster, start_sentinel, wait_until};
-use super::{CHANNEL, Subject, Told, config};
+use super::{CHANNEL, Subject, Told, config, room};
+use crate::cluster::bus::Record;
 use crate::config::{RedisConfig, RedisMode, RedisTlsConfig};
 
 /// A certificate authority, a certificate of it for the name `redis.test` alone, and their key.
@@ -173,12 +174,8 @@ async fn the_sentinels_lead_to_the_new_master() {
     subject.comes_up().await;
     subject.is_heard().await;
     assert_eq!(replica.cli(&["PUBSUB", "NUMSUB", CHANNEL]).lines().last(), Some("1"));
-    subject
-        .connections
-        .hash_set("h", vec![("f".to_owned(), b"v".to_vec())])
-        .await
-        .unwrap();
-    assert_eq!(replica.cli(&["HGET", "h", "f"]), "v");
+    subject.store.put_rooms(room("r")).await.unwrap();
+    assert_eq!(replica.cli(&["HGET", "socket.io-native:rooms", "r"]), "{}");
 
     // A master that becomes a replica while the connections stay open: whoever publishes there is not heard.
     replica.cli(&["REPLICAOF", "127.0.0.1", "1"]);
@@ -200,20 +197,19 @@ async fn a_cluster_goes_on_without_the_node_that_was_used() {
     subjects[0].is_heard().await;
     assert!(matches!(subjects[1].next().await, Told::Message(..)));
     assert!(matches!(subjects[1].next().await, Told::Message(..)));
-    for key in 0..20 {
-        let key = format!("h{key}");
-        subjects[0]
-            .connections
-            .hash_set(&key, vec![("f".to_owned(), b"v".to_vec())])
-            .await
-            .unwrap();
-        assert_eq!(
-            subjects[1].connections.hash_get(&key, "f").await.unwrap().as_deref(),
-            Some(&b"v"[..])
-        );
+    // Keys that are spread over all nodes.
+    for number in 0..20 {
+        let room = format!("room{number}");
+        let record = Record {
+            args: format!("[{number}]").into(),
+            time: number,
+            attachments: Vec::new(),
+        };
+        subjects[0].store.append(&room, record.clone(), None).await.unwrap();
+        assert_eq!(subjects[1].store.newest(&room, 1).await, Ok(vec![record]));
     }
     for subject in &subjects {
-        assert_eq!(subject.connections.subscribers(CHANNEL).await, Ok(2));
+        assert_eq!(subject.bus.subscribers(CHANNEL).await, Ok(2));
     }
 
     nodes[0].kill();
@@ -222,8 +218,8 @@ async fn a_cluster_goes_on_without_the_node_that_was_used() {
     subjects[0].is_heard().await;
     assert!(matches!(subjects[1].next().await, Told::Message(..)));
     assert!(matches!(subjects[1].next().await, Told::Message(..)));
-    assert_eq!(subjects[0].connections.subscribers(CHANNEL).await, Ok(2));
+    assert_eq!(subjects[0].bus.subscribers(CHANNEL).await, Ok(2));
     for subject in &subjects {
-        subject.connections.close().await;
+        subject.bus.stop().await;
     }
 }

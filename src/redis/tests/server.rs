@@ -8,23 +8,23 @@ use std::time::{Duration, Instant};
 use crate::config::RedisAddress;
 
 /// How long a server may take to start, or anything else that a test waits for.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A Redis or Valkey; killed on drop.
-pub(crate) struct RedisServer {
-    pub(crate) port: u16,
+pub(super) struct RedisServer {
+    pub(super) port: u16,
     folder: PathBuf,
     args: Vec<String>,
     child: Option<Child>,
 }
 
 impl RedisServer {
-    pub(crate) fn start() -> Self {
+    pub(super) fn start() -> Self {
         Self::start_with(&[])
     }
 
     /// With further arguments, as `redis-server` takes them.
-    pub(crate) fn start_with(args: &[&str]) -> Self {
+    pub(super) fn start_with(args: &[&str]) -> Self {
         let port = free_port();
         let plain = ["--port".to_owned(), port.to_string()];
         Self::launch(
@@ -50,7 +50,7 @@ impl RedisServer {
         server
     }
 
-    pub(crate) fn address(&self) -> RedisAddress {
+    pub(super) fn address(&self) -> RedisAddress {
         RedisAddress {
             host: "127.0.0.1".to_owned(),
             port: self.port,
@@ -58,7 +58,7 @@ impl RedisServer {
     }
 
     /// Starts it again on the same port, after [`RedisServer::kill`].
-    pub(crate) fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         let mut command = Command::new(server_program());
         // A sentinel insists on a file of its own as the first argument.
         let (file, options): (Vec<_>, Vec<_>) = self.args.iter().partition(|arg| arg.ends_with(".conf"));
@@ -80,7 +80,7 @@ impl RedisServer {
         });
     }
 
-    pub(crate) fn kill(&mut self) {
+    pub(super) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -88,11 +88,11 @@ impl RedisServer {
     }
 
     /// Stops its process: connections stay open, and nothing answers.
-    pub(crate) fn freeze(&self) {
+    pub(super) fn freeze(&self) {
         self.signal("-STOP");
     }
 
-    pub(crate) fn thaw(&self) {
+    pub(super) fn thaw(&self) {
         self.signal("-CONT");
     }
 
@@ -103,7 +103,7 @@ impl RedisServer {
     }
 
     /// What `redis-cli` prints, or `valkey-cli`.
-    pub(crate) fn cli(&self, args: &[&str]) -> String {
+    pub(super) fn cli(&self, args: &[&str]) -> String {
         let server = server_program();
         let name = server.file_name().unwrap().to_str().unwrap();
         let mut command = Command::new(server.with_file_name(name.replace("server", "cli")));
@@ -149,7 +149,7 @@ fn server_program() -> PathBuf {
 }
 
 /// A Redis Cluster of three masters without replicas, which goes on when one is lost.
-pub(crate) fn start_cluster() -> Vec<RedisServer> {
+pub(super) fn start_cluster() -> Vec<RedisServer> {
     let nodes: Vec<_> = (0..3)
         .map(|_| {
             let bus = free_port().to_string();
@@ -217,7 +217,7 @@ pub(super) fn free_port() -> u16 {
 }
 
 /// Asks again and again until it holds.
-pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let since = Instant::now();
     while !holds() {
         assert!(since.elapsed() < PATIENCE, "still not so: {what}");

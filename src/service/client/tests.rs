@@ -11,6 +11,7 @@ use crate::{
     hub::{Identity, Room},
     link::Link,
     ports::{EventKind, EventSink},
+    wire::packet::{Packet, PacketKind},
 };
 
 #[derive(Debug, Default)]

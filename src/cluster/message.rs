@@ -1,7 +1,7 @@
 //! What instances of this package tell each other, on channels of their own: four bytes that name the format and its
 //! version, then MessagePack.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{borrow::Cow, collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::Spoken,
     hub::{RoomInfo, Socket},
+    metrics::Stats,
     ports::Command,
-    selection::Filter,
-    service::ConnectionStats,
+    selection::{Names, Selection},
     wire::{
         json::{Args, is_json, quoted},
         packet::{Packet, PacketKind},
@@ -30,11 +30,11 @@ pub(super) struct Envelope {
     pub(super) uid: Arc<str>,
     /// Its number in the sender's publications, if it is one of those that must not be missed.
     pub(super) seq: Option<u64>,
-    /// What it says.
+    /// What it tells.
     pub(super) message: Message,
 }
 
-/// What an instance says.
+/// What an instance tells.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Message {
     /// A socket was registered.
@@ -206,13 +206,32 @@ pub(super) struct Select {
 }
 
 impl Select {
-    pub(super) fn filter(&self) -> Filter {
-        Filter {
-            except: self.except.clone(),
-            users: self.users.clone(),
-            room: self.room.clone(),
-            label: self.label.clone(),
+    /// Of a selection with one room at most: the message has no place for more.
+    pub(super) fn new(selection: &Selection<'_>, packet: &Packet) -> Self {
+        let owned = |names: &Names<'_>| names.iter().map(|name| name.to_string()).collect();
+        debug_assert!(selection.rooms.len() <= 1, "a filter has one room at most");
+        Self {
+            packet: PacketParts::of(packet),
+            within: selection.rooms.first().map(|room| room.to_string()),
+            except: owned(&selection.except),
+            users: selection.users.as_ref().map(owned),
+            room: selection.room.as_deref().map(str::to_owned),
+            label: selection.label.as_deref().map(str::to_owned),
         }
+    }
+
+    /// Whom it means, and the packet.
+    pub(super) fn into_parts(self) -> (Selection<'static>, PacketParts) {
+        let names = |names: Vec<String>| names.into_iter().map(Cow::Owned).collect();
+        let selection = Selection {
+            rooms: self.within.map(Cow::Owned).into_iter().collect(),
+            except: names(self.except),
+            users: self.users.map(names),
+            room: self.room.map(Cow::Owned),
+            label: self.label.map(Cow::Owned),
+            ..Selection::default()
+        };
+        (selection, self.packet)
     }
 }
 
@@ -242,8 +261,8 @@ pub(super) struct Totals {
     pub(super) latency_ms: f64,
 }
 
-impl From<ConnectionStats> for Totals {
-    fn from(stats: ConnectionStats) -> Self {
+impl From<Stats> for Totals {
+    fn from(stats: Stats) -> Self {
         Self {
             connections: stats.total_connections,
             active: stats.active_connections as u64,

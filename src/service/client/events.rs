@@ -1,0 +1,171 @@
+//! The events of clients that the service handles itself, as one table (contract, section 5). A new one is an entry and
+//! a function.
+
+use std::sync::Arc;
+
+use super::packet::{Call, invalid};
+use crate::{
+    error::{Error, Result},
+    hub::{Room, Socket},
+    ports::Fact,
+    service::{MessageType, NewMessage, Service},
+    wire::json,
+};
+
+/// An event that the service handles itself.
+pub(super) struct BuiltIn {
+    /// Its name; that of a relay is the application's choice.
+    name: &'static str,
+    /// Handles it. Returns JSON members for the acknowledgement.
+    pub(super) run: fn(&Service, &Arc<Socket>, &Call<'_>) -> Result<String>,
+    /// What `error` says when it fails, by the event's name.
+    pub(super) failure: fn(&str) -> String,
+    /// Whether the acknowledgement comes with the attachments of the event.
+    pub(super) returns_attachments: bool,
+}
+
+const TABLE: [BuiltIn; 4] = [
+    BuiltIn {
+        name: "room:join",
+        run: Service::client_join,
+        failure: |_| "Failed to join room".to_owned(),
+        returns_attachments: false,
+    },
+    BuiltIn {
+        name: "room:leave",
+        run: Service::client_leave,
+        failure: |_| "Failed to leave room".to_owned(),
+        returns_attachments: false,
+    },
+    BuiltIn {
+        name: "message",
+        run: Service::client_message,
+        failure: |_| "Failed to send message".to_owned(),
+        // It comes back with what it holds.
+        returns_attachments: true,
+    },
+    BuiltIn {
+        name: "typing",
+        run: Service::client_typing,
+        failure: |_| "Failed to send typing indicator".to_owned(),
+        returns_attachments: false,
+    },
+];
+
+/// Any of `relayEvents`.
+const RELAY: BuiltIn = BuiltIn {
+    name: "",
+    run: Service::client_relay,
+    failure: |name| format!("Failed to relay {name}"),
+    returns_attachments: false,
+};
+
+/// Names of the built-in events, without those that are relayed.
+pub fn built_in_events() -> impl Iterator<Item = &'static str> {
+    const { &TABLE }.iter().map(|event| event.name)
+}
+
+/// The built-in event of this name, in canonical form; `relayed` are the names that are relayed.
+pub(super) fn find(name: &str, relayed: &[impl AsRef<str>]) -> Option<&'static BuiltIn> {
+    const { &TABLE }.iter().find(|event| event.name == name).or_else(|| {
+        relayed
+            .iter()
+            .any(|event| event.as_ref() == name)
+            .then_some(const { &RELAY })
+    })
+}
+
+impl Service {
+    fn client_join(&self, socket: &Arc<Socket>, call: &Call<'_>) -> Result<String> {
+        let room = self.named(call)?.ok_or(Error::UserOrRoomNotFound)?;
+        self.join(socket, &room)?;
+        call.done()
+    }
+
+    fn client_leave(&self, socket: &Arc<Socket>, call: &Call<'_>) -> Result<String> {
+        if let Some(room) = self.named(call)? {
+            self.leave(socket, &room);
+        }
+        call.done()
+    }
+
+    fn client_message(&self, socket: &Arc<Socket>, call: &Call<'_>) -> Result<String> {
+        let room = self.room_to_write(socket, call)?;
+        let data = call.data()?;
+        let content = data.content.filter(|content| json::is_string(content));
+        let content = content.ok_or_else(|| invalid("content must be a string"))?;
+        let kind = match data.kind {
+            None => MessageType::default(),
+            Some(kind) => json::string(kind)
+                .and_then(|name| MessageType::parse(&name))
+                .ok_or_else(|| invalid("type must be one of text, image, file, system"))?,
+        };
+        if data.metadata.is_some_and(|metadata| !metadata.starts_with('{')) {
+            return Err(invalid("metadata must be an object"));
+        }
+        let message = NewMessage {
+            author: &socket.identity().fragment,
+            content,
+            kind,
+            metadata: data.metadata,
+            attachments: call.attachments.to_vec(),
+        };
+        let member = self.config.require_membership.then(|| socket.key());
+        let stored = while_connected(socket, || self.post(&room, message, member, self.clock.now()))?;
+        Ok(format!("\"message\":{}", stored.json()))
+    }
+
+    fn client_typing(&self, socket: &Arc<Socket>, call: &Call<'_>) -> Result<String> {
+        let room = self.room_to_write(socket, call)?;
+        let is_typing = match call.data()?.is_typing {
+            Some("true") => true,
+            Some("false") => false,
+            _ => return Err(invalid("isTyping must be a boolean")),
+        };
+        while_connected(socket, || {
+            let mut state = room.state();
+            if state.members.set_typing(socket.key(), is_typing).is_none() && self.config.require_membership {
+                return Err(Error::NotAMember);
+            }
+            self.send_typing(&state, socket, &room, is_typing);
+            Ok(())
+        })?;
+        call.done()
+    }
+
+    fn client_relay(&self, socket: &Arc<Socket>, call: &Call<'_>) -> Result<String> {
+        let room = self.room_to_write(socket, call)?;
+        let packet = call.relayed(socket)?;
+        while_connected(socket, || {
+            let state = room.state();
+            if self.config.require_membership && !state.members.contains(socket.key()) {
+                return Err(Error::NotAMember);
+            }
+            self.send_to_others(&state, socket, &room, &packet, Fact::None);
+            Ok(())
+        })?;
+        call.done()
+    }
+
+    /// The room that a call names, if there is one.
+    fn named(&self, call: &Call<'_>) -> Result<Option<Arc<Room>>> {
+        let room_id = call.room_id()?;
+        // No room has an id that Rust cannot hold.
+        Ok(json::string(room_id).and_then(|id| self.hub.room(&id)))
+    }
+
+    /// The room that a call writes to. Who may not is turned away before more of the payload is read, or anything is
+    /// made of it; when the packet is handed in, membership is looked at again.
+    fn room_to_write(&self, socket: &Socket, call: &Call<'_>) -> Result<Arc<Room>> {
+        let room = self.named(call)?.ok_or(Error::RoomNotFound)?;
+        if self.config.require_membership && !room.state().members.contains(socket.key()) {
+            return Err(Error::NotAMember);
+        }
+        Ok(room)
+    }
+}
+
+/// Runs a step that is told of, unless the socket has gone: what it did is told before its end.
+fn while_connected<R>(socket: &Socket, step: impl FnOnce() -> Result<R>) -> Result<R> {
+    socket.with_rooms(|_| step()).unwrap_or(Err(Error::UserNotFound))
+}
