@@ -512,12 +512,13 @@ fn members_javascript_and_other_servers_hear_of_a_room_in_one_order() {
         _ => None,
     });
     let of_everyone: Vec<_> = of_everyone.collect();
+    let for_everyone: HashSet<&String> = of_everyone.iter().collect();
     for (socket, before) in watchers.iter().zip(before) {
         let packets = stage.inboxes.lock()[socket.id()].packets.lock()[before..].to_vec();
         let (everyone, own): (Vec<_>, Vec<_>) = packets
             .iter()
             .map(|packet| packet.args().to_owned())
-            .partition(|args| of_everyone.contains(args));
+            .partition(|args| for_everyone.contains(args));
         assert_same(&own, &of_room, "what a member and the other servers hear of the room");
         assert_same(
             &everyone,

@@ -7,18 +7,19 @@ use native_websocket_service::{
     link::Ending,
     ports::{EventKind, EventSink, ServiceEvent},
     server::runtime,
-    service::Service,
+    service::{ClientPacket, Service},
     transport::{ByteSink, Carrier, Head, Source},
 };
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::sync::{Arc, OnceLock, mpsc};
-use std::time::{Duration, Instant};
+use std::{thread::JoinHandle, time::Duration};
 use support::{
     Admissions, Client, Polling, TestServer, Ws,
     client::{polling, upgrade},
     event, number,
     random::Random,
+    threads::Thread,
     until, within,
 };
 use support::{Recorder, config};
@@ -53,6 +54,7 @@ fn a_socket_that_is_gone_creates_no_plain_room() {
 struct Racing {
     service: OnceLock<Arc<Service>>,
     told: Mutex<Vec<&'static str>>,
+    ending: Mutex<Option<JoinHandle<()>>>,
 }
 impl EventSink for Racing {
     fn wants(&self, _: EventKind) -> bool {
@@ -62,13 +64,14 @@ impl EventSink for Racing {
         match event {
             ServiceEvent::Connection(socket) => {
                 let service = self.service.get().unwrap().clone();
-                let (done, end) = mpsc::channel();
-                std::thread::spawn(move || {
+                let (tell, other) = mpsc::channel();
+                let ending = std::thread::spawn(move || {
+                    let _ = tell.send(Thread::current());
                     service.disconnect_user(socket.user_id(), &"kicked".into());
-                    let _ = done.send(());
                 });
-                // A service that keeps the order makes the other thread wait.
-                let _ = end.recv_timeout(Duration::from_millis(200));
+                *self.ending.lock() = Some(ending);
+                // A service that keeps the order makes the other thread wait; another lets it end.
+                other.recv().unwrap().stands_still();
                 self.told.lock().push("connection");
             }
             ServiceEvent::Disconnect(..) => self.told.lock().push("disconnect"),
@@ -83,10 +86,7 @@ fn connection_is_told_before_disconnect() {
     let service = Arc::new(Service::new(config(), sink.clone(), &runtime(4).unwrap()));
     let _ = sink.service.set(service.clone());
     service.register(&socket(&service, "p")).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while sink.told.lock().len() < 2 && Instant::now() < deadline {
-        std::thread::yield_now();
-    }
+    sink.ending.lock().take().unwrap().join().unwrap();
     assert_eq!(*sink.told.lock(), ["connection", "disconnect"]);
 }
 
@@ -99,16 +99,21 @@ fn room_leave_is_told_before_disconnect() {
     let room = service.create_room("r", "default");
     service.join_room(socket.id(), &room.info.id).unwrap();
     let state = room.state();
-    let (one, other) = std::thread::scope(|scope| {
-        let leaving = scope.spawn(|| service.leave_room(socket.id(), &room.info.id));
-        // Wait until the leaving thread stands before the room's lock (listed no more, or the socket's lock is held).
-        std::thread::sleep(Duration::from_millis(200));
-        let ending = scope.spawn(|| service.unregister(&socket, "gone".into()));
-        std::thread::sleep(Duration::from_millis(200));
+    let (tell, threads) = mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            tell.send(Thread::current()).unwrap();
+            service.leave_room(socket.id(), &room.info.id);
+        });
+        // It stands before the room's lock: listed no more, or with the socket's lock.
+        threads.recv().unwrap().stands_still();
+        scope.spawn(|| {
+            tell.send(Thread::current()).unwrap();
+            service.unregister(&socket, "gone".into());
+        });
+        threads.recv().unwrap().stands_still();
         drop(state);
-        (leaving.join().is_ok(), ending.join().is_ok())
     });
-    assert!(one && other);
     recorder.assert_balanced();
 }
 
@@ -122,24 +127,25 @@ fn a_typing_event_of_a_departing_socket_is_not_told_after_disconnect() {
     service.register(&socket).unwrap();
     let room = service.create_room("r", "default");
     let state = room.state();
+    let (tell, threads) = mpsc::channel();
     std::thread::scope(|scope| {
-        let typing = scope.spawn(|| {
+        scope.spawn(|| {
+            tell.send(Thread::current()).unwrap();
             let args = format!("[\"typing\",{{\"roomId\":\"{}\",\"isTyping\":true}}]", room.info.id);
-            service.client_event(
-                &socket,
-                native_websocket_service::service::ClientPacket {
-                    args: &args,
-                    attachments: vec![],
-                    id: None,
-                },
-            )
+            let packet = ClientPacket {
+                args: &args,
+                attachments: vec![],
+                id: None,
+            };
+            service.client_event(&socket, packet).unwrap();
         });
-        std::thread::sleep(Duration::from_millis(200));
-        let ending = scope.spawn(|| service.unregister(&socket, "gone".into()));
-        std::thread::sleep(Duration::from_millis(200));
+        threads.recv().unwrap().stands_still();
+        scope.spawn(|| {
+            tell.send(Thread::current()).unwrap();
+            service.unregister(&socket, "gone".into());
+        });
+        threads.recv().unwrap().stands_still();
         drop(state);
-        typing.join().unwrap().unwrap();
-        ending.join().unwrap();
     });
     recorder.assert_balanced();
 }

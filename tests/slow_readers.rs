@@ -66,8 +66,12 @@ async fn a_client_that_reads_nothing_is_closed_beyond_the_limit_and_not_below_it
     fill(&server, &below_id, LIMIT - 2 * PACKET).await;
     fill(&server, &beyond_id, LIMIT + PACKET).await;
     assert_eq!(server.recorder.disconnected(&beyond_id).await, "transport error");
-    tokio::time::sleep(2 * STALL).await;
-    assert!(server.socket(&below_id).is_connected());
+    let below_socket = server.socket(&below_id);
+    until("a look that finds that it reads nothing", || {
+        below_socket.link().awaited() == 0
+    })
+    .await;
+    assert!(below_socket.is_connected());
     drop((below, beyond));
     server.end().await;
 }

@@ -253,6 +253,8 @@ fn swap_remove<T>(list: &mut Vec<T>, index: usize) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
     use crate::wire::packet::Packet;
 
@@ -406,6 +408,77 @@ mod tests {
         assert_eq!(told(&mut members), (true, vec!["+0".into(), "+4".into()]));
         members.remove(4);
         assert_eq!(told(&mut members), (false, vec!["-4".into()]));
+    }
+
+    /// What happens to a room: somebody, named by its number, joins, leaves or types; or JavaScript hears of the changes.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Join(u64),
+        Leave(u64),
+        Type(u64, bool),
+        Hear,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            5 => (0_u64..20).prop_map(Step::Join),
+            4 => (0_u64..20).prop_map(Step::Leave),
+            2 => (0_u64..20, any::<bool>()).prop_map(|(key, typing)| Step::Type(key, typing)),
+            1 => Just(Step::Hear),
+        ]
+    }
+
+    /// Adds what is told to what was heard before.
+    fn hear(heard: &mut Vec<u64>, members: &mut Members) {
+        let (anew, changes) = members.take_changes();
+        if anew {
+            heard.clear();
+        }
+        for change in changes {
+            match change {
+                Change::Joined(socket) => heard.push(socket.key()),
+                Change::Left(socket) => heard.retain(|key| *key != socket.key()),
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn members_are_as_a_list_has_them_and_as_javascript_hears_of_them(steps in vec(step(), 0..200)) {
+            let (mut members, mut heard) = (Members::new(3), Vec::new());
+            let mut expected: Vec<(u64, bool)> = Vec::new();
+            for step in steps {
+                let place = |key: u64| expected.iter().position(|(other, _)| *other == key);
+                match step {
+                    Step::Join(key) => {
+                        let is_new = place(key).is_none();
+                        prop_assert_eq!(members.insert(&socket(key)), is_new);
+                        if is_new {
+                            expected.push((key, false));
+                        }
+                    }
+                    Step::Leave(key) => {
+                        let was = place(key).map(|place| expected.remove(place).1);
+                        prop_assert_eq!(members.remove(key), was);
+                    }
+                    Step::Type(key, typing) => {
+                        let was = place(key).map(|place| std::mem::replace(&mut expected[place].1, typing));
+                        prop_assert_eq!(members.set_typing(key, typing), was);
+                    }
+                    Step::Hear => hear(&mut heard, &mut members),
+                }
+                let listed: Vec<u64> = expected.iter().map(|(key, _)| *key).collect();
+                prop_assert_eq!(keys(&members.in_order()), listed);
+                prop_assert_eq!(members.len(), expected.len());
+                for (part, sockets) in members.snapshot() {
+                    prop_assert!(sockets.iter().all(|member| shard_of(member.socket().key(), 3) == part));
+                }
+            }
+            hear(&mut heard, &mut members);
+            prop_assert_eq!(heard, expected.into_iter().map(|(key, _)| key).collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -95,33 +95,69 @@ impl<T> Ordered<T> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
 
     fn listed(set: &Ordered<usize>) -> Vec<usize> {
         set.iter().map(|item| **item).collect()
     }
 
+    /// What happens to the set: an item comes or goes. It is named by its number.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Push(usize),
+        Remove(usize),
+    }
+
+    const ITEMS: usize = 100;
+
+    /// Mostly coming, then mostly going, so that the set grows large and small again.
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = |coming: u32| {
+            prop_oneof![
+                coming => (0..ITEMS).prop_map(Step::Push),
+                10 - coming => (0..ITEMS).prop_map(Step::Remove),
+            ]
+        };
+        let phases = [8, 2, 8, 1].map(|coming| vec(step(coming), 0..300));
+        phases.prop_map(|phases| phases.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_order_of_arrival_stays_whatever_comes_and_goes(steps in steps()) {
+            let items: Vec<_> = (0..ITEMS).map(Arc::new).collect();
+            let (mut set, mut expected) = (Ordered::default(), Vec::new());
+            for step in steps {
+                match step {
+                    Step::Push(item) if !expected.contains(&item) => {
+                        set.push(items[item].clone());
+                        expected.push(item);
+                    }
+                    Step::Push(_) => {}
+                    Step::Remove(item) => {
+                        let place = expected.iter().position(|other| *other == item);
+                        prop_assert_eq!(set.remove(&items[item]), place.is_some());
+                        place.map(|place| expected.remove(place));
+                    }
+                }
+                prop_assert_eq!(listed(&set), expected.clone());
+                prop_assert_eq!((set.len(), set.is_empty()), (expected.len(), expected.is_empty()));
+            }
+        }
+    }
+
     #[test]
-    fn the_order_of_arrival_stays_whatever_leaves() {
+    fn a_set_that_has_become_empty_is_as_small_as_at_first() {
         let items: Vec<_> = (0..200).map(Arc::new).collect();
         for step in [1, 3, 7, 11, 199] {
             let mut set = Ordered::default();
-            let mut expected: Vec<usize> = Vec::new();
-            for item in &items {
-                set.push(item.clone());
-                expected.push(**item);
-            }
+            items.iter().for_each(|item| set.push(item.clone()));
             for turn in 0..200 {
-                let leaving = turn * step % 200;
-                assert!(set.remove(&items[leaving]) && !set.remove(&items[leaving]));
-                expected.retain(|item| *item != leaving);
-                assert_eq!((listed(&set), set.len()), (expected.clone(), expected.len()));
-                if turn % 5 == 4 {
-                    set.push(items[leaving].clone());
-                    expected.push(leaving);
-                    set.remove(&items[leaving]);
-                    expected.pop();
-                }
+                assert!(set.remove(&items[turn * step % 200]));
             }
             assert!(set.is_empty() && set.places.is_none());
         }

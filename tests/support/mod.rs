@@ -13,6 +13,7 @@ pub mod front;
 pub mod peers;
 pub mod random;
 pub mod recorder;
+pub mod threads;
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
