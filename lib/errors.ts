@@ -13,7 +13,7 @@ export const RESERVED_EVENTS = new Set(reservedEvents());
 /** A call that could not be done; `code` is stable. */
 export class WebSocketServiceError extends Error {
   declare readonly code: WebSocketServiceErrorCode;
-  /** What came until then, where many were asked. */
+  /** What came until then, where many were asked. As in `index.d.ts`: what servers and clients answer is their own. */
   declare responses?: any;
 
   constructor(code: WebSocketServiceErrorCode, message: string) {
@@ -21,6 +21,11 @@ export class WebSocketServiceError extends Error {
     this.name = 'WebSocketServiceError';
     this.code = code;
   }
+}
+
+/** The error of what is asked of a service that has ended. */
+export function closed(): WebSocketServiceError {
+  return new WebSocketServiceError('ERR_CLOSED', 'The service has been shut down');
 }
 
 /** A bad argument or option: a `TypeError` with `code: 'ERR_INVALID_ARGUMENT'`. `hint` may say what was meant. */

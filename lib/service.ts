@@ -25,6 +25,7 @@ import {
   assertMetadata,
   assertString,
   assertStrings,
+  closed,
   converted,
   invalidArgument,
   WebSocketServiceError,
@@ -460,7 +461,7 @@ export class WebSocketService extends Operators {
   }
 
   /** As Node.js, but an `error` that nobody listens to is logged instead of thrown. */
-  override emit(event: string | symbol, ...args: any[]): boolean {
+  override emit(event: string | symbol, ...args: unknown[]): boolean {
     if (event !== 'error' || this.listenerCount('error') > 0) return super.emit(event, ...args);
     this.#config.logger.error(...args);
     return false;
@@ -583,7 +584,7 @@ export class WebSocketService extends Operators {
   /** Begins every call that does something. Tests move JavaScript's clock, and what they call is to follow it. */
   #assertOpen(): void {
     this.#native.setTime(Date.now());
-    if (this.#isClosed) throw new WebSocketServiceError('ERR_CLOSED', 'The service has been shut down');
+    if (this.#isClosed) throw closed();
   }
 }
 

@@ -97,6 +97,14 @@ test('a late instance knows everything when it reports ready', async () => {
   expect(lateHappened.map(({ event }) => event)).toEqual(['connection', 'room:join']);
 });
 
+test('who waits for a cluster that is never joined is told when the service ends', async () => {
+  const away = { host: '127.0.0.1', port: 1, keyPrefix: prefix };
+  const { service } = await startMember(away);
+  const refused = expect(service.ready()).rejects.toMatchObject({ name: 'WebSocketServiceError', code: 'ERR_CLOSED' });
+  await service.shutdown();
+  await refused;
+});
+
 test('rooms survive the restart of each instance, one after the other', async () => {
   let { fleet } = await populate();
   const before = roomsOf(fleet[0]!);

@@ -4,11 +4,11 @@
 import type { ClusterState, ClusterStats, ClusterStatus, Logger, WebSocketServiceErrorCode } from '../../index.js';
 import type { NativeService } from '../../binding.js';
 import type { Callback } from '../callback.js';
+import { closed, invalidArgument, WebSocketServiceError } from '../errors.js';
 import { Fields } from '../native/fields.js';
 import type { Operations } from '../native/operations.js';
 import type { Figures } from '../native/reads.js';
 import type { Encoding } from './payload.js';
-import { invalidArgument, WebSocketServiceError } from '../errors.js';
 
 /** Names under which the service or Socket.IO tells its own events; another server cannot speak under them. */
 const OWN_EVENTS = new Set([
@@ -32,6 +32,8 @@ export class Cluster {
   readonly #encoding: Encoding;
   /** Numbers of the questions that wait for an answer. */
   readonly #asked = new Set<number>();
+  /** Those of them that ask whether the cluster has been joined. */
+  readonly #joining = new Set<number>();
   /** Whether there are other servers. Not any more once the service has left them. */
   isJoined: boolean;
   readonly #isShared: boolean;
@@ -53,6 +55,7 @@ export class Cluster {
     return new Promise((resolve, reject) => {
       const id = this.#operations.expect((error: Error | undefined, values: T[]) => {
         this.#asked.delete(id);
+        this.#joining.delete(id);
         if (error) reject(values === undefined ? error : Object.assign(error, { responses: values }));
         else resolve(values);
       });
@@ -66,9 +69,14 @@ export class Cluster {
     this.#operations.finish(id, [this.#isLeaving ? undefined : error, values]);
   }
 
-  /** The native side could not do what it was asked. When the service leaves, it need not. */
+  /** The native side could not do what it was asked. When the service leaves, it need not, but for joining. */
   failed(id: number, code: WebSocketServiceErrorCode, message: string): void {
-    this.#operations.finish(id, this.#isLeaving ? [undefined, []] : [new WebSocketServiceError(code, message)]);
+    this.#refuse(id, new WebSocketServiceError(code, message));
+  }
+
+  #refuse(id: number, error: WebSocketServiceError): void {
+    const isExcused = this.#isLeaving && !this.#joining.has(id);
+    this.#operations.finish(id, isExcused ? [undefined, []] : [error]);
   }
 
   /** The service is about to leave the others: from now on it is nobody's fault that they do not answer. */
@@ -79,11 +87,16 @@ export class Cluster {
   /** The service has left the others: it is alone, and who waits for their answers has got what there is. */
   close(): void {
     this.isJoined = false;
+    for (const id of [...this.#joining]) this.#refuse(id, closed());
     for (const id of [...this.#asked]) this.answered(id, undefined, []);
   }
 
   async ready(): Promise<void> {
-    if (this.isJoined) await this.ask((id) => this.#native.ready(id));
+    if (!this.isJoined || this.#isLeaving) return;
+    await this.ask((id) => {
+      this.#joining.add(id);
+      this.#native.ready(id);
+    });
   }
 
   /** Resolves when what the service told the others has left. */

@@ -95,15 +95,19 @@ impl NativeService {
         others.iter().map(super::connections::figures).collect()
     }
 
-    /// Reports under this number when the cluster has been joined.
+    /// Reports under this number when the cluster has been joined; that the service is closed when it ends before.
     #[napi]
     pub fn ready(&self, id: f64) {
         let (cluster, queue) = (self.server.cluster().cloned(), self.queue.clone());
         self.server.runtime().spawn(async move {
-            if let Some(cluster) = cluster {
-                cluster.ready().await;
-            }
-            queue.push(Item::Done(id));
+            let is_joined = match cluster {
+                Some(cluster) => cluster.ready().await,
+                None => true,
+            };
+            queue.push(match is_joined {
+                true => Item::Done(id),
+                false => Item::Failed(id, Error::Closed),
+            });
         });
     }
 
