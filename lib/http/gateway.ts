@@ -23,7 +23,7 @@ const NO_HEADERS: Headers = [];
 /** Names and values of headers in turn. */
 type Headers = readonly (string | number | readonly string[])[];
 
-/** A request of an HTTP server, which has a method and a URL. */
+/** A request of an HTTP server, which has a method and a URL. `IncomingMessage` is a client's response as well. */
 type Request = IncomingMessage & { method: string; url: string };
 
 /** What Node.js does not document of a TCP connection: where its descriptor is. */

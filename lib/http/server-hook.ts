@@ -85,22 +85,24 @@ function install(server: HttpServer): Hook {
   };
   const opened = server instanceof https.Server ? 'secureConnection' : 'connection';
   const { emit } = server;
-  // What comes with these events is as Node.js documents it.
-  const hooked = function (this: HttpServer, event: string, ...args: any[]): boolean {
+  // What comes with each of these events is as Node.js documents it.
+  const hooked = function (this: HttpServer, event: string, ...args: unknown[]): boolean {
     if (event === opened) {
-      note(args[0], undefined);
+      note(args[0] as Socket, undefined);
     } else if (event === 'upgrade' || event === 'connect') {
-      note(args[1], args[0]);
-      const handler = event === 'upgrade' ? find(args[0]) : undefined;
+      const [req, socket, head] = args as [http.IncomingMessage, Socket, Buffer];
+      note(socket, req);
+      const handler = event === 'upgrade' ? find(req) : undefined;
       if (handler?.upgrades) {
-        handler.onUpgrade(args[0], args[1], args[2]);
+        handler.onUpgrade(req, socket, head);
         return true;
       }
     } else if (REQUESTS.has(event)) {
-      note(args[0].socket, args[1]);
-      const handler = find(args[0]);
+      const [req, res] = args as [http.IncomingMessage, http.ServerResponse];
+      note(req.socket, res);
+      const handler = find(req);
       if (handler) {
-        handler.onRequest(args[0], args[1]);
+        handler.onRequest(req, res);
         return true;
       }
     }

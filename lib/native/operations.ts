@@ -2,24 +2,21 @@
 
 import { clearInterval, setInterval } from '../timers.js';
 
-/** Called with what the native side has reported. */
-// each operation knows what is reported of it
-type Done = (...args: any[]) => void;
-
 /** A timer that never matters by itself, in milliseconds. */
 const FOREVER_MS = 2 ** 31 - 1;
 
 export class Operations {
-  readonly #waiting = new Map<number, Done>();
+  readonly #waiting = new Map<number, (...args: unknown[]) => void>();
   #next = 0;
   #keepAlive: NodeJS.Timeout | undefined;
   #isClosed = false;
 
   /** A number under which the native side reports; `done` is called then. */
-  expect(done: Done): number {
+  expect<A extends unknown[]>(done: (...args: A) => void): number {
     const id = this.#next++;
     if (this.#isClosed) return id;
-    this.#waiting.set(id, done);
+    // Each operation knows what is reported of it.
+    this.#waiting.set(id, done as (...args: unknown[]) => void);
     this.#keepAlive ??= setInterval(() => {}, FOREVER_MS);
     return id;
   }

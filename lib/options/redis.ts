@@ -12,7 +12,7 @@ const password = { test: (value: unknown): value is string => typeof value === '
 const host = {
   test: (value: unknown) => isText(value) && !/[\s/@]/.test(value),
   allowed: 'a host name or an IP address',
-  correct: (value: string) => (/^[^:]+:\d+$/.test(value) ? 'the port into port' : undefined),
+  correct: (value: unknown) => (/^[^:]+:\d+$/.test(String(value)) ? 'the port into port' : undefined),
 };
 const port = { test: isInteger(1, 65535), allowed: 'an integer from 1 to 65535' };
 const count = { test: isInteger(1), allowed: 'an integer, at least 1' };

@@ -9,8 +9,7 @@ export interface Rule {
   allowed?: string;
   members?: Rules;
   each?: Rules;
-  // What it is given has passed the test.
-  correct?: (value: any) => string | undefined;
+  correct?: (value: unknown) => string | undefined;
   required?: boolean;
   check?: (value: unknown) => void;
   /** It must never be shown. */

@@ -95,8 +95,9 @@ export class BroadcastOperator implements Operator {
     return true;
   }
 
+  // As in Socket.IO's types: what clients answer is their own.
   async emitWithAck(event: string, ...args: unknown[]): Promise<any[]> {
-    return this.#ask(event, args);
+    return this.#ask(event, args) as Promise<any[]>;
   }
 
   async fetchSockets(): Promise<Remote[]> {
@@ -143,7 +144,7 @@ export class BroadcastOperator implements Operator {
   }
 
   /** Sends an event and collects the first argument of each client's acknowledgement. Throws what is wrong at once. */
-  #ask(event: string, args: unknown[]): Promise<any> {
+  #ask(event: string, args: unknown[]): Promise<unknown> {
     const { rooms, except, local, timeout } = this.#target;
     const { native, cluster } = this.#reach;
     if (timeout === undefined) throw invalidArgument('timeout', timeout, 'set by timeout(ms) before clients are asked');

@@ -20,17 +20,8 @@ export interface Encoded {
 /** What Socket.IO's parser takes for bytes. */
 type Binary = ArrayBuffer | ArrayBufferView;
 
-/** What the encoder gives: the text with the structure, and what its placeholders stand for. */
-interface Parts {
-  head: string;
-  attachments: (Binary | Blob)[];
-}
-
-function partsOf(packet: unknown[]): Parts {
-  // The encoder's own types do not say so.
-  const [head, ...attachments] = packet as [head: string, ...attachments: (Binary | Blob)[]];
-  return { head, attachments };
-}
+/** What the encoder gives, whose own types do not say so: the text with the structure, and what its placeholders stand for. */
+type Parts = [head: string, ...attachments: (Binary | Blob)[]];
 
 /** Turns values into their wire form, refusing what could not go everywhere. */
 export class Encoding {
@@ -45,27 +36,27 @@ export class Encoding {
 
   /** Arguments as the text of a JSON array, and their binary attachments. */
   args(args: unknown[], name = 'data'): Encoded {
-    const { head, attachments } = this.#bounded(name, args, () =>
-      partsOf(encoder.encode({ type: PacketType.EVENT, nsp: '/', data: args })),
+    const [head, ...attachments] = this.#bounded(
+      name,
+      args,
+      () => encoder.encode({ type: PacketType.EVENT, nsp: '/', data: args }) as Parts,
     );
-    const blob = attachments.find(isBlob);
-    if (blob !== undefined) {
+    if (!areBytes(attachments)) {
       // Its bytes come by a promise only; with Socket.IO itself they would never come.
-      throw invalidArgument(name, blob, 'a value without Blobs (send await blob.arrayBuffer())');
+      throw invalidArgument(name, attachments.find(isBlob), 'a value without Blobs (send await blob.arrayBuffer())');
     }
-    const bytes = attachments.filter(isBytes);
     if (attachments.length > MAX_ATTACHMENTS) {
       throw invalidArgument(name, `${attachments.length} buffers`, `a value with at most ${MAX_ATTACHMENTS} buffers`);
     }
     // What precedes the array, "2" or "5<count>-", the native side writes itself.
     const text = head.slice(head.indexOf('['));
-    if (bytes.length > 0) assertPlaceholders(name, text, bytes);
-    return { text, attachments: bytes.map(toBuffer) };
+    if (attachments.length > 0) assertPlaceholders(name, text, attachments);
+    return { text, attachments: attachments.map(toBuffer) };
   }
 
   /** Arguments as the text of a JSON array, where there are no attachments. */
   json(args: unknown[], name: string): string {
-    return this.#bounded(name, args, () => ({ head: JSON.stringify(args), attachments: [] })).head;
+    return this.#bounded(name, args, () => [JSON.stringify(args)])[0];
   }
 
   /** Refuses a value that is nested too deep to be sent. */
@@ -84,14 +75,14 @@ export class Encoding {
       if (error instanceof RangeError && isNestedDeeper(args, most)) throw this.#tooDeep(name, args);
       throw error;
     }
-    const { head, attachments } = parts;
+    const [head, ...attachments] = parts;
     // A level takes two characters, so most texts need not be looked at.
     if (head.length > 2 * most && depthOfText(head, attachments.length > 0) > most) throw this.#tooDeep(name, args);
     if (this.#isTooLarge(parts)) throw invalidArgument(name, args, `at most ${this.#maxBytes} bytes, as it goes to other servers`);
     return parts;
   }
 
-  #isTooLarge({ head, attachments }: Parts): boolean {
+  #isTooLarge([head, ...attachments]: Parts): boolean {
     let bytes = attachments.reduce((sum, attachment) => sum + lengthOf(attachment), head.length);
     // A character takes three bytes at most.
     if (bytes + 2 * head.length > this.#maxBytes) bytes += Buffer.byteLength(head) - head.length;
@@ -132,7 +123,7 @@ export function decodeArgs(text: string, attachments: Binary[]): unknown[] | und
   return args;
 }
 
-const isBytes = (value: Binary | Blob): value is Binary => !isBlob(value);
+const areBytes = (values: (Binary | Blob)[]): values is Binary[] => !values.some(isBlob);
 const isBlob = (value: unknown): value is Blob => value instanceof Blob;
 
 /** Bytes of an attachment. */
