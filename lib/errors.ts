@@ -2,6 +2,7 @@
 
 import { inspect } from 'node:util';
 import type { WebSocketServiceErrorCode } from '../index.js';
+import type { Failure } from '../binding.js';
 import { reservedEvents } from './native/addon.js';
 
 /** Longest time that a timer takes, in milliseconds. */
@@ -21,6 +22,12 @@ export class WebSocketServiceError extends Error {
     this.name = 'WebSocketServiceError';
     this.code = code;
   }
+}
+
+/** The error that the native side gives. */
+export function errorOf({ code, message }: Failure): Error {
+  if (code === 'ERR_INVALID_ARGUMENT') return refused(message);
+  return new WebSocketServiceError(code as WebSocketServiceErrorCode, message); // `src/error.rs` has them all
 }
 
 /** The error of what is asked of a service that has ended. */

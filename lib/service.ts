@@ -14,7 +14,7 @@ import type {
   SocketUser,
   WebSocketConfig,
 } from '../index.js';
-import type { NativeService, Scope } from '../binding.js';
+import type { Failure, NativeService, Scope } from '../binding.js';
 import { Admission } from './admission.js';
 import { Attachment } from './attachment.js';
 import { attempt } from './attempt.js';
@@ -27,6 +27,7 @@ import {
   assertStrings,
   closed,
   converted,
+  errorOf,
   invalidArgument,
   WebSocketServiceError,
 } from './errors.js';
@@ -53,8 +54,6 @@ import { Encoding, filterOf, MAX_DEPTH } from './socketio/payload.js';
 import { NativeSocket } from './socketio/socket.js';
 import { nextTick } from './timers.js';
 
-/** Events that cross from the native side, and their bits there (`EventKind`). */
-const CROSSING = { connection: 1, disconnect: 2, message: 4, 'room:join': 8, 'room:leave': 16, typing: 32, cluster: 64 };
 const MESSAGE_TYPES: MessageType[] = ['text', 'image', 'file', 'system'];
 
 export class WebSocketService extends Operators {
@@ -197,13 +196,11 @@ export class WebSocketService extends Operators {
     if (socket instanceof NativeSocket) {
       if (this.#native.isConnected(id)) return;
       Object.assign(this.#users.record(id) ?? {}, { userId, username: name, profile: socket.user });
-      if (!this.#native.register(id, userId, name, profile)) throw new WebSocketServiceError('ERR_NOT_FOUND', 'User not found');
+      accept(this.#native.register(id, userId, name, profile));
     } else {
       if (this.#sockets.local.get(id) === socket) return;
       const handshake = localSocket.handshakeText(socket);
-      if (!this.#native.registerLocal(id, userId, name, handshake, profile)) {
-        throw invalidArgument('socket.id', id, 'the id of no connected socket');
-      }
+      accept(this.#native.registerLocal(id, userId, name, handshake, profile));
       this.#users.remember({ socketId: id, userId, username: name, handshake, connectedAt: Date.now(), profile: socket.user });
       this.#sockets.adopt(socket, [...builtInEvents(), ...this.#config.relayEvents]);
       socket.on?.('disconnect', (reason) => void this.handleDisconnection(id, reason));
@@ -288,8 +285,8 @@ export class WebSocketService extends Operators {
     const failure = this.#native.joinRoom(socketId, roomId);
     if (failure && this.#cluster.isJoined) {
       await this.#cluster.ask((id) => this.#native.joinRoomAnywhere(id, socketId, roomId));
-    } else if (failure) {
-      throw new WebSocketServiceError('ERR_NOT_FOUND', failure);
+    } else {
+      accept(failure);
     }
     await this.#sockets.local.get(socketId)?.join?.(roomId);
     await this.#happened();
@@ -344,17 +341,10 @@ export class WebSocketService extends Operators {
     assertMetadata(metadata);
     this.#assertOpen();
     const encoded = metadata ? this.#encoding.args([metadata], 'metadata') : undefined;
-    const stored = new Fields(
-      this.#native.sendMessage(
-        roomId,
-        userId,
-        JSON.stringify(content),
-        type,
-        encoded?.text.slice(1, -1),
-        encoded?.attachments ?? [],
-      ),
-    );
-    if (stored.done) throw new WebSocketServiceError('ERR_NOT_FOUND', 'Room not found');
+    const [text, attachments] = [encoded?.text.slice(1, -1), encoded?.attachments ?? []];
+    const sent = this.#native.sendMessage(roomId, userId, JSON.stringify(content), type, text, attachments);
+    if (!Array.isArray(sent)) throw errorOf(sent);
+    const stored = new Fields(sent);
     const first = stored.number();
     const message = this.#messages.read(roomId, stored, first);
     // The caller's own object, as it would be without a wire in between.
@@ -377,9 +367,7 @@ export class WebSocketService extends Operators {
     assertString('roomId', roomId);
     const { text, attachments } = this.#encode(event, data);
     const filter = filterOf(options);
-    if (!this.#native.broadcastToRoom(roomId, text, attachments, filter)) {
-      throw new WebSocketServiceError('ERR_NOT_FOUND', 'Room not found');
-    }
+    accept(this.#native.broadcastToRoom(roomId, text, attachments, filter));
     this.#log(event, roomId);
     await this.#delivered('room', [roomId], filter);
   }
@@ -433,11 +421,10 @@ export class WebSocketService extends Operators {
 
   getRoomStats(roomId: string): RoomStats | null {
     assertString('roomId', roomId);
-    const [memberCount, messageCount, createdAt, lastActivity] = this.#reads.roomStats(roomId);
-    if (memberCount === undefined || messageCount === undefined || createdAt === undefined || lastActivity === undefined) {
-      return null;
-    }
-    return { roomId, memberCount, messageCount, createdAt: new Date(createdAt), lastActivity: new Date(lastActivity) };
+    const figures = this.#reads.roomStats(roomId);
+    if (figures === null) return null;
+    const { createdAt, lastActivity, ...counts } = figures;
+    return { roomId, ...counts, createdAt: new Date(createdAt), lastActivity: new Date(lastActivity) };
   }
 
   async disconnectUser(userId: string, reason = 'server namespace disconnect'): Promise<void> {
@@ -468,9 +455,9 @@ export class WebSocketService extends Operators {
   }
 
   #refreshListening(): void {
-    let kinds = this.#overrides('handleDisconnection') ? CROSSING.disconnect : 0;
-    for (const [event, bit] of Object.entries(CROSSING)) if (this.listenerCount(event) > 0) kinds |= bit;
-    this.#native.listen(kinds);
+    const heard = this.eventNames().filter((name) => typeof name === 'string');
+    if (this.#overrides('handleDisconnection')) heard.push('disconnect');
+    this.#native.listen(heard);
   }
 
   #overrides(method: 'handleConnection' | 'handleDisconnection'): boolean {
@@ -538,7 +525,7 @@ export class WebSocketService extends Operators {
       reply: (...reply) => this.#gateway.reply(...reply),
       bridgeWrite: (id, bytes) => this.#gateway.write(id, bytes),
       bridgeEnd: (id, atOnce) => this.#gateway.end(id, atOnce),
-      warning: (text) => this.#config.logger.warn(text),
+      log: (level, text) => this.#config.logger[level](text),
       fault: (code, message) => void this.emit('error', new WebSocketServiceError(code, message)),
     };
   }
@@ -590,6 +577,11 @@ export class WebSocketService extends Operators {
 
 /** Whom a call sent something to: the scope, the names of those meant there, and the options of the broadcast. */
 type Targets = [scope?: `${Scope}`, names?: string[], filter?: string | undefined];
+
+/** Throws what the native side could not do. */
+function accept(failure: Failure | null): void {
+  if (failure !== null) throw errorOf(failure);
+}
 
 /** Reports an exception of a listener as Node.js reports one that nobody caught. */
 function report(error: unknown): void {

@@ -32,6 +32,7 @@ const everyone = ['config', 'error', 'disconnect', 'clock', 'metrics', 'backpres
 const onlyIn = {
   napi: 'node',
   napi_derive: 'node',
+  tracing_subscriber: 'node',
   fred: 'redis',
   redis_protocol: 'redis',
   socketioxide: 'transport',

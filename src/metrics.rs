@@ -36,20 +36,6 @@ pub struct Stats {
     pub avg_latency_ms: f64,
 }
 
-impl Stats {
-    /// The figures as JavaScript's `getStats()` names them, and in the order in which they cross.
-    pub fn figures(&self) -> [(&'static str, f64); 6] {
-        [
-            ("totalConnections", self.total_connections as f64),
-            ("activeConnections", self.active_connections as f64),
-            ("totalRooms", self.total_rooms as f64),
-            ("messagesPerMinute", self.rates.messages as f64),
-            ("bytesPerMinute", self.rates.bytes as f64),
-            ("avgLatency", self.avg_latency_ms),
-        ]
-    }
-}
-
 /// A number of things that have happened.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -160,17 +146,5 @@ mod tests {
         assert_eq!(traffic.rates(1_065_000), Rates { messages: 2, bytes: 20 });
         traffic.record(1_060_000, 1, 1);
         assert_eq!(traffic.rates(1_060_000), Rates { messages: 3, bytes: 21 });
-    }
-
-    #[test]
-    fn figures_cross_in_the_order_in_which_javascript_reads_them() {
-        let stats = Stats {
-            total_connections: 1,
-            active_connections: 2,
-            total_rooms: 3,
-            rates: Rates { messages: 4, bytes: 5 },
-            avg_latency_ms: 6.0,
-        };
-        assert_eq!(stats.figures().map(|(_, value)| value), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
     }
 }

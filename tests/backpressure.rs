@@ -97,6 +97,7 @@ async fn a_request_of_many_small_events_waits_for_javascript_like_a_stream_of_th
         async move { polling.post(&body).await }
     });
     until("a full account", || server.service().budget().paused() == 1).await;
+    // That its time is over and nothing happens is what is tested.
     tokio::time::sleep(4 * quick_heartbeats().ping_timeout).await;
     let taken = server.recorder.own_events(&id).len();
     assert!((SHARE - 1..=SHARE).contains(&taken), "{taken} events");
@@ -176,7 +177,7 @@ async fn silence_while_javascript_is_busy_is_not_the_clients() {
     let (polling, polling_id) = support::client::polling(&server).await;
     let (vanished, vanished_id) = support::client::polling(&server).await;
     server.recorder.stall();
-    // Neither polls nor posts: it would have to go through Node.js.
+    // Neither polls nor posts: it would have to go through Node.js. That its time is over is what is tested.
     tokio::time::sleep(5 * quick_heartbeats().ping_timeout).await;
     assert!(server.socket(&polling_id).is_connected() && server.socket(&vanished_id).is_connected());
     server.recorder.resume();

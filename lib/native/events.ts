@@ -1,7 +1,7 @@
 // Reads what the native side tells. `src/node/protocol.rs` has the tags, `src/node/field.rs` and `src/node/queue.rs` write what is
 // behind them.
 
-import type { ClusterStatus, Message, Room, SocketUser, WebSocketServiceErrorCode } from '../../index.js';
+import type { ClusterStatus, Logger, Message, Room, SocketUser, WebSocketServiceErrorCode } from '../../index.js';
 import { WebSocketServiceError } from '../errors.js';
 import type { RoomRecord, UserRecord } from '../objects/record.js';
 import { decodeArgs } from '../socketio/payload.js';
@@ -37,7 +37,7 @@ export interface EventHandlers {
   reply(id: number, status: number, contentType: string, body: string | Buffer, sid: string | null): void;
   bridgeWrite(id: number, bytes: Buffer): void;
   bridgeEnd(id: number, atOnce: boolean): void;
-  warning(text: string): void;
+  log(level: keyof Logger, text: string): void;
   fault(code: WebSocketServiceErrorCode, message: string): void;
 }
 
@@ -138,9 +138,9 @@ export function eventReader(handlers: EventHandlers, { users, rooms, messages }:
       users.left(socketId);
       return () => handlers.abandoned(socketId);
     },
-    [Tag.Warning]: (fields) => {
-      const text = fields.text();
-      return () => handlers.warning(text);
+    [Tag.Log]: (fields) => {
+      const [level, text] = [fields.text() as keyof Logger, fields.text()]; // `src/node/log.rs` has the levels
+      return () => handlers.log(level, text);
     },
     [Tag.RoomForgotten]: (fields) => {
       const roomId = fields.text();

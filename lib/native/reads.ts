@@ -1,17 +1,13 @@
 // What callers read of the native side. It shows at once what has happened there, which JavaScript may not have been told
 // of yet; so each read has that told before its caller's next `await` continues.
 
-import type { ConnectionStats } from '../../index.js';
-import type { NativeService } from '../../binding.js';
+import type { Figures, NativeService, RoomFigures } from '../../binding.js';
 
 /** Who tells what has happened. */
 interface Teller {
   /** A caller has read how things are. */
   noticed(): void;
 }
-
-/** Figures of one instance. */
-export type Figures = Omit<ConnectionStats, 'cluster' | 'expiredAcks'>;
 
 export class Reads {
   readonly #native: NativeService;
@@ -64,8 +60,8 @@ export class Reads {
     return this.#shown(this.#native.roomNames());
   }
 
-  /** Members, messages, creation and last activity; empty for an unknown room. */
-  roomStats(roomId: string): number[] {
+  /** Null for an unknown room. */
+  roomStats(roomId: string): RoomFigures | null {
     return this.#shownNow(() => this.#native.roomStats(roomId));
   }
 
@@ -83,12 +79,12 @@ export class Reads {
 
   /** Figures of this instance. */
   stats(): Figures {
-    return figuresOf(this.#shownNow(() => this.#native.stats()));
+    return this.#shownNow(() => this.#native.stats());
   }
 
   /** Figures of each of the other instances. */
   otherStats(): Figures[] {
-    return this.#shown(this.#native.otherStats()).map(figuresOf);
+    return this.#shown(this.#native.otherStats());
   }
 
   user(socketId: string): ReturnType<NativeService['user']> {
@@ -114,10 +110,4 @@ export class Reads {
     this.#native.setTime(Date.now());
     return this.#shown(read());
   }
-}
-
-/** As `NativeService.stats` lists them. */
-function figuresOf(list: number[]): Figures {
-  const [totalConnections = 0, activeConnections = 0, totalRooms = 0, messagesPerMinute = 0, bytesPerMinute = 0, avgLatency = 0] = list;
-  return { totalConnections, activeConnections, totalRooms, messagesPerMinute, bytesPerMinute, avgLatency };
 }

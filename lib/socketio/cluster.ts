@@ -1,13 +1,11 @@
 // The other servers of the cluster: questions to them, answers to theirs, and their figures. Without a cluster there
 // are none, and nobody is asked.
 
-import type { ClusterState, ClusterStats, ClusterStatus, Logger, WebSocketServiceErrorCode } from '../../index.js';
-import type { NativeService } from '../../binding.js';
+import type { ClusterState, ClusterStats, Logger, WebSocketServiceErrorCode } from '../../index.js';
+import type { Figures, NativeService } from '../../binding.js';
 import type { Callback } from '../callback.js';
 import { closed, invalidArgument, WebSocketServiceError } from '../errors.js';
-import { Fields } from '../native/fields.js';
 import type { Operations } from '../native/operations.js';
-import type { Figures } from '../native/reads.js';
 import type { Encoding } from './payload.js';
 
 /** Names under which the service or Socket.IO tells its own events; another server cannot speak under them. */
@@ -36,7 +34,6 @@ export class Cluster {
   readonly #joining = new Set<number>();
   /** Whether there are other servers. Not any more once the service has left them. */
   isJoined: boolean;
-  readonly #isShared: boolean;
   #isLeaving = false;
 
   constructor(native: NativeService, operations: Operations, encoding: Encoding) {
@@ -44,7 +41,6 @@ export class Cluster {
     this.#encoding = encoding;
     this.#operations = operations;
     this.isJoined = native.isClustered();
-    this.#isShared = this.isJoined;
   }
 
   /**
@@ -106,12 +102,7 @@ export class Cluster {
 
   /** `getStats().cluster`; undefined without a cluster. */
   state(): ClusterState | undefined {
-    if (!this.#isShared) return undefined;
-    const fields = new Fields(this.#native.clusterState());
-    const [status, uid] = [fields.text() as ClusterStatus, fields.text()]; // one of `Status` in src/cluster
-    const [instances, queued, dropped, lost] = [fields.number(), fields.number(), fields.number(), fields.number()];
-    const [ignored, published, received] = [fields.number(), fields.number(), fields.number()];
-    return { status, uid, instances, queued, dropped, lost, ignored, published, received };
+    return this.#native.clusterState() ?? undefined;
   }
 
   /** `getClusterStats()`, from the figures of this instance and of the others. */

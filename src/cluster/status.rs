@@ -165,7 +165,8 @@ impl Status {
         }
         reported.insert(code, now);
         drop(reported);
-        tracing::warn!(code, text, "a fault of the cluster");
+        // The application hears of it as of an error.
+        tracing::debug!(code, text, "a fault of the cluster");
         self.sink.emit(ServiceEvent::Fault(code, text.to_owned()));
     }
 

@@ -14,9 +14,10 @@ use tokio::task::AbortHandle;
 use super::{
     bridge::Bridge,
     field::Field,
+    log,
     queue::{Item, Queue},
 };
-use crate::{config::Config, server::Server};
+use crate::{config::Config, ports::EventKind, server::Server};
 
 /// The native side of one `WebSocketService`.
 #[napi]
@@ -58,6 +59,7 @@ impl NativeService {
             .max_queue_size::<1>()
             .build()?;
         let queue = Arc::new(Queue::new(wake, signs));
+        log::tell(&queue);
         let server = Arc::new(Server::new(config, queue.clone()).map_err(invalid)?);
         // A worker thread that is terminated, or a process that exits, takes its connections with it.
         env.add_env_cleanup_hook((Arc::downgrade(&server), queue.clone()), |(server, queue)| {
@@ -77,8 +79,9 @@ impl NativeService {
 
     /// Says which events have listeners.
     #[napi]
-    pub fn listen(&self, kinds: u32) {
-        self.queue.listen(kinds);
+    pub fn listen(&self, names: Vec<String>) {
+        self.queue
+            .listen(names.iter().filter_map(|name| EventKind::named(name)));
     }
 
     /// Says whether connections are asked about.

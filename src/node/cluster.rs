@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::{
     binding::{NativeService, bytes_of, index},
-    field::{Field, Fields},
+    protocol::{ClusterFigures, Figures},
     queue::{Item, Queue},
     selection::selection,
 };
@@ -68,31 +68,17 @@ impl NativeService {
         self.server.cluster().is_some()
     }
 
-    /// Status, uid, instances, queued, dropped, lost, ignored, published, received; empty without a cluster.
+    /// How it stands with the cluster; null without one.
     #[napi]
-    pub fn cluster_state(&self) -> Vec<Field> {
-        let mut fields = Fields::default();
-        if let Some(cluster) = self.server.cluster() {
-            let state = cluster.state();
-            fields
-                .text(state.status)
-                .text(state.uid)
-                .integer(state.instances as u64)
-                .integer(state.queued as u64)
-                .integer(state.dropped)
-                .integer(state.lost)
-                .integer(state.ignored)
-                .integer(state.published)
-                .integer(state.received);
-        }
-        fields.into_vec()
+    pub fn cluster_state(&self) -> Option<ClusterFigures> {
+        self.server.cluster().map(|cluster| cluster.state().into())
     }
 
     /// [`NativeService::stats`] of each of the other instances.
     #[napi]
-    pub fn other_stats(&self) -> Vec<Vec<f64>> {
+    pub fn other_stats(&self) -> Vec<Figures> {
         let others = self.server.cluster().map_or_else(Vec::new, |cluster| cluster.others());
-        others.iter().map(super::connections::figures).collect()
+        others.into_iter().map(Figures::from).collect()
     }
 
     /// Reports under this number when the cluster has been joined; that the service is closed when it ends before.

@@ -9,17 +9,14 @@ use super::{
     binding::{NativeService, bytes_of, index},
     field::{Field, Fields},
     local::JsSocket,
+    protocol::{Failure, Figures},
 };
 use crate::{
+    error::Error,
     hub::{Identity, Socket},
     link::Ending,
-    metrics::Stats,
     service::{Admitted, ClientPacket, Refusal},
 };
-
-pub(super) fn figures(stats: &Stats) -> Vec<f64> {
-    stats.figures().map(|(_, value)| value).to_vec()
-}
 
 fn describe(socket: &Socket, profile: Option<String>) {
     if let Some(profile) = profile {
@@ -145,7 +142,7 @@ impl NativeService {
         }
     }
 
-    /// Registers a socket that is being admitted, before its answer is sent. False when it is gone.
+    /// Registers a socket that is being admitted, before its answer is sent.
     #[napi]
     pub fn register(
         &self,
@@ -153,16 +150,16 @@ impl NativeService {
         user_id: String,
         username: Option<String>,
         profile: Option<String>,
-    ) -> bool {
+    ) -> Option<Failure> {
         let Some(socket) = self.server.service().pending(&socket_id) else {
-            return false;
+            return Some(Error::UserNotFound.into());
         };
         socket.identify(Identity::new(&user_id, username.as_deref()));
         describe(&socket, profile);
-        self.server.service().register(&socket).is_ok()
+        self.server.service().register(&socket).err().map(Failure::from)
     }
 
-    /// Registers a socket object of JavaScript's own. False when its id is taken.
+    /// Registers a socket object of JavaScript's own.
     #[napi]
     pub fn register_local(
         &self,
@@ -171,7 +168,7 @@ impl NativeService {
         username: Option<String>,
         handshake: String,
         profile: Option<String>,
-    ) -> bool {
+    ) -> Option<Failure> {
         let link = Arc::new(JsSocket::new(self.queue.clone()));
         let service = self.server.service();
         let socket = Socket::new(
@@ -185,7 +182,7 @@ impl NativeService {
         link.belongs_to(&socket);
         socket.identify(Identity::new(&user_id, username.as_deref()));
         describe(&socket, profile);
-        service.register(&socket).is_ok()
+        service.register(&socket).err().map(Failure::from)
     }
 
     /// A client event of a socket object of JavaScript's own.
@@ -258,10 +255,10 @@ impl NativeService {
         self.server.service().cleanup(index(idle_ms)) as f64
     }
 
-    /// Total and active connections, rooms, messages and bytes of the last minute, mean latency in milliseconds.
+    /// Figures of this instance.
     #[napi]
-    pub fn stats(&self) -> Vec<f64> {
+    pub fn stats(&self) -> Figures {
         let _rest = self.server.service().at_rest();
-        figures(&self.server.service().stats())
+        self.server.service().stats().into()
     }
 }

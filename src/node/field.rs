@@ -212,7 +212,7 @@ impl Fields {
                 .optional(error.as_ref().map(Error::to_string).as_deref())
                 .text(&**json)
                 .attachments(attachments),
-            ServiceEvent::Warning(text) => self.tag(Tag::Warning).text(text),
+            ServiceEvent::Warning(text) => self.tag(Tag::Log).text("warn").text(text),
             ServiceEvent::Fault(code, message) => self.tag(Tag::Fault).text(*code).text(message),
         };
     }

@@ -1,18 +1,19 @@
 //! Chat messages.
 
-use napi::bindgen_prelude::Buffer;
+use napi::bindgen_prelude::{Buffer, Either};
 use napi_derive::napi;
 
 use super::{
     binding::{NativeService, bytes_of, index},
     field::{Field, Fields},
+    protocol::Failure,
 };
 use crate::service::{MessageType, NewMessage};
 
 #[napi]
 impl NativeService {
     /// Stores and sends a message: the position of the oldest kept message, then its own position, JSON and
-    /// attachments; empty for an unknown room.
+    /// attachments.
     #[napi]
     pub fn send_message(
         &self,
@@ -22,7 +23,7 @@ impl NativeService {
         kind: String,
         metadata: Option<String>,
         attachments: Vec<Buffer>,
-    ) -> Vec<Field> {
+    ) -> Either<Vec<Field>, Failure> {
         let service = self.server.service();
         let message = NewMessage {
             author: &service.author(&user_id),
@@ -31,14 +32,16 @@ impl NativeService {
             metadata: metadata.as_deref(),
             attachments: bytes_of(attachments),
         };
+        let stored = match service.send_message(&room_id, message) {
+            Ok(stored) => stored,
+            Err(error) => return Either::B(error.into()),
+        };
+        let room = service.hub.room(&room_id);
         let mut fields = Fields::default();
-        if let Ok(stored) = service.send_message(&room_id, message) {
-            let room = service.hub.room(&room_id);
-            fields
-                .integer(room.map_or(0, |room| room.state().history.first_seq()))
-                .message(&stored);
-        }
-        fields.into_vec()
+        fields
+            .integer(room.map_or(0, |room| room.state().history.first_seq()))
+            .message(&stored);
+        Either::A(fields.into_vec())
     }
 
     /// Positions of the oldest kept message and of the next one to come; empty for an unknown room.

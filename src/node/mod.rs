@@ -6,6 +6,7 @@ mod cluster;
 mod connections;
 mod field;
 mod local;
+mod log;
 mod messages;
 mod packets;
 mod protocol;

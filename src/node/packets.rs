@@ -7,6 +7,7 @@ use napi_derive::napi;
 
 use super::{
     binding::{NativeService, bytes_of, index, invalid},
+    protocol::Failure,
     queue::Item,
 };
 use crate::{
@@ -43,7 +44,7 @@ pub enum Scope {
 
 #[napi]
 impl NativeService {
-    /// Sends an event to a room. False for an unknown room.
+    /// Sends an event to a room.
     #[napi]
     pub fn broadcast_to_room(
         &self,
@@ -51,14 +52,11 @@ impl NativeService {
         args: String,
         attachments: Vec<Buffer>,
         options: Option<String>,
-    ) -> Result<bool> {
+    ) -> Result<Option<Failure>> {
         let filter = filter(options.as_deref())?;
         let packet = event(&args, attachments);
-        Ok(self
-            .server
-            .service()
-            .broadcast_to_room(&room_id, &packet, filter)
-            .is_ok())
+        let outcome = self.server.service().broadcast_to_room(&room_id, &packet, filter);
+        Ok(outcome.err().map(Failure::from))
     }
 
     /// Sends an event to every socket of some users.

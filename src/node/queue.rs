@@ -39,6 +39,8 @@ pub(super) enum Item {
     BridgeWrite(f64, Arc<Mutex<Vec<u8>>>),
     /// The end of a bridged stream: orderly, or at once.
     BridgeEnd(f64, bool),
+    /// Something for the logger: level and text.
+    Log(&'static str, String),
     /// An operation has finished.
     Done(f64),
     /// An operation has failed.
@@ -140,9 +142,10 @@ impl Queue {
         }
     }
 
-    /// Says which events have listeners, as bits of [`EventKind`].
-    pub(super) fn listen(&self, kinds: u32) {
-        self.listening.store(kinds, Ordering::Release);
+    /// Says which events have listeners.
+    pub(super) fn listen(&self, kinds: impl Iterator<Item = EventKind>) {
+        let bits = kinds.fold(0, |bits, kind| bits | kind as u32);
+        self.listening.store(bits, Ordering::Release);
     }
 
     /// JavaScript is ending, or the service has: nothing reaches it any more.
@@ -206,6 +209,9 @@ impl Queue {
                 }
                 Item::BridgeEnd(id, at_once) => {
                     fields.tag(Tag::BridgeEnd).number(id).flag(at_once);
+                }
+                Item::Log(level, text) => {
+                    fields.tag(Tag::Log).text(level).text(text);
                 }
                 Item::Done(id) => {
                     fields.tag(Tag::Done).number(id);

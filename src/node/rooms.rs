@@ -5,6 +5,7 @@ use napi_derive::napi;
 use super::{
     binding::NativeService,
     field::{Field, Fields},
+    protocol::{Failure, RoomFigures},
 };
 use crate::hub::Change;
 
@@ -27,11 +28,11 @@ impl NativeService {
         fields.into_vec()
     }
 
-    /// Joins a room; returns an error's message when there is no such socket or room.
+    /// Joins a room.
     #[napi]
-    pub fn join_room(&self, socket_id: String, room_id: String) -> Option<String> {
+    pub fn join_room(&self, socket_id: String, room_id: String) -> Option<Failure> {
         let outcome = self.server.service().join_room(&socket_id, &room_id);
-        outcome.err().map(|error| error.to_string())
+        outcome.err().map(Failure::from)
     }
 
     /// Leaves a room.
@@ -96,18 +97,10 @@ impl NativeService {
 
     /// Members, messages, creation and last activity; empty for an unknown room.
     #[napi]
-    pub fn room_stats(&self, room_id: String) -> Vec<f64> {
+    pub fn room_stats(&self, room_id: String) -> Option<RoomFigures> {
         self.server.service().restore(&room_id);
         let _rest = self.server.service().at_rest();
-        let stats = self.server.service().room_stats(&room_id);
-        stats.map_or_else(Vec::new, |stats| {
-            vec![
-                stats.members as f64,
-                stats.messages as f64,
-                stats.created_at as f64,
-                stats.last_activity as f64,
-            ]
-        })
+        self.server.service().room_stats(&room_id).map(RoomFigures::from)
     }
 
     /// A socket joins a registered or plain room.

@@ -31,6 +31,22 @@ pub enum EventKind {
     Cluster = 1 << 6,
 }
 
+impl EventKind {
+    /// The kind that `on(name, listener)` listens to, if it comes from here.
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "connection" => Self::Connection,
+            "disconnect" => Self::Disconnect,
+            "message" => Self::Message,
+            "room:join" => Self::RoomJoin,
+            "room:leave" => Self::RoomLeave,
+            "typing" => Self::Typing,
+            "cluster" => Self::Cluster,
+            _ => return None,
+        })
+    }
+}
+
 /// Something that happened, on its way to JavaScript.
 #[derive(Debug, Clone)]
 pub enum ServiceEvent {

@@ -7,9 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::{Bus, BusError, Observer, Publication, Record, Store, Subscriptions};
+use super::recorder::{Recorder, Told};
+use super::{Bus, Publication, Record, Store, Subscriptions};
 
 /// How long something that must happen may take.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -27,30 +28,6 @@ pub(crate) trait Backend: Sized {
     fn take_away(&mut self);
     /// It can be reached again.
     fn bring_back(&mut self);
-}
-
-#[derive(Debug, PartialEq)]
-enum Told {
-    Message(String, Bytes),
-    Up,
-    Down,
-}
-
-struct Recorder(UnboundedSender<Told>);
-
-impl Observer for Recorder {
-    fn message(&self, channel: &str, payload: Bytes) {
-        let _sent = self.0.send(Told::Message(channel.to_owned(), payload));
-    }
-
-    fn up(&self) {
-        let _sent = self.0.send(Told::Up);
-    }
-
-    fn down(&self, error: &BusError) {
-        assert!(error.is_unreachable(), "{error}");
-        let _sent = self.0.send(Told::Down);
-    }
 }
 
 /// An instance, and what it was told.
@@ -84,6 +61,13 @@ impl Instance {
         let mut told = self.told.lock().await;
         let next = tokio::time::timeout(PATIENCE, told.recv()).await;
         next.expect("something is told")
+    }
+
+    async fn goes_down(&self) {
+        match self.next().await {
+            Some(Told::Down(error)) => assert!(error.is_unreachable(), "{error}"),
+            other => panic!("{other:?} instead of an outage"),
+        }
     }
 
     async fn publish(&self, channel: &str, payload: &str) {
@@ -218,7 +202,7 @@ pub(crate) async fn publishing_in_an_outage_fails_and_is_not_made_up_for<B: Back
     let mut backend = B::begin();
     let instance = Instance::up(&backend).await;
     backend.take_away();
-    assert_eq!(instance.next().await, Some(Told::Down));
+    instance.goes_down().await;
     for _ in 0..3 {
         let refused = instance.bus.publish(vec![publication(NAME, "in vain")]).await;
         assert!(refused.is_err_and(|error| error.is_unreachable()));
@@ -234,7 +218,7 @@ pub(crate) async fn every_outage_and_every_return_is_told_once<B: Backend>() {
     for _ in 0..2 {
         assert!(instance.bus.is_up());
         backend.take_away();
-        assert_eq!(instance.next().await, Some(Told::Down));
+        instance.goes_down().await;
         assert!(!instance.bus.is_up());
         assert!(instance.bus.subscribers(NAME).await.is_err());
         backend.bring_back();
@@ -248,7 +232,7 @@ pub(crate) async fn starting_in_an_outage_waits_for_its_end<B: Backend>() {
     let mut backend = B::begin();
     backend.take_away();
     let instance = Instance::start(&backend);
-    assert_eq!(instance.next().await, Some(Told::Down));
+    instance.goes_down().await;
     backend.bring_back();
     let up = tokio::time::timeout(PATIENCE, instance.bus.until_up()).await;
     assert!(up.is_ok());
@@ -275,7 +259,7 @@ pub(crate) async fn subscriptions_that_are_made_anew_are_in_force<B: Backend>() 
     let backend = B::begin();
     let (first, second) = (Instance::up(&backend).await, Instance::up(&backend).await);
     second.bus.resubscribe();
-    assert_eq!(second.next().await, Some(Told::Down));
+    second.goes_down().await;
     assert_eq!(second.next().await, Some(Told::Up));
     first.publish(NAME, "word").await;
     assert_eq!(second.heard_until_now().await, [(NAME.to_owned(), "word".to_owned())]);
@@ -375,7 +359,7 @@ pub(crate) async fn a_store_that_is_away_says_so<B: Backend>() {
     let mut backend = B::begin();
     let instance = Instance::up(&backend).await;
     backend.take_away();
-    assert_eq!(instance.next().await, Some(Told::Down));
+    instance.goes_down().await;
     let store = &instance.store;
     let outcomes = [
         store.rooms().await.map(drop),

@@ -13,6 +13,8 @@ pub(crate) mod contract;
 mod error;
 #[cfg(test)]
 pub(crate) mod memory;
+#[cfg(test)]
+pub(crate) mod recorder;
 mod store;
 
 use std::sync::Arc;

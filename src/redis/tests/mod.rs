@@ -12,37 +12,15 @@ use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use self::server::{PATIENCE, RedisServer, wait_until};
-use crate::cluster::bus::{Bus, BusError, Observer, Publication, Record, Store, Subscriptions};
+use crate::cluster::bus::recorder::{Recorder, Told};
+use crate::cluster::bus::{Bus, Publication, Record, Store, Subscriptions};
 use crate::config::{RedisAddress, RedisConfig};
 
 const CHANNEL: &str = "k-request#/#";
 const PREFIX: &str = "k#/#";
-
-#[derive(Debug, PartialEq)]
-enum Told {
-    Message(String, Bytes),
-    Up,
-    Down(&'static str, String),
-}
-
-struct Recorder(UnboundedSender<Told>);
-
-impl Observer for Recorder {
-    fn message(&self, channel: &str, payload: Bytes) {
-        let _sent = self.0.send(Told::Message(channel.to_owned(), payload));
-    }
-
-    fn up(&self) {
-        let _sent = self.0.send(Told::Up);
-    }
-
-    fn down(&self, error: &BusError) {
-        let _sent = self.0.send(Told::Down(error.code(), error.to_string()));
-    }
-}
 
 /// A bus and its store, and what it told so far.
 struct Subject {
@@ -79,7 +57,7 @@ impl Subject {
 
     async fn goes_down(&self, code: &str) -> String {
         match self.next().await {
-            Told::Down(told, text) if told == code => text,
+            Told::Down(error) if error.code() == code => error.to_string(),
             other => panic!("{other:?} instead of {code}"),
         }
     }
