@@ -28,6 +28,8 @@ const TOGETHER: [usize; 2] = [64 << 20, 16 << 20];
 const KINDS: usize = 3;
 /// What waits of all clients from which on there is a storm.
 const STORM: usize = 8 << 20;
+/// From so many bytes on a message leaves room behind that is worth giving back.
+const LARGE: usize = 64 << 10;
 
 /// What something that waits costs in addition to its bytes.
 pub const ITEM_COST: usize = 512;
@@ -59,7 +61,7 @@ impl Budget {
         self.paused.get()
     }
 
-    /// Whether very much waited at a time since this was asked last.
+    /// Whether very much waited at a time, or a large message came or went, since this was asked last.
     pub fn take_storm(&self) -> bool {
         self.is_stormy.swap(false, Ordering::Relaxed)
     }
@@ -106,6 +108,13 @@ impl Account {
         }
         let _before = Restore(CAUSE.replace(Some(self.clone())));
         step()
+    }
+
+    /// So many bytes were read from the client, or made for it, at a time.
+    pub fn took(&self, bytes: usize) {
+        if bytes >= LARGE {
+            self.budget.is_stormy.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Whether the client may cause more.

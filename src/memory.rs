@@ -13,8 +13,8 @@ use crate::service::Service;
 
 /// How often is looked whether it is calm.
 const STEP: Duration = Duration::from_secs(1);
-/// Looks that find it calm, in a row, before memory is given back.
-const CALM_LOOKS: u32 = 3;
+/// Looks at least between two times that memory is given back: large messages may come all the time.
+const REST: u32 = 10;
 /// Bytes that may wait because of clients while it is calm.
 const CALM_BYTES: usize = 1 << 20;
 /// So many connections, half of which are gone, were a storm.
@@ -38,7 +38,8 @@ pub async fn watch(service: Weak<Service>) {
 #[derive(Debug, Default)]
 struct Storm {
     was_seen: bool,
-    calm_looks: u32,
+    /// Looks until memory may be given back again.
+    rest: u32,
     most_connections: usize,
 }
 
@@ -53,16 +54,14 @@ impl Storm {
         }
         let is_any_slow = service.fanout().congestion().is_any_slow();
         self.was_seen |= service.budget().take_storm() || is_any_slow || have_left;
-        if !self.was_seen || is_any_slow || service.budget().waiting() > CALM_BYTES {
-            self.calm_looks = 0;
-            return false;
-        }
-        self.calm_looks += 1;
-        let is_over = self.calm_looks >= CALM_LOOKS;
+        self.rest = self.rest.saturating_sub(1);
+        let is_calm = !is_any_slow && service.budget().waiting() <= CALM_BYTES;
+        let is_over = self.was_seen && is_calm && self.rest == 0;
         if is_over {
             *self = Self {
                 most_connections: connections,
-                ..Self::default()
+                rest: REST,
+                was_seen: false,
             };
         }
         is_over

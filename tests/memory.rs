@@ -5,11 +5,18 @@
 mod support;
 
 use native_websocket_service::backpressure::{Account, Work, charge};
-use support::{TestServer, config, until};
+use support::{TestServer, Ws, client::Client, config, event, until, within};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::Mutex,
+};
 
 const PIECE: usize = 1024;
 const PIECES: usize = 64 * 1024;
 const MIB: usize = 1 << 20;
+
+/// One test at a time.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// Bytes of the process that are in memory.
 fn resident() -> usize {
@@ -20,6 +27,7 @@ fn resident() -> usize {
 
 #[tokio::test]
 async fn what_a_storm_took_is_given_back_when_it_is_over() {
+    let _alone = ALONE.lock().await;
     let server = TestServer::start(config());
     let calm = resident();
     let mut pieces: Vec<Box<[u8]>> = (0..PIECES).map(|_| vec![1; PIECE].into_boxed_slice()).collect();
@@ -34,5 +42,57 @@ async fn what_a_storm_took_is_given_back_when_it_is_over() {
     drop(waiting);
     until("less memory", || resident() < calm + 16 * MIB).await;
     drop(kept);
+    server.end().await;
+}
+
+/// Connections that get a large message, and send one.
+const CONNECTIONS: usize = 120;
+/// Those of them that come first.
+const WARM_UP: usize = 20;
+
+/// A client that reads into little memory.
+async fn connected(server: &TestServer) -> (Ws, String) {
+    let mut client = Client::Ws(Box::new(Ws::handshake(server.address).await));
+    let id = client.connect().await;
+    let Client::Ws(ws) = client else { unreachable!() };
+    (*ws, id)
+}
+
+#[tokio::test]
+async fn a_connection_that_got_and_sent_a_large_message_is_as_small_as_before() {
+    let _alone = ALONE.lock().await;
+    let server = TestServer::start(config());
+    let mut clients = Vec::new();
+    for _ in 0..CONNECTIONS {
+        clients.push(connected(&server).await);
+    }
+    let large = "x".repeat(900_000);
+    // A frame, masked with zeroes, past the client's own buffers.
+    let text = format!("42[\"own\",\"{large}\"]");
+    let length = (text.len() as u64).to_be_bytes();
+    let sent = [&[0x81, 0xff][..], &length, &[0; 4], text.as_bytes()].concat();
+    drop(text);
+    let mut buffer = vec![0; 4096];
+    let mut before = 0;
+    for (index, (ws, id)) in clients.iter_mut().enumerate() {
+        if index == WARM_UP {
+            // Each thread keeps what it took for the largest message.
+            before = resident();
+        }
+        server
+            .service()
+            .emit_to_socket(id, event(&format!("[\"large\",\"{large}\"]")), false);
+        let mut left = large.len();
+        while left > 0 {
+            let read = within("bytes", ws.stream.get_mut().read(&mut buffer)).await.unwrap();
+            assert!(read > 0);
+            left = left.saturating_sub(read);
+        }
+        within("a write", ws.stream.get_mut().write_all(&sent)).await.unwrap();
+    }
+    drop(large);
+    drop(sent);
+    until("as little memory as before", || resident() <= before + MIB).await;
+    drop(clients);
     server.end().await;
 }

@@ -8,7 +8,7 @@ use native_websocket_service::{
     ports::{EventKind, EventSink, ServiceEvent},
     server::runtime,
     service::{ClientPacket, Service},
-    transport::{ByteSink, Carrier, Head, Source},
+    transport::{ByteSink, Carrier, Head, Incoming},
 };
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -282,7 +282,7 @@ async fn a_probe_whose_stream_is_reset_leaves_the_session_polling() {
         .upgrade("GET", &websocket_url(&client), OFFER)
         .unwrap();
     let far = Arc::new(far);
-    let (carrier, source) = (Carrier::Tcp(far.clone().into()), Source::Tcp(far));
+    let (carrier, source) = (Carrier::Tcp(far.clone().into()), Incoming::Tcp(far));
     server.transport().attach(upgrade, head(&client), carrier, source, &[]);
     // Accepted only when the attempt before is over.
     drop(Ws::open(server.address, Some(&client.sid), false).await);
@@ -323,7 +323,7 @@ async fn a_second_stream_for_one_upgrade_is_closed() {
     let (calls, mut called) = tokio::sync::mpsc::unbounded_channel();
     let (_chunks, incoming) = tokio::sync::mpsc::channel(1);
     let carrier = Carrier::Bridge(Arc::new(Stream(calls)));
-    let source = Source::Bridge(incoming);
+    let source = Incoming::Bridge(incoming);
     server.transport().attach(upgrade, head(&client), carrier, source, &[]);
     assert_eq!(
         within("the end of the second stream", called.recv()).await,

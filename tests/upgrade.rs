@@ -5,9 +5,9 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
-use native_websocket_service::link::Ending;
+use native_websocket_service::{link::Ending, service::Refusal};
 use support::{
-    Polling, TestServer, Ws,
+    Admissions, Polling, TestServer, Ws,
     client::{polling, upgrade},
     config, event, number,
     random::Random,
@@ -183,5 +183,156 @@ async fn an_upgraded_session_no_longer_polls() {
     assert_eq!(client.get().await.0, 400);
     drop(ws);
     server.recorder.disconnected(&id).await;
+    server.end().await;
+}
+
+/// Decides about everyone who asks, some let in and some refused, and sends those let in something at once.
+async fn decide(server: Arc<TestServer>, seed: u64) {
+    let mut random = Random::new(seed);
+    for _ in 0..SESSIONS {
+        let asked = server.recorder.next_admission().await;
+        let (server, pause, refuses) = (server.clone(), random.below(40), random.below(2) == 0);
+        tokio::spawn(async move {
+            for _ in 0..pause {
+                tokio::task::yield_now().await;
+            }
+            if refuses {
+                let (message, data) = ("no".to_owned(), None);
+                return server.service().decide(&asked, Err(Refusal { message, data }));
+            }
+            server.service().decide(&asked, Ok(Default::default()));
+            while server.service().hub.socket(asked.id()).is_none() && asked.is_connected() {
+                tokio::task::yield_now().await;
+            }
+            server.count_to(asked.id(), 0..20);
+        });
+    }
+}
+
+async fn move_while_asked(server: Arc<TestServer>, seed: u64) {
+    let mut random = Random::new(seed);
+    let client = Polling::handshake(server.address).await;
+    client.send("40").await;
+    for _ in 0..random.below(20) {
+        tokio::task::yield_now().await;
+    }
+    let mut received = Vec::new();
+    let mut ws = upgrade(&client, random.below(2) == 0, &mut received).await;
+    while received.is_empty() {
+        received.push(ws.packet().await.expect("an open stream"));
+    }
+    if received[0].starts_with("40{") {
+        while received.len() < 21 {
+            received.push(ws.packet().await.expect("an open stream"));
+        }
+        assert_eq!(numbers(&received[1..]), (0..20).collect::<Vec<_>>(), "SEED={seed}");
+    } else {
+        assert_eq!(received, ["44{\"message\":\"no\"}"], "SEED={seed}");
+    }
+    // Answered behind everything else, and nothing was there.
+    ws.send("40/none,").await;
+    let fence = ws.packet().await.expect("an open stream");
+    assert!(fence.starts_with("44/none,"), "{fence} SEED={seed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_answer_to_connect_comes_whenever_the_client_moves() {
+    let seed = Random::seed();
+    let server = Arc::new(TestServer::start(config()));
+    server.service().set_admits(true);
+    *server.recorder.admissions.lock() = Admissions::Ignore;
+    let deciding = tokio::spawn(decide(server.clone(), seed));
+    let mut running = JoinSet::new();
+    for session in 0..SESSIONS {
+        if running.len() == AT_ONCE {
+            running.join_next().await.unwrap().unwrap();
+        }
+        running.spawn(move_while_asked(server.clone(), seed + session as u64));
+    }
+    while let Some(ended) = running.join_next().await {
+        ended.unwrap();
+    }
+    within("every decision", deciding).await.unwrap();
+    within("the end of all sessions", server.transport().quiet()).await;
+    let server = within("the last decision", async {
+        let mut server = server;
+        loop {
+            match Arc::try_unwrap(server) {
+                Ok(server) => return server,
+                Err(shared) => server = shared,
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poll_that_is_open_while_the_client_moves_takes_nothing_away() {
+    let server = TestServer::start(config());
+    for round in 0..100 {
+        let (client, id) = polling(&server).await;
+        let mut ws = Ws::open(server.address, Some(&client.sid), round % 2 == 0).await;
+        ws.send("2probe").await;
+        assert_eq!(ws.packet().await.unwrap(), "3probe");
+        // As no client should: it polls once more, and does not wait for the end of that.
+        let open_poll = tokio::spawn({
+            let client = client.clone();
+            async move { client.get().await }
+        });
+        if round % 3 == 0 {
+            tokio::task::yield_now().await;
+        }
+        server.count_to(&id, 0..10);
+        ws.send("5").await;
+        server.count_to(&id, 10..20);
+        let (status, body) = within("the end of the poll", open_poll).await.unwrap();
+        let polled = body.split('\u{1e}').filter(|packet| packet.starts_with('4'));
+        let mut received: Vec<String> = polled.map(str::to_owned).collect();
+        assert!(status == 200 || received.is_empty(), "{status} {body}");
+        while received.len() < 20 {
+            received.push(ws.packet().await.expect("an open stream"));
+        }
+        assert_eq!(numbers(&received), (0..20).collect::<Vec<_>>());
+    }
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_before_its_queue_has_drained_leaves_nothing_behind() {
+    let server = TestServer::start(config());
+    for round in 0..50 {
+        let (client, id) = polling(&server).await;
+        server.count_to(&id, 0..200);
+        let ws = upgrade(&client, round % 2 == 0, &mut Vec::new()).await;
+        server.count_to(&id, 200..400);
+        drop(ws);
+        assert_eq!(server.recorder.disconnected(&id).await, "transport close");
+    }
+    server.end().await;
+}
+
+#[tokio::test]
+async fn heartbeats_go_on_after_an_upgrade_and_their_silence_ends_it() {
+    let mut config = config();
+    config.ping_interval = Duration::from_millis(50);
+    // Longer than the interval: the next heartbeat follows the answer, not the end of the time for it.
+    config.ping_timeout = Duration::from_millis(500);
+    let server = TestServer::start(config);
+    for bridged in [false, true] {
+        let (client, id) = polling(&server).await;
+        let mut ws = upgrade(&client, bridged, &mut Vec::new()).await;
+        let began = std::time::Instant::now();
+        while ws.pings < 5 {
+            server.service().emit_to_socket(&id, event("[\"tick\"]"), false);
+            assert_eq!(ws.packet().await.as_deref(), Some("42[\"tick\"]"));
+            tokio::task::yield_now().await;
+        }
+        assert!(began.elapsed() >= Duration::from_millis(200), "{:?}", began.elapsed());
+        ws.answers = false;
+        assert_eq!(ws.packet().await, None);
+        assert_eq!(server.recorder.disconnected(&id).await, "ping timeout");
+    }
     server.end().await;
 }

@@ -204,6 +204,36 @@ describe('a Socket.IO v2 client', () => {
     expect((await gone)[0]).toBe(user);
   });
 
+  test('gets everything once and in order while it moves to WebSocket, bytes included', async () => {
+    const running = await start({ allowEIO3: true });
+    const sent = 300;
+    running.service.on('connection', async ({ socketId }) => {
+      const socket = running.service.getSocket(socketId)!;
+      for (let number = 0; number < sent; number += 1) {
+        socket.emit('n', number, number % 3 === 0 ? Buffer.from([number % 256, 4]) : 'text');
+        if (number % 20 === 0) await new Promise(setImmediate);
+      }
+    });
+    for (let round = 0; round < 5; round += 1) {
+      const client = openV2(running.url, ['polling', 'websocket']);
+      const got: [number, any][] = [];
+      const complete = new Promise<void>((done) => {
+        client.on('n', (number: number, value: any) => {
+          got.push([number, value]);
+          if (number === sent - 1) done();
+        });
+      });
+      const moved = new Promise((done) => client.io.engine.once('upgrade', done));
+      await Promise.all([complete, moved]);
+      expect(got.map(([number]) => number)).toEqual([...Array(sent).keys()]);
+      for (const [number, value] of got) {
+        if (number % 3 === 0) expect(Buffer.from(value)).toEqual(Buffer.from([number % 256, 4]));
+        else expect(value).toBe('text');
+      }
+      client.close();
+    }
+  });
+
   test.each(singleTransports)('over %s is refused without it', async (transport) => {
     const running = await start();
     const client = openV2(running.url, [transport]);

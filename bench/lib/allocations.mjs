@@ -5,41 +5,28 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 
-const LIBRARY = 'engineioxide, socketioxide';
-const WEBSOCKET = 'tungstenite';
 const RUNTIME = 'tokio';
 const OURS = 'this package';
 const NODE = 'Node.js';
 
 /** The parts, each with words that all occur in its stacks; a stack belongs to the first part that it fits. */
 const PARTS = [
-  [OURS, '`Connection`: outbox and route', ['connection::Connection::new']],
+  [OURS, '`Account`: what waits because of the client', ['backpressure::Account::new']],
+  [OURS, '`Connection`: outbox and route', ['connection::Connection::']],
   [OURS, '`Head`: URL, headers and address of the request, for the handshake object', ['head::Head::new']],
-  [OURS, 'queue of the outbox, kept for the next packet', ['outbox::Outbox::stage']],
-  [OURS, 'sessions by number and by Engine.IO id', ['session::Session::new', 'dashmap']],
-  [OURS, 'sessions by number and by Engine.IO id', ['session::Session::identify', 'dashmap']],
-  [OURS, '`Session`: state of the socket', ['session::Session::new::']],
-  [OURS, 'members of everyone and of the room: links, places', ['members::Members::insert']],
-  [OURS, 'list of the user’s rooms', ['user::User::with_rooms', 'rooms::', 'join']],
-  [OURS, 'look-up by socket id and by user id', ['hub::Hub::insert_user']],
-  [OURS, '`Identity`: user id, name, their JSON', ['session::Session::identity_of']],
-  [OURS, '`User`: id, link, times, handshake', ['session::Session::new_user']],
+  [OURS, 'look-up of the session by its secret id', ['sessions::Sessions', 'dashmap']],
+  [OURS, 'place on the wheel: when it is looked at', ['wheel::Wheel']],
+  [OURS, '`Session`: state of the socket', ['session::Session::new']],
+  [OURS, 'members of everyone and of the room: links, places', ['members::Members', 'insert']],
+  [OURS, 'look-up by socket id and by user id', ['hub::Hub::insert_socket']],
+  [OURS, 'list of the socket’s rooms', ['socket::Socket::with_rooms', 'rooms::', '::join']],
+  [OURS, '`Identity`: user id, name, their JSON', ['identity::Identity::new']],
+  [OURS, '`Socket`: id, link, times, handshake', ['joining', 'socket::Socket::new']],
+  [OURS, '`Socket`: id, link, times, handshake', ['joining', 'new_socket']],
   [RUNTIME, 'registration of the connection with epoll', ['handover::duplicate']],
-  [LIBRARY, 'task that reads the connection', ['task::core::Cell', 'engineioxide::service::ws_conn_inner']],
-  [OURS, 'stream in the place of the client’s, and the request that announces it', ['gateway::', '::serve']],
-  [LIBRARY, 'task of the heartbeat', ['task::core::Cell', 'spawn_heartbeat']],
-  [LIBRARY, 'task that writes the connection', ['task::core::Cell', 'engineioxide::transport::ws::on_init']],
-  [LIBRARY, 'timer of the heartbeat', ['tokio::time::interval', 'heartbeat']],
-  [LIBRARY, 'first block of the packet queue: 32 slots', ['mpsc::block::Block', 'engineioxide::socket::Socket']],
-  [LIBRARY, 'cancellation of the tasks', ['cancellation_token', 'engineioxide::engine::EngineIo', 'create_session']],
-  [LIBRARY, 'heads of three channels: packets, volatile packets, heartbeat', ['tokio::sync::', 'engineioxide::socket::Socket']],
-  [WEBSOCKET, 'frame codec: read and write buffer', ['tungstenite::protocol::']],
-  [WEBSOCKET, 'wakers between the codec and the stream', ['tokio_tungstenite::']],
-  [LIBRARY, 'codec, shared by the reading and the writing half', ['futures_util::', 'split']],
-  [LIBRARY, 'Socket.IO socket and client', ['socketioxide::ns::Namespace', 'alloc::']],
-  [LIBRARY, 'Engine.IO socket and its place among the sessions', ['engineioxide::engine::EngineIo', 'create_session']],
+  [OURS, 'the connection, shared by reader and writer', ['node::requests', 'take_over', 'Arc']],
+  [OURS, 'task that reads the connection', ['task::core::Cell']],
   [OURS, 'other', ['native_websocket_service::']],
-  [LIBRARY, 'other', ['ioxide::']],
   [RUNTIME, 'other', ['tokio::']],
   [NODE, 'other', []],
 ];

@@ -12,7 +12,7 @@ use super::{
     bridge::{Bridge, CHUNKS, JsStream},
     queue::Item,
 };
-use crate::transport::{Carrier, Head, Reply, Source};
+use crate::transport::{Carrier, Head, Incoming, Reply};
 
 /// What the handshake object needs of a request.
 #[napi(object)]
@@ -161,7 +161,7 @@ impl NativeService {
                 upgrade,
                 Head::new(&url, &headers, &address, false),
                 Carrier::Tcp(stream.clone().into()),
-                Source::Tcp(stream),
+                Incoming::Tcp(stream),
                 received.as_deref().unwrap_or_default(),
             );
             Ok(None)
@@ -195,7 +195,7 @@ impl NativeService {
             upgrade,
             Head::new(&url, &head.headers, &head.address, head.secure),
             Carrier::Bridge(sink),
-            Source::Bridge(chunks),
+            Incoming::Bridge(chunks),
             received.as_deref().unwrap_or_default(),
         );
         self.bridges.insert(number, Bridge { incoming, connection });

@@ -2,7 +2,7 @@
 //!
 //! A packet goes straight to the connection when the client is on WebSocket, through socketioxide's queue when it
 //! polls. Where one way follows the other, packets are held until the earlier ones have demonstrably left: first
-//! until the CONNECT answer has passed, and after an upgrade until a marker has come through the queue.
+//! until the CONNECT answer has passed, and after an upgrade until the queue has been emptied.
 //!
 //! | part | owns |
 //! |---|---|
@@ -32,16 +32,15 @@ use tokio::sync::Notify;
 use super::handover::Descriptor;
 use super::{
     carrier::Carrier,
-    marker::Marker,
+    common::{Common, Seat},
+    engine::Engine,
     outbox::Outbox,
     phase::{Phase, PhaseCell, Route},
     poll_queue::PollQueue,
-    sessions::Seat,
 };
 use crate::{
-    backpressure::{Account, Congestion},
+    backpressure::Account,
     disconnect::DisconnectReason,
-    ports::EventSink,
     wire::packet::{Packet, text_frame},
 };
 
@@ -52,63 +51,57 @@ use crate::{
 #[repr(C)]
 pub struct Connection {
     phase: PhaseCell,
+    eio3: bool,
     round_trip_us: AtomicU32,
     outbox: Mutex<Outbox>,
-    queue: PollQueue,
-    limits: Limits,
+    /// The queue that socketioxide keeps, of a client that polls or did.
+    queue: Option<Box<PollQueue>>,
     /// What the client has caused, and what holds its reader back.
     account: Arc<Account>,
-    runtime: tokio::runtime::Handle,
     /// For the tasks that finish what a call began.
     me: Weak<Self>,
     seat: Seat,
+    rare: OnceLock<Box<Rare>>,
+}
+
+/// What few connections need.
+#[derive(Debug, Default)]
+struct Rare {
     /// Why the server ends it, if it does.
     reason: OnceLock<DisconnectReason>,
-    /// Tells whoever waits for a phase that it has come: a probe, or the end.
+    /// Tells whoever waits for a phase that it has come: a probe, the upgrade, or the end.
     changed: Notify,
 }
 
-/// What bounds the queue of a client.
-pub(super) struct Limits {
-    /// Bytes that may wait for a client that does not read.
-    pub(super) queued_bytes: usize,
-    /// For how long that may be so.
-    pub(super) stall: Duration,
-    /// Where slow clients are counted.
-    pub(super) congestion: Arc<Congestion>,
-    /// Where it is told that one was closed.
-    pub(super) sink: Weak<dyn EventSink>,
-}
-
-impl std::fmt::Debug for Limits {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut limits = formatter.debug_struct("Limits");
-        limits.field("queued_bytes", &self.queued_bytes).finish_non_exhaustive()
-    }
-}
-
 impl Connection {
-    /// A connection that holds its packets.
-    pub(super) fn new(
-        phase: Phase,
-        queue: PollQueue,
+    /// A connection of a client on WebSocket, that holds its packets.
+    pub(super) fn over_websocket(common: &Arc<Common>, account: Arc<Account>, eio3: bool) -> Arc<Self> {
+        Self::new(common, account, eio3, None)
+    }
+
+    /// A connection of a client that polls, that holds its packets.
+    pub(super) fn over_polling(
+        common: &Arc<Common>,
         account: Arc<Account>,
-        limits: Limits,
-        runtime: tokio::runtime::Handle,
-        seat: Seat,
+        eio3: bool,
+        engine: &Arc<Engine>,
     ) -> Arc<Self> {
+        Self::new(common, account, eio3, Some(Box::new(PollQueue::new(engine, eio3))))
+    }
+
+    fn new(common: &Arc<Common>, account: Arc<Account>, eio3: bool, queue: Option<Box<PollQueue>>) -> Arc<Self> {
+        let seat = Seat::take(common);
+        seat.pass_through_node(queue.is_some());
         Arc::new_cyclic(|me| Self {
-            phase: PhaseCell::new(phase),
+            phase: PhaseCell::new(Phase::begin(queue.is_none())),
+            eio3,
             round_trip_us: AtomicU32::new(0),
             outbox: Mutex::default(),
             queue,
-            limits,
             account,
-            runtime,
             me: me.clone(),
             seat,
-            reason: OnceLock::new(),
-            changed: Notify::new(),
+            rare: OnceLock::new(),
         })
     }
 
@@ -117,9 +110,21 @@ impl Connection {
         self.phase.get()
     }
 
-    /// The queue that socketioxide keeps.
-    pub(super) fn queue(&self) -> &PollQueue {
-        &self.queue
+    /// The queue that socketioxide keeps, of a client that polls or did.
+    pub(super) fn queue(&self) -> Option<&PollQueue> {
+        self.queue.as_deref()
+    }
+
+    /// Whether the client speaks Engine.IO 3.
+    pub(super) fn is_eio3(&self) -> bool {
+        self.eio3
+    }
+
+    /// Posts packets to the library as if the client had that polls.
+    pub(super) async fn post(&self, packets: &str) {
+        if let Some(queue) = self.queue() {
+            queue.post(packets).await;
+        }
     }
 
     /// The session's place among those that live.
@@ -149,6 +154,14 @@ impl Connection {
         }
     }
 
+    /// Writes what is kept.
+    pub(super) fn write_staged(&self) {
+        let mut outbox = self.outbox.lock();
+        if !outbox.pending.is_empty() {
+            self.write(&mut outbox);
+        }
+    }
+
     /// Holds packets again until the next CONNECT answer has passed.
     pub(super) fn hold(&self) {
         let mut outbox = self.outbox.lock();
@@ -166,8 +179,8 @@ impl Connection {
         // First: a session that closes meanwhile then knows that its client waits.
         let was_expected = self.phase.step(Phase::probe).is_some();
         if was_expected {
-            self.write_raw(text_frame("3probe"));
-            self.changed.notify_waiters();
+            self.write_text("3probe");
+            self.has_changed();
         }
         was_expected
     }
@@ -175,14 +188,13 @@ impl Connection {
     /// The client has upgraded to WebSocket: what comes now follows what the queue still holds. False when it had no
     /// probe answered.
     pub(super) fn upgrade(&self) -> bool {
-        let _outbox = self.outbox.lock();
-        let Some(before) = self.phase.step(Phase::upgrade) else {
-            return false;
-        };
-        if before.route() == Route::Queue {
-            self.queue.push_marker(Marker::Drained);
+        let outbox = self.outbox.lock();
+        let has_moved = self.phase.step(Phase::upgrade).is_some();
+        drop(outbox);
+        if has_moved {
+            self.has_changed();
         }
-        true
+        has_moved
     }
 
     /// Closes the stream of an upgrade that failed; the client goes on polling.
@@ -196,12 +208,26 @@ impl Connection {
         self.follow(Phase::register);
     }
 
-    /// The CONNECT answer has left.
-    pub(super) fn connect_passed(&self, over_websocket: bool) {
-        self.follow(|phase| phase.pass_answer(over_websocket));
+    /// The CONNECT answer has left with a poll.
+    pub(super) fn connect_passed(&self) {
+        self.follow(Phase::pass_answer);
     }
 
-    /// The marker came out of the queue: nothing older is left there.
+    /// Writes the CONNECT answer of a client on WebSocket; what was held follows in the same write.
+    pub(super) fn answer_connect(&self, text: &str) {
+        let mut outbox = self.outbox.lock();
+        if self.phase().is_closing() {
+            return;
+        }
+        outbox.stage(text_frame(text));
+        if self.phase.step(Phase::pass_answer).is_some() {
+            self.let_go(outbox, Route::Direct);
+        } else {
+            self.write(&mut outbox);
+        }
+    }
+
+    /// The queue has been emptied.
     pub(super) fn drained(&self) {
         self.follow(Phase::drain);
     }
@@ -241,7 +267,12 @@ impl Connection {
         }
     }
 
-    /// Writes bytes of socketioxide's, or of ours, that are not packets: handshake, heartbeat, close.
+    /// Writes a text frame: heartbeats, refusals.
+    pub(super) fn write_text(&self, text: &str) {
+        self.write_raw(text_frame(text));
+    }
+
+    /// Writes bytes that are no packets: the handshake, heartbeats, what the queue still held.
     pub(super) fn write_raw(&self, bytes: Bytes) {
         let mut outbox = self.outbox.lock();
         if !self.phase().is_closing() {
@@ -291,13 +322,33 @@ impl Connection {
         self.reached(Phase::is_over).await;
     }
 
+    /// Resolves when the client has moved to WebSocket.
+    pub(super) async fn moved(&self) {
+        self.reached(Phase::is_on_websocket).await;
+    }
+
     async fn reached(&self, is_reached: impl Fn(Phase) -> bool) {
+        self.until(|_, phase| is_reached(phase)).await;
+    }
+
+    async fn until(&self, is_reached: impl Fn(&Outbox, Phase) -> bool) {
+        let rare = self.rare.get_or_init(Box::default);
         loop {
-            let changed = self.changed.notified();
-            if is_reached(self.phase()) {
+            let changed = rare.changed.notified();
+            // Under the lock: whoever changes it looks afterwards whether anybody waits.
+            let is_reached = is_reached(&self.outbox.lock(), self.phase());
+            if is_reached {
                 return;
             }
             changed.await;
+        }
+    }
+
+    /// Tells whoever waits that the phase has changed.
+    pub(super) fn has_changed(&self) {
+        drop(self.outbox.lock());
+        if let Some(rare) = self.rare.get() {
+            rare.changed.notify_waiters();
         }
     }
 
@@ -305,19 +356,23 @@ impl Connection {
         if self.phase().is_closed() {
             return;
         }
-        outbox.queued_bytes += packet.polling_len();
+        let bytes = packet.polling_len();
+        self.account.took(bytes);
+        outbox.queued_bytes += bytes;
         self.check_limit(outbox);
-        if !self.phase().is_closed() {
-            self.queue.push(packet);
+        if let Some(queue) = self.queue().filter(|_| !self.phase().is_closed()) {
+            queue.push(packet);
         }
     }
 
     fn frames(&self, packet: &Packet) -> Bytes {
-        if self.queue.is_eio3() {
+        let frames = if self.eio3 {
             packet.frames_v3()
         } else {
             packet.frames_v4()
-        }
+        };
+        self.account.took(frames.len());
+        frames
     }
 
     /// Writes what the kernel takes and leaves the rest to a task that waits for the client.
@@ -339,7 +394,7 @@ impl Connection {
                 if let (Some(Carrier::Tcp(stream)), Some(connection)) = (&outbox.carrier, self.me.upgrade()) {
                     let stream = stream.clone();
                     outbox.is_flushing = true;
-                    self.runtime.spawn(connection.flush_when_writable(stream));
+                    self.seat.common().runtime.spawn(connection.flush_when_writable(stream));
                 }
             }
             Err(_) => self.fail(outbox),

@@ -17,7 +17,6 @@ use socketioxide_core::{
     adapter::{BroadcastOptions, CoreAdapter, CoreLocalAdapter, DefinedAdapter, SocketEmitter},
     packet::Packet as SocketPacket,
 };
-use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service as _;
 
 use crate::{config::Config, wire::packet::MAX_ATTACHMENTS};
@@ -25,10 +24,7 @@ use crate::{config::Config, wire::packet::MAX_ATTACHMENTS};
 /// Packets that may wait in a polling client's queue; the byte limit comes first.
 const QUEUE_PACKETS: usize = 1 << 20;
 /// The library's own bound on CONNECT follows ours after this, so that ours can still answer.
-const CONNECT_GRACE: Duration = Duration::from_millis(100);
-/// Bytes that the WebSocket layer behind our stream reads at once; it sees only what we pass on.
-const READ_BUFFER: usize = 128;
-
+pub(super) const CONNECT_GRACE: Duration = Duration::from_millis(100);
 /// Identity of a session in the library, told to no one but its own client's transport.
 pub(super) type SessionId = socketioxide::socket::Sid;
 
@@ -53,13 +49,9 @@ impl Engine {
             .req_path(config.path.clone())
             .ping_interval(config.ping_interval)
             .ping_timeout(config.ping_timeout)
-            .upgrade_timeout(config.upgrade_timeout)
             .connect_timeout(config.connect_timeout + CONNECT_GRACE)
             .max_buffer_size(QUEUE_PACKETS)
             .max_payload(payload as u64)
-            .ws_read_buffer_size(READ_BUFFER)
-            .ws_max_message_size(payload)
-            .ws_max_frame_size(payload)
             .with_parser(
                 socketioxide::ParserConfig::common()
                     .max_incoming_binaries(MAX_ATTACHMENTS)
@@ -108,24 +100,6 @@ impl Engine {
         };
         if let Some(request) = self.polling_request(Method::POST, sid, eio3, body.into()) {
             self.call(request).await;
-        }
-    }
-
-    /// Gives the library a stream, of a new session or of one that polled before.
-    pub(super) fn serve<I, S>(&self, stream: I, eio3: bool, sid: Option<SessionId>, session: S)
-    where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Clone + Send + Sync + 'static,
-    {
-        let mut uri = format!("{}/?EIO={}&transport=websocket", self.path, protocol(eio3));
-        if let Some(sid) = sid {
-            uri.push_str("&sid=");
-            uri.push_str(sid.as_str());
-        }
-        if let Ok(request) = Request::builder().uri(uri).extension(session).body(()) {
-            // Boxed, because the library keeps room for the stream in several places of its future.
-            let stream = Box::new(stream);
-            let _ = hyper::service::Service::call(&self.io, (stream, request)).into_inner();
         }
     }
 

@@ -19,7 +19,7 @@ use crate::{disconnect::DisconnectReason, hub::Query, service::Service};
 /// The network side of one service.
 pub struct Transport {
     pub(super) sessions: Arc<Sessions<Session>>,
-    heartbeats: AbortHandle,
+    heartbeats: [AbortHandle; 2],
 }
 
 impl std::fmt::Debug for Transport {
@@ -44,16 +44,18 @@ impl Transport {
         let (ping_interval, ping_timeout) = (service.config.ping_interval, service.config.ping_timeout);
         let engine = Engine::new(&service.config, Accept);
         let sessions = Arc::new(Sessions::new(service, engine, runtime));
-        let heartbeats = heartbeat::watch(Arc::downgrade(&sessions), ping_interval, ping_timeout);
+        let runtime = &sessions.common.runtime;
+        let watching = heartbeat::watch(Arc::downgrade(&sessions), ping_interval, ping_timeout);
+        let beating = heartbeat::beat(Arc::downgrade(&sessions));
         Arc::new(Self {
-            heartbeats: sessions.runtime.spawn(heartbeats).abort_handle(),
+            heartbeats: [runtime.spawn(watching), runtime.spawn(beating)].map(|task| task.abort_handle()),
             sessions,
         })
     }
 
     /// Resolves when no session is left.
     pub async fn quiet(&self) {
-        self.sessions.roll.none().await;
+        self.sessions.common.roll.none().await;
     }
 
     /// Closes the sessions without a socket, or all that still live, without ceremony.
@@ -154,6 +156,6 @@ impl Transport {
 
 impl Drop for Transport {
     fn drop(&mut self) {
-        self.heartbeats.abort();
+        self.heartbeats.iter().for_each(AbortHandle::abort);
     }
 }

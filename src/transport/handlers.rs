@@ -40,21 +40,23 @@ impl<A: Adapter> ConnectHandler<A, Ours> for Accept {
             session.identify(socket.id);
             socket.on_disconnect(Departure);
             let auth = auth.as_ref().and_then(Value::as_str).map_or("{}", Str::as_str);
-            match session.connect(auth).await {
+            match session.ask(auth).await {
                 Ok(()) => Ok(()),
-                Err(refusal) => Err(Box::new(refusal) as _),
+                Err(payload) => Err(Box::new(payload) as _),
             }
         })
     }
 }
 
-/// Called once when a socket leaves its namespace or its transport ends.
+/// Called once when a socket leaves its namespace or its transport ends; of a client that has moved to WebSocket, when
+/// the library is to forget it.
 struct Departure;
 
 impl<A: Adapter> DisconnectHandler<A, Ours> for Departure {
     fn call_with_defer(&self, socket: Arc<Socket<A>>, reason: LibraryReason, defer: fn(Arc<Socket<A>>)) {
         // A client's own goodbye was taken where it came in.
-        if let Some(session) = session_of(&socket).filter(|_| reason != LibraryReason::ClientNSDisconnect) {
+        let session = session_of(&socket).filter(|_| reason != LibraryReason::ClientNSDisconnect);
+        if let Some(session) = session.filter(|session| !session.phase().is_on_websocket()) {
             session.departed(reason_of(reason));
         }
         defer(socket);

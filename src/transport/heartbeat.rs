@@ -1,40 +1,57 @@
-//! Heartbeats of clients that cannot be heard.
+//! Heartbeats: of clients on WebSocket, and of those that poll and cannot be heard.
 //!
-//! The library ends a session whose client is silent for `pingTimeout`. Silence may be of our own making: a client with
-//! a full account is not read from, and what a client sends by way of Node.js waits while JavaScript is busy. The
-//! clock of such a client stands still: its heartbeats are answered in its place until it can be heard again. Who could
-//! be heard for long enough and was not is gone: it is not answered for, however often JavaScript is busy.
+//! One task looks at every client on WebSocket when that is due ([`Wheel`](super::wheel::Wheel)). Of a client that polls, the
+//! library ends the session when it is silent for `pingTimeout`. Silence may be of our own making: a client with a full
+//! account is not read from, and what a client sends by way of Node.js waits while JavaScript is busy. The clock of such a
+//! client stands still: one that polls has its heartbeats answered in its place until it can be heard again. Who could be
+//! heard for long enough and was not is gone, however often JavaScript is busy.
 
 use std::{sync::Weak, time::Duration};
 
-use super::{session::Session, sessions::Sessions};
+use super::{
+    hearing::{longest_silence, step},
+    session::Session,
+    sessions::Sessions,
+};
 
-/// Looks within `pingTimeout`: how soon is seen that JavaScript is busy.
-const LOOKS_PER_TIMEOUT: u32 = 8;
-/// The longest and the shortest time between two looks.
-const LONGEST_STEP: Duration = Duration::from_secs(1);
-const SHORTEST_STEP: Duration = Duration::from_millis(5);
+/// Clients looked at before others have their turn.
+const AT_A_TIME: usize = 256;
 
-/// Answers for clients that cannot be heard, for as long as the sessions' table lives.
+/// Looks at the clients on WebSocket, for as long as the sessions' table lives.
+pub(super) async fn beat(sessions: Weak<Sessions<Session>>) {
+    loop {
+        let Some(sessions) = sessions.upgrade() else { return };
+        for (count, sid) in sessions.wheel.take().enumerate() {
+            if count % AT_A_TIME == AT_A_TIME - 1 {
+                tokio::task::yield_now().await;
+            }
+            if let Some(after) = sessions.get(sid).and_then(|session| session.look()) {
+                sessions.wheel.insert(sid, after);
+            }
+        }
+        sessions.wheel.turn().await;
+    }
+}
+
+/// Answers for polling clients that cannot be heard, for as long as the sessions' table lives.
 pub(super) async fn watch(sessions: Weak<Sessions<Session>>, ping_interval: Duration, ping_timeout: Duration) {
-    let step = (ping_timeout / LOOKS_PER_TIMEOUT).clamp(SHORTEST_STEP, LONGEST_STEP);
+    let step = step(ping_timeout);
     // An answer holds for `pingTimeout`.
     let looks_per_answer = (ping_timeout.as_micros() / step.as_micros() / 2).max(1);
-    // A client that lives is heard within this time.
-    let longest = (ping_interval + ping_timeout).as_micros().div_ceil(step.as_micros());
-    let longest = u32::try_from(longest).unwrap_or(u32::MAX);
+    let longest = longest_silence(ping_interval, ping_timeout);
     let mut looks = 0;
     let mut silent_looks = 0;
     loop {
         tokio::time::sleep(step).await;
         let Some(sessions) = sessions.upgrade() else { return };
-        let is_silent = sessions.roll.depends_on_node() && !sessions.service.sink().is_responsive();
+        let roll = &sessions.common.roll;
+        let is_silent = roll.depends_on_node() && !sessions.service.sink().is_responsive();
         let answers_paused = looks % looks_per_answer == 0 && sessions.service.budget().paused() > 0;
         let answers_silent = is_silent && silent_looks % looks_per_answer == 0;
         looks += 1;
         silent_looks = if is_silent { silent_looks + 1 } else { 0 };
         if !is_silent {
-            sessions.roll.hearing.advance();
+            roll.hearing.advance();
         }
         if answers_paused || answers_silent {
             answer(&sessions, answers_paused, answers_silent.then_some(longest));
@@ -44,7 +61,8 @@ pub(super) async fn watch(sessions: Weak<Sessions<Session>>, ping_interval: Dura
 
 /// `for_silent`: for how long clients that send by way of Node.js may have been silent while JavaScript was not busy.
 fn answer(sessions: &Sessions<Session>, for_paused: bool, for_silent: Option<u32>) {
-    for session in sessions.all().into_iter().filter(|session| !session.phase().is_over()) {
+    let polls = |session: &std::sync::Arc<Session>| !session.phase().is_over() && !session.phase().is_on_websocket();
+    for session in sessions.all().into_iter().filter(polls) {
         let by_node = session.connection().seat().passes_through_node();
         let is_excused = for_silent.is_some_and(|most| by_node && session.silence() <= most);
         if is_excused || (for_paused && session.account().is_paused()) {

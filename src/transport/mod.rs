@@ -1,24 +1,26 @@
-//! Engine.IO and Socket.IO over socketioxide.
+//! Engine.IO and Socket.IO: WebSocket by ourselves, long-polling over socketioxide.
 //!
-//! socketioxide keeps the sessions: handshake, heartbeat, the polling queue, upgrade, namespaces, CONNECT. Our stream
-//! and gateway stand between it and the client: events and acknowledgements of clients are taken out before they
-//! reach it and handled in the reader, in order; packets of the service are written past it; what it gets wrong
-//! against Socket.IO is put right where it passes.
+//! A client on WebSocket is ours from the response to its upgrade on. Of one that polls, socketioxide keeps the handshake,
+//! the heartbeats, the queue and CONNECT, and forgets it when it moves to WebSocket. Events and acknowledgements of
+//! either are handled in the session, in order; what the library gets wrong against Socket.IO is put right where it
+//! passes.
 //!
 //! | file | owns |
 //! |---|---|
 //! | `gateway` | requests from Node.js: Engine.IO's checks |
-//! | `polling`, `upgrade` | the two ways in: polls and posts; streams for WebSocket |
+//! | `polling`, `websocket` | Engine.IO over either |
+//! | `upgrade` | streams for WebSocket: of new sessions, and of those that polled before |
 //! | `handover` | doors: the descriptor of a connection of Node.js |
-//! | `sessions`, `session` | which sessions there are; one of them and its socket |
+//! | `sessions`, `session` | which sessions there are; one of them and its socket: Socket.IO |
 //! | `phase` | where a client stands with its transport |
 //! | `connection`, `outbox`, `carrier` | out: which way a packet takes; what waits; what carries bytes |
-//! | `stream` | in: the frames of a WebSocket |
-//! | `engine`, `handlers`, `poll_queue`, `marker` | socketioxide; what it calls; its queue for a client; what goes through |
-//! | `heartbeat` | clients that cannot be heard |
+//! | `common` | what all connections have together |
+//! | `heartbeat`, `hearing`, `wheel` | who is pinged, and who is gone; who could be heard; when each is looked at |
+//! | `engine`, `handlers`, `poll_queue` | socketioxide; what it calls; its queue for a client |
 //! | `head`, `reply` | what a request says; its answer |
 
 mod carrier;
+mod common;
 mod connection;
 mod engine;
 mod gateway;
@@ -26,8 +28,8 @@ mod handlers;
 #[cfg(unix)]
 pub mod handover;
 mod head;
+mod hearing;
 mod heartbeat;
-mod marker;
 mod outbox;
 mod phase;
 mod poll_queue;
@@ -35,13 +37,13 @@ mod polling;
 mod reply;
 mod session;
 mod sessions;
-mod stream;
 mod upgrade;
+mod websocket;
+mod wheel;
 
 pub use carrier::{ByteSink, Carrier};
 pub use connection::Connection;
 pub use gateway::Transport;
 pub use head::Head;
 pub use reply::Reply;
-pub use stream::{Bytestream, Source};
-pub use upgrade::Upgrade;
+pub use upgrade::{Incoming, Upgrade};

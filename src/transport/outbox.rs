@@ -7,7 +7,7 @@ use std::{collections::VecDeque, io};
 use bytes::Buf as _;
 use bytes::Bytes;
 
-use super::carrier::{self, BUFFERS_PER_WRITE, Carrier};
+use super::carrier::{self, Carrier};
 use crate::wire::packet::Packet;
 
 /// What waits for one client.
@@ -16,7 +16,7 @@ pub(super) struct Outbox {
     /// Packets that may not leave yet.
     pub(super) held: Vec<Packet>,
     pub(super) carrier: Option<Carrier>,
-    /// Bytes the kernel has not taken yet; of the first buffer, what is left of it.
+    /// Bytes the kernel has not taken yet; of the first buffer, what is left of it. Given back when there are none.
     pub(super) pending: VecDeque<Bytes>,
     pending_bytes: usize,
     /// Bytes in socketioxide's queue, or held.
@@ -27,10 +27,12 @@ pub(super) struct Outbox {
     pub(super) is_slow: bool,
     /// It was seen to read nothing for long.
     pub(super) is_stalled: bool,
+    /// A goodbye is on its way to the library's queue.
+    pub(super) is_leaving: bool,
     /// A task writes what is pending when the client has read.
     pub(super) is_flushing: bool,
     /// Which socket on this transport packets are for; those for an earlier one are dropped.
-    pub(super) generation: u64,
+    pub(super) generation: u32,
 }
 
 impl Outbox {
@@ -101,9 +103,7 @@ impl Outbox {
                 None => return Ok(()),
             }
         }
-        if self.pending.capacity() > BUFFERS_PER_WRITE {
-            self.pending = VecDeque::new();
-        }
+        self.pending = VecDeque::new();
         Ok(())
     }
 

@@ -226,16 +226,14 @@ impl Phase {
         }
     }
 
-    /// The CONNECT answer has left, over WebSocket or with a poll. Over WebSocket, packets follow it at once.
-    pub(super) fn pass_answer(self, over_websocket: bool) -> Option<Self> {
+    /// The CONNECT answer has left. On WebSocket packets follow it at once, whether the socket is registered or not: before
+    /// that there are none.
+    pub(super) fn pass_answer(self) -> Option<Self> {
         match self.way {
             Way::Polling(upgrade, Polled::Held(Answer::Awaited)) => {
                 Some(self.on(Way::Polling(upgrade, Polled::Held(Answer::Passed))))
             }
-            Way::WebSocket(Written::Held(_)) if over_websocket => Some(self.on(Way::WebSocket(Written::Direct))),
-            Way::WebSocket(Written::Held(Answer::Awaited)) => {
-                Some(self.on(Way::WebSocket(Written::Held(Answer::Passed))))
-            }
+            Way::WebSocket(Written::Held(_)) => Some(self.on(Way::WebSocket(Written::Direct))),
             _ => None,
         }
     }

@@ -9,18 +9,27 @@ use socketioxide_core::{
     Str, Value,
     packet::{Packet as SocketPacket, PacketData},
 };
+use tokio::sync::Mutex;
 
-use super::{
-    engine::{Engine, SessionId},
-    marker::Marker,
-};
+use super::engine::{Engine, SessionId};
 use crate::wire::packet::{Packet, PacketKind};
+
+/// The arguments of an event that never leaves the process: it goes through the queue behind everything else, and where
+/// it comes out, the session ends. Neither clients nor servers can send one of such a name.
+const LAST: &str = "[\"\u{0}last\"]";
+
+/// Whether a text packet of the library is that event.
+pub(super) fn is_last(text: &str) -> bool {
+    text.strip_prefix("42") == Some(LAST)
+}
 
 /// The queue of one client. Until its session has an id, nothing can be queued.
 pub(super) struct PollQueue {
     engine: Arc<Engine>,
     sid: OnceLock<SessionId>,
     eio3: bool,
+    /// Held by whoever polls: the library ends a session that is polled twice at a time.
+    polled: Mutex<()>,
 }
 
 impl std::fmt::Debug for PollQueue {
@@ -36,12 +45,8 @@ impl PollQueue {
             engine: engine.clone(),
             sid: OnceLock::new(),
             eio3,
+            polled: Mutex::const_new(()),
         }
-    }
-
-    /// Whether the client speaks Engine.IO 3.
-    pub(super) fn is_eio3(&self) -> bool {
-        self.eio3
     }
 
     /// The secret id of the session, once it is known.
@@ -67,9 +72,9 @@ impl PollQueue {
         });
     }
 
-    /// Queues a marker.
-    pub(super) fn push_marker(&self, marker: Marker) {
-        self.queue(PacketData::Event(Value::Str(marker.args().into(), None), None));
+    /// Queues the last of all packets: where it comes out, the session ends.
+    pub(super) fn push_last(&self) {
+        self.queue(PacketData::Event(Value::Str(LAST.into(), None), None));
     }
 
     /// Has the client disconnected from its namespace once what is queued has left.
@@ -77,6 +82,11 @@ impl PollQueue {
         if let Some(sid) = self.sid() {
             self.engine.disconnect(sid);
         }
+    }
+
+    /// Polls of it, one at a time.
+    pub(super) fn turn(&self) -> &Mutex<()> {
+        &self.polled
     }
 
     /// Waits in the client's place for what there is for it; `None` before there is a session.

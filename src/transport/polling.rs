@@ -35,9 +35,9 @@ impl Session {
         let session = Self::new(sessions, head, eio3, false);
         let text = sessions.engine.open(eio3, session.clone()).await;
         if let Some(at) = text.find("0{") {
-            session.outgoing(text.get(at..).unwrap_or_default(), false);
+            session.outgoing(text.get(at..).unwrap_or_default());
         }
-        let Some(sid) = session.connection().queue().sid() else {
+        let Some(sid) = session.sid() else {
             return Reply::error(3);
         };
         let config = &sessions.service.config;
@@ -54,8 +54,19 @@ impl Session {
 
     /// Waits until there is something for the client.
     pub(super) async fn poll(self: Arc<Self>) -> Reply {
+        let Some(queue) = self.connection().queue() else {
+            return Reply::error(3);
+        };
+        let Ok(_turn) = queue.turn().try_lock() else {
+            if self.phase().is_on_websocket() {
+                return Reply::error(3);
+            }
+            // As Engine.IO has it.
+            self.connection().close(DisconnectReason::TransportError);
+            return Reply::error(1);
+        };
         loop {
-            let Some(request) = self.connection().queue().poll() else {
+            let Some(request) = queue.poll() else {
                 return Reply::error(1);
             };
             // Of an upgrade that began before, only a while is waited for.
@@ -65,6 +76,7 @@ impl Session {
                 response = request => response,
                 () = self.connection().polls_end(), if !is_moving => return self.packet(NOOP),
                 () = tokio::time::sleep(PROBED_POLL), if is_moving => return self.packet(NOOP),
+                () = self.connection().moved(), if is_moving => return self.packet(NOOP),
             };
             if response.status() != http::StatusCode::OK {
                 return Reply::error(1);
@@ -75,9 +87,6 @@ impl Session {
                 return self.packet(CLOSE);
             }
             let text = String::from_utf8_lossy(&body);
-            if self.is_eio3() {
-                return Reply::new(200, TEXT, self.pass_out_v3(&text));
-            }
             let packets = self.pass_out(&text).await;
             if !packets.is_empty() {
                 return Reply::new(200, TEXT, packets);
@@ -97,29 +106,27 @@ impl Session {
 
     /// Puts right what socketioxide tells a polling client.
     async fn pass_out(self: &Arc<Self>, payload: &str) -> String {
-        let connection = self.connection();
+        let (connection, eio3) = (self.connection(), self.is_eio3());
         let mut packets = String::with_capacity(payload.len());
         let mut polled = 0;
         let mut farewell = false;
-        for packet in payload.split(SEPARATOR) {
+        for packet in payload_packets(payload, eio3) {
             farewell |= packet == FAREWELL;
-            if packet.starts_with(['4', 'b']) {
-                polled += cost(packet);
-            }
-            let packet = match self.outgoing(packet, false) {
-                Outgoing::Pass(packet) => Cow::Borrowed(packet),
+            polled += cost(packet);
+            let packet = match self.outgoing(packet) {
+                Outgoing::Pass(packet) => match packet.strip_prefix('b') {
+                    // In Engine.IO 3, the type "message" follows the mark of base64.
+                    Some(data) if eio3 => Cow::Owned(format!("b4{data}")),
+                    _ => Cow::Borrowed(packet),
+                },
                 Outgoing::Replace(packet) => Cow::Owned(packet),
                 Outgoing::Connected(packet) => {
-                    connection.connect_passed(false);
+                    connection.connect_passed();
                     Cow::Owned(packet)
                 }
                 Outgoing::Answer(answer) => {
                     // Boxed, because it is rare and each poll's task would keep room for it.
-                    Box::pin(connection.queue().post(answer)).await;
-                    continue;
-                }
-                Outgoing::Drained => {
-                    connection.drained();
+                    Box::pin(connection.post(answer)).await;
                     continue;
                 }
                 Outgoing::Last if packets.is_empty() => {
@@ -132,61 +139,19 @@ impl Session {
                 }
                 Outgoing::Nothing => continue,
             };
-            if !packets.is_empty() {
-                packets.push(SEPARATOR);
+            if eio3 {
+                packets.push_str(&format!("{}:{packet}", packet.encode_utf16().count()));
+            } else {
+                if !packets.is_empty() {
+                    packets.push(SEPARATOR);
+                }
+                packets.push_str(&packet);
             }
-            packets.push_str(&packet);
         }
         connection.polled(polled);
         if farewell {
             connection.farewell_passed();
         }
-        packets
-    }
-
-    /// As [`Self::pass_out`], for a client of Engine.IO 3.
-    fn pass_out_v3(self: &Arc<Self>, payload: &str) -> String {
-        let connection = self.connection();
-        let mut packets = String::with_capacity(payload.len());
-        let mut polled = 0;
-        let mut rest = payload;
-        while let Some((length, after)) = rest.split_once(':') {
-            let units = length.parse().unwrap_or(0);
-            let end = utf16_prefix(after, units);
-            let (packet, next) = after.split_at_checked(end).unwrap_or((after, ""));
-            rest = next;
-            polled += cost(packet);
-            if packet == FAREWELL {
-                connection.farewell_passed();
-            }
-            let packet = match self.outgoing(packet, false) {
-                Outgoing::Replace(packet) => packet,
-                Outgoing::Connected(packet) => {
-                    connection.connect_passed(false);
-                    packet
-                }
-                // In Engine.IO 3, the type "message" follows the mark of base64.
-                Outgoing::Pass(packet) => match packet.strip_prefix('b') {
-                    Some(data) => format!("b4{data}"),
-                    None => packet.to_owned(),
-                },
-                Outgoing::Drained => {
-                    connection.drained();
-                    continue;
-                }
-                Outgoing::Last if packets.is_empty() => {
-                    connection.farewell_passed();
-                    CLOSE.to_owned()
-                }
-                Outgoing::Last => {
-                    connection.close_later();
-                    continue;
-                }
-                Outgoing::Answer(_) | Outgoing::Nothing => continue,
-            };
-            packets.push_str(&format!("{}:{packet}", packet.encode_utf16().count()));
-        }
-        connection.polled(polled);
         packets
     }
 
@@ -204,6 +169,7 @@ impl Session {
     async fn read_payload(self: &Arc<Self>, content_type: Option<String>, body: Bytes) -> Reply {
         let connection = self.connection();
         let limit = self.sessions().service.config.max_http_buffer_size;
+        self.account().took(body.len());
         if body.len() > limit {
             connection.close(DisconnectReason::TransportError);
             return Reply::new(413, TEXT, "");
@@ -220,23 +186,15 @@ impl Session {
         let content_type = content_type.and_then(|value| HeaderValue::from_str(&value).ok());
         let mut packets = std::pin::pin!(payload::packets(body, content_type.as_ref(), protocol, limit as u64));
         while let Some(packet) = packets.next().await {
-            let verdict = match packet {
-                Ok(EnginePacket::Binary(data)) => self.on_binary(&data),
-                Ok(EnginePacket::BinaryV3(data)) => self.on_binary(&[&[4], &data[..]].concat()),
-                Ok(packet) => {
-                    let text = String::from(packet);
-                    let verdict = self.on_text(&text);
-                    if verdict == Verdict::Pass {
-                        connection.queue().post(&text).await;
-                        if text == CLOSE {
-                            self.ended();
-                        }
-                    }
-                    verdict
+            let packet = match packet {
+                Ok(EnginePacket::Binary(data) | EnginePacket::BinaryV3(data)) => Taken::Binary(data),
+                Ok(packet) => Taken::Text(packet.into()),
+                Err(_) => {
+                    connection.close(DisconnectReason::ParseError);
+                    break;
                 }
-                Err(_) => Verdict::Close(DisconnectReason::ParseError),
             };
-            if let Verdict::Close(reason) = verdict {
+            if let Verdict::Close(reason) = self.take_packet(&packet).await {
                 connection.close(reason);
                 break;
             }
@@ -246,11 +204,72 @@ impl Session {
     }
 }
 
+/// A packet of a payload.
+enum Taken {
+    Binary(Bytes),
+    Text(String),
+}
+
+impl Session {
+    /// Takes a packet that the client has posted; the library is to see what is not for us alone.
+    async fn take_packet<'a>(self: &Arc<Self>, packet: &'a Taken) -> Verdict<'a> {
+        self.heard();
+        let connection = self.connection();
+        let text = match packet {
+            Taken::Binary(data) => return self.on_binary(data),
+            Taken::Text(text) => text,
+        };
+        let verdict = match text.as_bytes() {
+            [b'4', ..] => self.on_message(text.get(1..).unwrap_or_default()),
+            [b'3'] => {
+                self.ponged();
+                Verdict::Left
+            }
+            // Upgrade and noop outside an upgrade mean nothing.
+            [b'5' | b'6', ..] => Verdict::Taken,
+            _ => Verdict::Left,
+        };
+        if let Verdict::Foreign(namespace) = verdict {
+            connection.answered(ITEM_COST + namespace.len());
+        }
+        if !matches!(verdict, Verdict::Taken | Verdict::Close(_)) {
+            connection.post(text).await;
+            if text == CLOSE {
+                self.ended();
+            }
+        }
+        verdict
+    }
+}
+
 /// Bytes that a packet in the polling queue has counted, or more.
-fn cost(packet: &str) -> usize {
+pub(super) fn cost(packet: &str) -> usize {
+    if !packet.starts_with(['4', 'b']) {
+        return 0;
+    }
     // What the library answers by itself counts beyond its bytes.
     let besides = if packet.starts_with(REFUSED) { ITEM_COST } else { 0 };
     packet.len() + besides
+}
+
+/// The packets of a payload that the library has made.
+pub(super) fn payload_packets(payload: &str, eio3: bool) -> impl Iterator<Item = &str> {
+    let mut rest = Some(payload).filter(|payload| !payload.is_empty());
+    std::iter::from_fn(move || {
+        let payload = rest?;
+        let (packet, after) = if eio3 {
+            let (length, packets) = payload.split_once(':')?;
+            let end = utf16_prefix(packets, length.parse().unwrap_or(0));
+            let (packet, after) = packets.split_at_checked(end)?;
+            (packet, Some(after).filter(|after| !after.is_empty()))
+        } else {
+            payload
+                .split_once(SEPARATOR)
+                .map_or((payload, None), |(packet, after)| (packet, Some(after)))
+        };
+        rest = after;
+        Some(packet)
+    })
 }
 
 /// Bytes that the first `units` UTF-16 code units of a text take.

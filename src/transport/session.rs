@@ -1,42 +1,37 @@
-//! One Engine.IO session and the Socket.IO socket on it, from the handshake to its end.
+//! One session and the Socket.IO socket on it, from the handshake to its end.
 //!
 //! | part | owns |
 //! |---|---|
 //! | `session` | its state, and what the parts of the transport ask of it |
 //! | `joining` | CONNECT: the socket that waits to be let in |
 //! | `incoming` | what a client's packets mean |
-//! | `rewrite` | what the library tells the client, put right |
-//! | `heartbeat` | signs of life, and who gives them in the client's place |
+//! | `heartbeat`, `pulse` | signs of life; where it stands with them |
+//! | `rewrite` | what the library tells a client that polls, put right |
 
 mod heartbeat;
 mod incoming;
 mod joining;
+mod pulse;
 pub(super) mod rewrite;
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32},
     },
-    time::Instant,
+    time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
-use super::{
-    connection::{Connection, Limits},
-    head::Head,
-    phase::Phase,
-    poll_queue::PollQueue,
-    sessions::{Seat, Sessions},
-};
+use self::pulse::Pulse;
+use super::{connection::Connection, engine::SessionId, head::Head, phase::Phase, sessions::Sessions};
 use crate::{
     backpressure::{Account, Charge},
     disconnect::DisconnectReason,
     hub::Socket,
-    service::Refusal,
 };
 
 /// Where the socket stands with the default namespace; owns what belongs to it there. Not a part of [`Phase`], because
@@ -46,8 +41,8 @@ enum Standing {
     /// No CONNECT yet.
     Opened,
     /// CONNECT is being decided.
-    Connecting(Pending),
-    /// The socket is registered.
+    Connecting(Box<Pending>),
+    /// The socket is registered, or was: the server may have ended it.
     Connected(Arc<Socket>),
     /// The socket has left, or was refused.
     Left,
@@ -56,8 +51,10 @@ enum Standing {
 /// A socket that waits to be let in, and all that waits with it.
 #[derive(Debug, Default)]
 struct Pending {
-    /// None until the library has passed the CONNECT on.
+    /// None until the decision has begun.
     socket: Option<Arc<Socket>>,
+    /// The library waits for the outcome, in which a refusal is the payload of its packet.
+    library: Option<oneshot::Sender<Result<(), String>>>,
     /// Packets that came before the CONNECT answer.
     early: Vec<Early>,
 }
@@ -79,65 +76,56 @@ struct Partial {
     charges: Vec<Option<Charge>>,
 }
 
-/// The library's pings.
-#[derive(Debug, Clone, Copy)]
-enum Ping {
-    /// There has been none; the first one is withheld.
-    None,
-    /// The last one was answered, or withheld.
-    Answered,
-    /// The client was pinged then.
-    Sent(Instant),
-}
-
-/// What the answer to CONNECT says; kept when the socket has gone before it left.
-#[derive(Debug)]
-enum Answer {
-    /// The library's own words.
-    Plain,
-    /// The socket's id.
-    Accepted(Box<str>),
-    /// Why the socket is refused.
-    Refused(Refusal),
-    /// Nothing: who asked has left.
-    Withdrawn,
-}
-
 #[derive(Debug)]
 struct Inner {
     standing: Standing,
-    answer: Answer,
-    partial: Option<Partial>,
-    ping: Ping,
+    partial: Option<Box<Partial>>,
+    pulse: Pulse,
+    /// The id of the socket whose CONNECT answer comes out of the library; kept when it has gone before that.
+    accepted: Option<Box<str>>,
+    /// An answer to CONNECT is to come out of the library.
+    awaits_library: bool,
+    /// There has been a socket.
+    has_connected: bool,
 }
 
 /// What is to be done with a packet of the client.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Verdict<'a> {
     /// It was handled, or is to be ignored.
     Taken,
-    /// socketioxide is to see it.
-    Pass,
-    /// The session is to end for this reason.
+    /// CONNECT to the default namespace, with this `auth`: a decision is to begin.
+    Connect(&'a str),
+    /// CONNECT to a namespace that there is not.
+    Foreign(&'a str),
+    /// DISCONNECT from the default namespace: the socket has left.
+    Left,
+    /// No client sends this: the session is to end for this reason.
+    Other(DisconnectReason),
+    /// The session is to end for this reason, whoever is asked.
     Close(DisconnectReason),
 }
 
-/// An Engine.IO session.
+/// A session.
 pub(super) struct Session {
-    number: u64,
+    /// Its secret id. Of a client that polls it is the library's, and known a moment later.
+    sid: OnceLock<SessionId>,
     sessions: Arc<Sessions<Self>>,
     connection: Arc<Connection>,
     head: Head,
-    opened: Instant,
+    /// When it began, since the first of the sessions.
+    opened: Duration,
     inner: Mutex<Inner>,
+    /// When the client was heard last, in looks at which JavaScript was not busy.
+    heard: AtomicU32,
     /// A POST of the client is being read.
     pub(super) posting: AtomicBool,
-    /// When the client was heard last, as [`Seat::now`] has it.
-    heard: AtomicU32,
-    /// The library is to be told, by the stream, that the client is alive.
-    answers_heartbeat: AtomicBool,
-    /// Whatever reads the stream.
-    pub(super) reader: AtomicWaker,
+    /// The client was pinged, and has sent nothing since.
+    is_pinged: AtomicBool,
+    /// What opens its stream is still to be written.
+    pub(super) is_opening: AtomicBool,
+    /// Its stream was not read from since it was looked at.
+    pub(super) was_paused: AtomicBool,
 }
 
 impl std::fmt::Debug for Session {
@@ -147,45 +135,50 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    /// A session for a handshake.
+    /// A session on WebSocket, or one that polls.
     pub(super) fn new(sessions: &Arc<Sessions<Self>>, head: Head, eio3: bool, on_websocket: bool) -> Arc<Self> {
-        let service = &sessions.service;
-        let limits = Limits {
-            queued_bytes: service.config.limits.max_queued_bytes,
-            stall: service.config.limits.stall,
-            congestion: service.fanout().congestion().clone(),
-            sink: Arc::downgrade(service.sink()),
+        let account = Account::new(sessions.service.budget());
+        let opened = sessions.common.now();
+        let connection = if on_websocket {
+            Connection::over_websocket(&sessions.common, account, eio3)
+        } else {
+            Connection::over_polling(&sessions.common, account, eio3, &sessions.engine)
         };
-        let seat = Seat::take(&sessions.roll);
-        seat.pass_through_node(!on_websocket);
-        let connection = Connection::new(
-            Phase::begin(on_websocket),
-            PollQueue::new(&sessions.engine, eio3),
-            Account::new(service.budget()),
-            limits,
-            sessions.runtime.clone(),
-            seat,
-        );
-        let number = service.next_key();
         let session = Arc::new(Self {
-            number,
+            sid: OnceLock::new(),
             sessions: sessions.clone(),
             connection,
             head,
-            opened: Instant::now(),
+            opened,
             inner: Mutex::new(Inner {
                 standing: Standing::Opened,
-                answer: Answer::Plain,
                 partial: None,
-                ping: Ping::None,
+                pulse: if on_websocket {
+                    Pulse::Resting(opened)
+                } else {
+                    Pulse::New
+                },
+                accepted: None,
+                awaits_library: false,
+                has_connected: false,
             }),
+            heard: AtomicU32::new(sessions.common.roll.hearing.now()),
             posting: AtomicBool::new(false),
-            heard: AtomicU32::new(sessions.roll.hearing.now()),
-            answers_heartbeat: AtomicBool::new(false),
-            reader: AtomicWaker::new(),
+            is_pinged: AtomicBool::new(false),
+            is_opening: AtomicBool::new(on_websocket),
+            was_paused: AtomicBool::new(false),
         });
-        sessions.insert(number, &session);
+        if on_websocket {
+            let sid = SessionId::new();
+            let _ = session.sid.set(sid);
+            sessions.name(sid, &session);
+        }
         session
+    }
+
+    /// Its secret id, once it is known.
+    pub(super) fn sid(&self) -> Option<SessionId> {
+        self.sid.get().copied()
     }
 
     /// The outgoing half, and where the client stands with its transport.
@@ -210,14 +203,12 @@ impl Session {
 
     /// Whether the client speaks Engine.IO 3.
     pub(super) fn is_eio3(&self) -> bool {
-        self.connection.queue().is_eio3()
+        self.connection.is_eio3()
     }
 
-    /// The transport has ended. A socket that was still being admitted is not told of otherwise.
+    /// The transport has ended.
     pub(super) fn ended(&self) {
-        if matches!(self.inner.lock().standing, Standing::Connecting(_)) {
-            self.departed(DisconnectReason::TransportClose);
-        }
+        self.departed(DisconnectReason::TransportClose);
         self.connection.finish();
     }
 
@@ -231,24 +222,26 @@ impl Session {
         let service = &self.sessions.service;
         let socket = match standing {
             Standing::Connected(socket) => socket,
-            Standing::Connecting(Pending {
-                socket: Some(socket), ..
-            }) => {
-                service.withdraw(&socket);
-                socket
-            }
-            _ => return,
+            Standing::Connecting(pending) => match pending.socket {
+                Some(socket) => {
+                    service.withdraw(&socket);
+                    socket
+                }
+                None => return,
+            },
+            Standing::Opened | Standing::Left => return,
         };
-        let reason = self.connection.reason().cloned().unwrap_or(reason);
+        let reason = self.connection.reason().unwrap_or(reason);
         service.unregister(&socket, reason);
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.sessions.remove(self.number, self.connection.queue().sid());
+        if let Some(sid) = self.sid() {
+            self.sessions.remove(sid);
+        }
         // A client that went away while it was being admitted leaves no other trace.
-        self.departed(DisconnectReason::TransportClose);
-        self.connection.finish();
+        self.ended();
     }
 }

@@ -30,59 +30,69 @@ pub(crate) enum FrameError {
     TooLarge,
 }
 
-/// Cuts a byte stream into messages.
-#[derive(Debug)]
-pub(crate) struct FrameReader {
-    /// The beginning of a frame that is not complete.
+/// Cuts a byte stream into messages. As small as can be while nothing is incomplete, which is nearly always.
+#[derive(Debug, Default)]
+pub(crate) struct FrameReader(Option<Box<Unfinished>>);
+
+/// What is kept of a stream between two reads.
+#[derive(Debug, Default)]
+struct Unfinished {
+    /// The beginning of a frame that is not complete; of whole ones, if `handle` has stopped the reader.
     rest: Vec<u8>,
+    /// A message of which fragments are still to come.
     fragments: Option<(Data, Vec<u8>)>,
-    limit: usize,
-    /// `handle` has stopped the reader: what is left may hold whole messages.
     is_stopped: bool,
 }
 
-/// A buffer that outgrew this is given back when it is empty.
-const KEEP_CAPACITY: usize = 1024;
-
 impl FrameReader {
-    /// A reader of messages of at most `limit` bytes.
-    pub(crate) fn new(limit: usize) -> Self {
-        Self {
-            rest: Vec::new(),
-            fragments: None,
-            limit,
-            is_stopped: false,
-        }
-    }
-
-    /// Whether `handle` has stopped the reader; reading no bytes goes on with what is left.
+    /// Whether `handle` has stopped the reader before the end of what it was given; reading no bytes goes on with that.
     pub(crate) fn is_stopped(&self) -> bool {
-        self.is_stopped
+        self.0.as_ref().is_some_and(|unfinished| unfinished.is_stopped)
     }
 
-    /// Takes received bytes and hands every complete message to `handle`, in order, while it returns true.
+    /// Takes received bytes and hands every complete message of at most `limit` bytes to `handle`, in order, while it
+    /// returns true.
     pub(crate) fn read(
         &mut self,
         bytes: &mut [u8],
+        limit: usize,
         mut handle: impl FnMut(Message<'_>) -> bool,
     ) -> Result<(), FrameError> {
-        self.is_stopped = false;
-        if self.rest.is_empty() {
-            let used = self.consume(bytes, &mut handle)?;
-            self.rest.extend_from_slice(bytes.get(used..).unwrap_or_default());
+        let Unfinished {
+            mut rest, fragments, ..
+        } = self.0.take().map_or_else(Unfinished::default, |kept| *kept);
+        let mut pass = Pass {
+            fragments,
+            limit,
+            is_stopped: false,
+        };
+        if rest.is_empty() {
+            let used = pass.consume(bytes, &mut handle)?;
+            rest = bytes.get(used..).unwrap_or_default().to_vec();
         } else {
-            self.rest.extend_from_slice(bytes);
-            let mut rest = std::mem::take(&mut self.rest);
-            let used = self.consume(&mut rest, &mut handle)?;
+            rest.extend_from_slice(bytes);
+            let used = pass.consume(&mut rest, &mut handle)?;
             rest.drain(..used);
-            if rest.is_empty() && rest.capacity() > KEEP_CAPACITY {
-                rest = Vec::new();
-            }
-            self.rest = rest;
+        }
+        if !rest.is_empty() || pass.fragments.is_some() {
+            self.0 = Some(Box::new(Unfinished {
+                is_stopped: pass.is_stopped && !rest.is_empty(),
+                rest,
+                fragments: pass.fragments,
+            }));
         }
         Ok(())
     }
+}
 
+/// One reading of what has come.
+struct Pass {
+    fragments: Option<(Data, Vec<u8>)>,
+    limit: usize,
+    is_stopped: bool,
+}
+
+impl Pass {
     fn consume(&mut self, bytes: &mut [u8], handle: &mut impl FnMut(Message<'_>) -> bool) -> Result<usize, FrameError> {
         let mut used = 0;
         loop {
@@ -164,53 +174,22 @@ fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     }
 }
 
-/// Appends a frame as a client would send it, masked with zeroes, for the library behind our stream to read.
-pub(crate) fn put_client_frame(buffer: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
-    let header = FrameHeader {
-        is_final: true,
-        rsv1: false,
-        rsv2: false,
-        rsv3: false,
-        opcode,
-        mask: Some([0; 4]),
+/// What a close frame says: its status, if it gives one (RFC 6455, sections 5.5.1 and 7.4).
+pub(crate) fn close_status(payload: &[u8]) -> Result<Option<u16>, FrameError> {
+    let [high, low, reason @ ..] = payload else {
+        return if payload.is_empty() {
+            Ok(None)
+        } else {
+            Err(FrameError::Invalid)
+        };
     };
-    // Writing to a `Vec` cannot fail.
-    let _ = header.format(payload.len() as u64, buffer);
-    buffer.extend_from_slice(payload);
-}
-
-/// Appends a text message as a client would send it.
-pub(crate) fn put_client_text(buffer: &mut Vec<u8>, text: &str) {
-    put_client_frame(buffer, OpCode::Data(Data::Text), text.as_bytes());
-}
-
-/// A frame that the library wrote.
-#[derive(Debug)]
-pub(crate) struct ServerFrame<'a> {
-    pub(crate) opcode: OpCode,
-    pub(crate) payload: &'a [u8],
-    /// Header and payload.
-    pub(crate) whole: &'a [u8],
-}
-
-/// The frames in `bytes`, which holds whole ones only; `None` for rubbish.
-pub(crate) fn server_frames(bytes: &[u8]) -> Option<Vec<ServerFrame<'_>>> {
-    let mut frames = Vec::new();
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let mut cursor = Cursor::new(rest);
-        let (header, length) = FrameHeader::parse(&mut cursor).ok()??;
-        let start = usize::try_from(cursor.position()).ok()?;
-        let end = start.checked_add(usize::try_from(length).ok()?)?;
-        let (whole, after) = rest.split_at_checked(end)?;
-        frames.push(ServerFrame {
-            opcode: header.opcode,
-            payload: whole.get(start..)?,
-            whole,
-        });
-        rest = after;
+    let status = u16::from_be_bytes([*high, *low]);
+    let is_valid = matches!(status, 1000..=1003 | 1007..=1014 | 3000..=4999);
+    if is_valid && simdutf8::basic::from_utf8(reason).is_ok() {
+        Ok(Some(status))
+    } else {
+        Err(FrameError::Invalid)
     }
-    Some(frames)
 }
 
 #[cfg(test)]
@@ -226,10 +205,10 @@ mod tests {
     }
 
     fn read_in_pieces(bytes: &[u8], size: usize) -> Result<Vec<String>, FrameError> {
-        let mut reader = FrameReader::new(100);
+        let mut reader = FrameReader::default();
         let mut messages = Vec::new();
         for piece in bytes.chunks(size) {
-            reader.read(&mut piece.to_vec(), |message| {
+            reader.read(&mut piece.to_vec(), 100, |message| {
                 messages.push(match message {
                     Message::Text(text) => format!("text {text}"),
                     Message::Binary(bytes) => format!("binary {bytes:?}"),
@@ -280,5 +259,45 @@ mod tests {
         assert_eq!(read_in_pieces(&announced, 1024), Err(FrameError::TooLarge));
         let fragments = [frame(0x01, &[b'a'; 60]), frame(0x80, &[b'a'; 60])].concat();
         assert_eq!(read_in_pieces(&fragments, 1024), Err(FrameError::TooLarge));
+    }
+
+    #[test]
+    fn a_stopped_reader_goes_on_with_what_is_left_and_keeps_nothing_after_it() {
+        let mut bytes = [frame(0x81, b"a"), frame(0x81, b"b"), frame(0x01, b"c")].concat();
+        let mut reader = FrameReader::default();
+        let read = |reader: &mut FrameReader, bytes: &mut [u8]| {
+            let mut heard = Vec::new();
+            let stop_at_first = |message: Message<'_>| {
+                heard.push(format!("{message:?}"));
+                false
+            };
+            reader.read(bytes, 100, stop_at_first).unwrap();
+            heard
+        };
+        assert_eq!(read(&mut reader, &mut bytes), ["Text(\"a\")"]);
+        assert!(reader.is_stopped());
+        assert_eq!(read(&mut reader, &mut []), ["Text(\"b\")"]);
+        assert!(reader.is_stopped());
+        assert_eq!(read(&mut reader, &mut []), [""; 0]);
+        assert!(!reader.is_stopped() && reader.0.is_some());
+        assert_eq!(read(&mut reader, &mut frame(0x80, b"d")), ["Text(\"cd\")"]);
+        assert!(reader.0.is_none());
+    }
+
+    #[test]
+    fn a_close_frame_says_a_status_that_may_be_sent_or_none() {
+        assert_eq!(close_status(&[]), Ok(None));
+        assert_eq!(close_status(&[0x03, 0xe8, b'x']), Ok(Some(1000)));
+        for broken in [
+            &[3][..],
+            &[0x03, 0xed],
+            &[0x03, 0xee],
+            &[0, 0],
+            &[0x0b, 0xb7],
+            &[0x13, 0x88],
+            &[0x03, 0xe8, 0xff],
+        ] {
+            assert_eq!(close_status(broken), Err(FrameError::Invalid), "{broken:?}");
+        }
     }
 }

@@ -10,8 +10,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 /// Longest header of an unmasked WebSocket frame: two bytes and a 64-bit length.
 const MAX_HEADER: usize = 10;
-const FIN_TEXT: u8 = 0x81;
-const FIN_BINARY: u8 = 0x82;
+/// First byte of a whole text frame (RFC 6455, section 5.2).
+pub const FIN_TEXT: u8 = 0x81;
+/// First byte of a whole binary frame.
+pub const FIN_BINARY: u8 = 0x82;
+/// First byte of a close frame.
+pub const FIN_CLOSE: u8 = 0x88;
+/// First byte of a pong frame.
+pub const FIN_PONG: u8 = 0x8a;
 
 /// What a packet asks of its receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,11 +172,16 @@ impl Packet {
 
 /// A text frame with this payload, unmasked, as a server sends it.
 pub fn text_frame(payload: &str) -> Bytes {
-    let (header, length) = header(FIN_TEXT, payload.len());
-    let mut buffer = BytesMut::with_capacity(length + payload.len());
-    buffer.extend(header.iter().take(length));
-    buffer.put_slice(payload.as_bytes());
+    let mut buffer = BytesMut::with_capacity(MAX_HEADER + payload.len());
+    put_frame(&mut buffer, FIN_TEXT, payload.as_bytes());
     buffer.freeze()
+}
+
+/// Appends a frame, unmasked, as a server sends it; `first` is its first byte.
+pub fn put_frame(buffer: &mut BytesMut, first: u8, payload: &[u8]) {
+    let (header, length) = header(first, payload.len());
+    buffer.extend(header.iter().take(length));
+    buffer.put_slice(payload);
 }
 
 /// Event names of Socket.IO itself, which no packet may carry: servers refuse to emit them, and clients close the

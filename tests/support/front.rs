@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use native_websocket_service::transport::{ByteSink, Carrier, Connection, Head, Reply, Source, Transport, Upgrade};
+use native_websocket_service::transport::{ByteSink, Carrier, Connection, Head, Incoming, Reply, Transport, Upgrade};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -136,7 +136,7 @@ fn hand_over(transport: &Arc<Transport>, upgrade: Upgrade, request: &Request, st
         return bridge(transport, upgrade, request, stream, received);
     }
     let stream = Arc::new(stream);
-    let (carrier, source) = (Carrier::Tcp(stream.clone().into()), Source::Tcp(stream));
+    let (carrier, source) = (Carrier::Tcp(stream.clone().into()), Incoming::Tcp(stream));
     transport.attach(upgrade, request.head(), carrier, source, received);
 }
 
@@ -197,6 +197,6 @@ fn bridge(transport: &Arc<Transport>, upgrade: Upgrade, request: &Request, strea
         reading.abort();
     });
     let carrier = Carrier::Bridge(Arc::new(Bridged(commands)));
-    let connection = transport.attach(upgrade, request.head(), carrier, Source::Bridge(incoming), received);
+    let connection = transport.attach(upgrade, request.head(), carrier, Incoming::Bridge(incoming), received);
     let _ = owner.set(Arc::downgrade(&connection));
 }

@@ -10,7 +10,6 @@ use crate::{
     disconnect::DisconnectReason,
     link::Ending,
     transport::{
-        marker::Marker,
         outbox::Outbox,
         phase::{Phase, Route},
     },
@@ -27,8 +26,12 @@ const CLOSE_FRAME: [u8; 4] = [0x88, 0x02, 0x03, 0xe8];
 
 impl Connection {
     /// Why the server ends the connection, if it does.
-    pub(in crate::transport) fn reason(&self) -> Option<&DisconnectReason> {
-        self.reason.get()
+    pub(in crate::transport) fn reason(&self) -> Option<DisconnectReason> {
+        self.rare.get()?.reason.get().cloned()
+    }
+
+    fn because(&self, reason: DisconnectReason) {
+        let _ = self.rare.get_or_init(Box::default).reason.set(reason);
     }
 
     /// Ends the connection once what was sent before has left.
@@ -43,37 +46,59 @@ impl Connection {
                 drop(outbox);
                 self.end();
             }
-            (Route::Direct, Ending::Leave) | (Route::Queue, _) => {
+            (Route::Direct, Ending::Leave) => {
+                if !self.phase().is_closing() {
+                    outbox.stage(text_frame(FAREWELL));
+                    self.write(&mut outbox);
+                }
+            }
+            (Route::Queue, _) => {
+                // Not under the lock: the library tells of the end at once. A client that moves to WebSocket meanwhile
+                // waits for it.
+                outbox.is_leaving = true;
+                let closes = ending != Ending::Leave && self.phase.step(Phase::leave).is_some();
                 drop(outbox);
                 self.leave(ending);
+                self.outbox.lock().is_leaving = false;
+                self.has_changed();
+                if closes {
+                    self.close_after_farewell();
+                }
             }
         }
     }
 
     /// Says goodbye through the queue.
     fn leave(&self, ending: Ending) {
-        if ending != Ending::Leave {
-            self.close_after_farewell();
-        }
+        let Some(queue) = self.queue() else { return };
         if ending == Ending::Close {
-            self.queue.push_marker(Marker::Last);
+            queue.push_last();
         } else {
-            self.queue.disconnect();
+            queue.disconnect();
         }
+    }
+
+    /// Whether a goodbye is on its way to the queue.
+    pub(in crate::transport) fn is_leaving(&self) -> bool {
+        self.outbox.lock().is_leaving
+    }
+
+    /// Resolves when the goodbye is there.
+    pub(in crate::transport) async fn has_left(&self) {
+        self.until(|outbox, _| !outbox.is_leaving).await;
     }
 
     /// A polling client is to get its close with the next response: it would drop what comes with it in one.
     pub(in crate::transport) fn close_later(&self) {
-        self.queue.push_marker(Marker::Last);
+        if let Some(queue) = self.queue() {
+            queue.push_last();
+        }
     }
 
     /// Ends the session once its client has fetched what is queued, its farewell included, or after a while.
     fn close_after_farewell(&self) {
-        if self.phase.step(Phase::leave).is_none() {
-            return;
-        }
         let me = self.me.clone();
-        self.runtime.spawn(async move {
+        self.seat.common().runtime.spawn(async move {
             let mut left = usize::MAX;
             loop {
                 tokio::time::sleep(LINGER).await;
@@ -102,18 +127,23 @@ impl Connection {
     }
 
     /// Says goodbye over WebSocket: delivers what is queued, ends our side, and closes for good after a while.
-    pub(super) fn end(&self) {
+    pub(in crate::transport) fn end(&self) {
+        self.end_with(Bytes::from_static(&CLOSE_FRAME));
+    }
+
+    /// As [`Self::end`], with this close frame: the client's own, when it has closed.
+    pub(in crate::transport) fn end_with(&self, close_frame: Bytes) {
         let mut outbox = self.outbox.lock();
         if outbox.carrier.is_none() || self.phase.step(Phase::close).is_none() {
             return;
         }
-        outbox.stage(Bytes::from_static(&CLOSE_FRAME));
+        outbox.stage(close_frame);
         self.write(&mut outbox);
         drop(outbox);
         // What still comes from the client is read, to see it go.
         self.account.wake();
         let Some(connection) = self.me.upgrade() else { return };
-        self.runtime.spawn(async move {
+        self.seat.common().runtime.spawn(async move {
             let mut left = usize::MAX;
             // As long as the client reads, it gets what is queued; shutdown has a deadline of its own.
             loop {
@@ -129,7 +159,7 @@ impl Connection {
 
     /// Ends the session for a reason of ours.
     pub(in crate::transport) fn close(&self, reason: DisconnectReason) {
-        let _ = self.reason.set(reason);
+        self.because(reason);
         // engine.io-client waits for ever when its probe was answered and is then cut off. It completes its upgrade, and
         // finds that there is no session any more.
         if !self.phase().is_probed() {
@@ -140,9 +170,9 @@ impl Connection {
 
     /// Closes a client for which far too much waits.
     pub(super) fn overflow(&self, outbox: &mut Outbox) {
-        let _ = self.reason.set(DisconnectReason::TransportError);
+        self.because(DisconnectReason::TransportError);
         let waiting = outbox.waiting();
-        self.limits.warn(format!(
+        self.seat.common().limits.warn(format!(
             "a client reads too slowly: closed with {waiting} bytes waiting"
         ));
         self.cut(outbox);
@@ -187,8 +217,8 @@ impl Connection {
         let Some(connection) = self.me.upgrade().filter(|_| !self.phase().is_on_websocket()) else {
             return;
         };
-        self.runtime.spawn(async move {
-            connection.queue.post(CLOSE).await;
+        self.seat.common().runtime.spawn(async move {
+            connection.post(CLOSE).await;
             connection.finish();
         });
     }
@@ -197,7 +227,7 @@ impl Connection {
     pub(in crate::transport) fn finish(&self) {
         if self.phase.step(Phase::finish).is_some() {
             self.account.wake();
-            self.changed.notify_waiters();
+            self.has_changed();
             // The stream of a client that is just moving to WebSocket stays until its upgrade is complete or times out:
             // engine.io-client never closes once its probe was answered and then cut off.
             self.seat.leave();
@@ -210,7 +240,7 @@ impl Drop for Connection {
         let outbox = self.outbox.get_mut();
         outbox.clear();
         if outbox.is_slow {
-            self.limits.congestion.leave();
+            self.seat.common().limits.congestion.leave();
         }
     }
 }

@@ -5,45 +5,38 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Connection, Limits};
-use crate::{ports::ServiceEvent, transport::outbox::Outbox};
+use super::Connection;
+use crate::transport::{common::Limits, outbox::Outbox};
 
 /// Bytes that may wait for a client that reads, as a multiple of those for one that does not.
 const MOST_FOR_READERS: usize = 4;
 /// Looks at a slow client within the time after which it counts as one that does not read.
 const LOOKS_PER_STALL: u32 = 8;
 
-impl Limits {
-    /// From how many waiting bytes on a client is slow.
-    fn slow(&self) -> usize {
-        self.congestion.quarter().max(1)
-    }
-
-    /// Tells the application's logger.
-    pub(super) fn warn(&self, text: String) {
-        if let Some(sink) = self.sink.upgrade() {
-            sink.emit(ServiceEvent::Warning(text));
-        }
-    }
-}
-
 impl Connection {
+    fn limits(&self) -> &Limits {
+        &self.seat.common().limits
+    }
+
     /// Closes a client for which far too much waits, and watches one for which much does.
     pub(super) fn check_limit(&self, outbox: &mut Outbox) {
         let waiting = outbox.waiting();
-        if waiting > self.limits.queued_bytes.saturating_mul(MOST_FOR_READERS) {
+        if waiting > self.limits().queued_bytes.saturating_mul(MOST_FOR_READERS) {
             self.overflow(outbox);
-        } else if waiting >= self.limits.slow() && !outbox.is_slow {
+        } else if waiting >= self.limits().slow() && !outbox.is_slow {
             outbox.is_slow = true;
-            self.limits.congestion.enter();
-            self.runtime.spawn(watch(self.me.clone(), self.limits.stall));
+            self.limits().congestion.enter();
+            self.seat
+                .common()
+                .runtime
+                .spawn(watch(self.me.clone(), self.limits().stall));
         }
     }
 
     /// Bytes have left, or do not wait any more.
     pub(super) fn progressed(&self, outbox: &Outbox) {
         if outbox.is_slow {
-            self.limits.congestion.progressed(outbox.awaited());
+            self.limits().congestion.progressed(outbox.awaited());
         }
     }
 
@@ -51,10 +44,10 @@ impl Connection {
     fn look(&self, seen: &mut Seen) -> bool {
         let mut outbox = self.outbox.lock();
         let waiting = outbox.waiting();
-        if waiting < self.limits.slow() {
+        if waiting < self.limits().slow() {
             outbox.is_slow = false;
             outbox.is_stalled = false;
-            self.limits.congestion.leave();
+            self.limits().congestion.leave();
             return false;
         }
         if seen.left != Some(outbox.left) {
@@ -62,8 +55,8 @@ impl Connection {
                 left: Some(outbox.left),
                 since: Instant::now(),
             };
-        } else if seen.since.elapsed() >= self.limits.stall {
-            if waiting > self.limits.queued_bytes {
+        } else if seen.since.elapsed() >= self.limits().stall {
+            if waiting > self.limits().queued_bytes {
                 self.overflow(&mut outbox);
             } else if !std::mem::replace(&mut outbox.is_stalled, true) {
                 self.progressed(&outbox);

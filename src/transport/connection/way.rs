@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Number of a connection's first socket.
-const FIRST: u64 = 0;
+const FIRST: u32 = 0;
 
 impl Connection {
     /// The way to the socket that is on the connection now.
@@ -26,7 +26,7 @@ impl Connection {
         }
     }
 
-    fn send_to(&self, generation: u64, packet: &Packet, now: bool) -> bool {
+    fn send_to(&self, generation: u32, packet: &Packet, now: bool) -> bool {
         let mut outbox = self.outbox.lock();
         let phase = self.phase();
         if phase.is_closing() || outbox.generation != generation {
@@ -57,7 +57,7 @@ impl Connection {
         }
     }
 
-    fn close_socket(&self, generation: u64, ending: Ending) {
+    fn close_socket(&self, generation: u32, ending: Ending) {
         if self.outbox.lock().generation == generation {
             self.say_goodbye(ending);
         }
@@ -102,7 +102,7 @@ impl Link for Connection {
 #[derive(Debug)]
 struct LaterSocket {
     connection: Arc<Connection>,
-    generation: u64,
+    generation: u32,
 }
 
 impl Link for LaterSocket {

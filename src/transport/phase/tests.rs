@@ -11,8 +11,7 @@ const STEPS: &[(&str, Step)] = &[
     ("fail_upgrade", Phase::fail_upgrade),
     ("hold", Phase::hold),
     ("register", Phase::register),
-    ("pass over websocket", |phase| phase.pass_answer(true)),
-    ("pass with a poll", |phase| phase.pass_answer(false)),
+    ("pass_answer", Phase::pass_answer),
     ("drain", Phase::drain),
     ("ask to leave", |phase| phase.ask(Ending::Leave)),
     ("ask to kick", |phase| phase.ask(Ending::Kick)),
@@ -72,17 +71,14 @@ fn a_websocket_holds_its_packets_until_the_answer_has_left() {
     let begun = Phase::begin(true);
     assert_eq!(begun.route(), Route::Held);
     assert_eq!(begun.register(), None, "the answer is still to come");
-    assert_eq!(run(begun, &[|phase| phase.pass_answer(true)]).route(), Route::Direct);
+    assert_eq!(run(begun, &[Phase::pass_answer]).route(), Route::Direct);
 }
 
 #[test]
 fn a_polling_client_gets_its_packets_behind_the_answer() {
     let registered = run(Phase::begin(false), &[Phase::register]);
     assert_eq!(registered.route(), Route::Queue);
-    let passed_before = run(
-        Phase::begin(false),
-        &[|phase| phase.pass_answer(false), Phase::register],
-    );
+    let passed_before = run(Phase::begin(false), &[Phase::pass_answer, Phase::register]);
     assert_eq!(passed_before, registered);
 }
 
@@ -102,12 +98,7 @@ fn after_an_upgrade_packets_wait_until_the_queue_has_drained() {
 fn an_answer_that_left_with_a_poll_counts_after_the_upgrade() {
     let upgraded = run(
         Phase::begin(false),
-        &[
-            Phase::begin_upgrade,
-            |phase| phase.pass_answer(false),
-            Phase::probe,
-            Phase::upgrade,
-        ],
+        &[Phase::begin_upgrade, Phase::pass_answer, Phase::probe, Phase::upgrade],
     );
     assert_eq!(upgraded.route(), Route::Held);
     assert_eq!(run(upgraded, &[Phase::register]).route(), Route::Direct);
@@ -137,7 +128,7 @@ fn a_goodbye_waits_for_held_packets() {
 
 #[test]
 fn the_session_may_be_over_before_the_close_frame_has_left() {
-    let closing = run(Phase::begin(true), &[|phase| phase.pass_answer(true), Phase::close]);
+    let closing = run(Phase::begin(true), &[Phase::pass_answer, Phase::close]);
     let over = run(closing, &[Phase::finish]);
     assert!(over.is_over() && over.is_closing() && !over.is_closed());
     assert_eq!(over.finish(), None);
@@ -155,4 +146,14 @@ fn threads_take_a_step_once() {
     });
     assert_eq!(taken, 1);
     assert!(cell.get().is_over());
+}
+
+#[test]
+fn an_answer_and_a_registration_count_in_either_order_after_the_upgrade() {
+    let upgraded = run(
+        Phase::begin(false),
+        &[Phase::begin_upgrade, Phase::probe, Phase::upgrade],
+    );
+    assert_eq!(upgraded.register(), None, "the answer is still to come");
+    assert_eq!(run(upgraded, &[Phase::pass_answer]).route(), Route::Direct);
 }

@@ -1,47 +1,144 @@
-//! Signs of life of a client: when it was heard, and what is answered in its place.
+//! Signs of life of a client: when it was heard, when it is pinged, and from when on its silence is its end.
 
 use std::{
     future::poll_fn,
     sync::{Arc, atomic::Ordering},
     task::Poll,
+    time::Duration,
 };
 
-use super::Session;
+use super::{
+    Session,
+    pulse::{Due, Pulse, SOON},
+};
+use crate::{
+    disconnect::DisconnectReason,
+    transport::{engine::CONNECT_GRACE, hearing::longest_silence},
+};
+
+/// Engine.IO's answer to a heartbeat; in Engine.IO 3 to a client's.
+const PONG: &str = "3";
+/// Engine.IO's heartbeat.
+const PING: &str = "2";
 
 impl Session {
     /// For how long the client has not been heard, in looks at which JavaScript was not busy.
     pub(in crate::transport) fn silence(&self) -> u32 {
-        let now = self.connection.seat().now();
+        let now = self.sessions.common.roll.hearing.now();
         now.wrapping_sub(self.heard.load(Ordering::Relaxed))
     }
 
-    /// Runs a step that the client has caused by what it sent.
-    pub(super) fn hear<R>(&self, step: impl FnOnce() -> R) -> R {
-        self.heard.store(self.connection.seat().now(), Ordering::Relaxed);
-        self.account().causes(step)
+    /// The client has been heard.
+    pub(in crate::transport) fn heard(&self) {
+        self.heard
+            .store(self.sessions.common.roll.hearing.now(), Ordering::Relaxed);
     }
 
-    /// Tells the library that the client is alive: that it is not heard is not its fault.
-    pub(in crate::transport) fn answer_heartbeat(self: &Arc<Self>) {
-        if self.phase().is_on_websocket() {
-            self.answers_heartbeat.store(true, Ordering::Release);
-            self.reader.wake();
-        } else {
-            let session = self.clone();
-            self.sessions.runtime.spawn(async move {
-                session.connection.queue().post(session.heartbeat()).await;
-            });
+    /// The client has answered a heartbeat.
+    pub(in crate::transport) fn ponged(&self) {
+        let now = self.sessions.common.now();
+        let mut inner = self.inner.lock();
+        if let Pulse::Pinged(at) | Pulse::Spared(at) = inner.pulse {
+            inner.pulse = Pulse::Resting(now);
+            self.connection.heartbeat(now.saturating_sub(at));
         }
     }
 
-    /// Whether the stream is to tell the library that the client is alive; once.
-    pub(in crate::transport) fn takes_heartbeat(&self) -> bool {
-        self.answers_heartbeat.load(Ordering::Acquire) && self.answers_heartbeat.swap(false, Ordering::AcqRel)
+    /// A client of Engine.IO 3 has pinged; `data` is to be in the answer.
+    pub(in crate::transport) fn pinged(&self, data: &str) {
+        self.inner.lock().pulse = Pulse::Resting(self.sessions.common.now());
+        self.connection.write_text(&format!("{PONG}{data}"));
     }
 
-    /// What the client sends as a sign of life: its answer to a ping, in Engine.IO 3 a ping.
-    pub(in crate::transport) fn heartbeat(&self) -> &'static str {
-        if self.is_eio3() { "2" } else { "3" }
+    /// The client on WebSocket has sent something else.
+    pub(in crate::transport) fn spare(&self) {
+        if !self.is_pinged.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut inner = self.inner.lock();
+        if let Pulse::Pinged(_) = inner.pulse {
+            inner.pulse = Pulse::Spared(self.sessions.common.now());
+        }
+        self.is_pinged.store(false, Ordering::Relaxed);
+    }
+
+    /// The library pings the client that polls. True when that is to be withheld, and answered in its place: its first
+    /// heartbeat is immediate, Engine.IO's comes after an interval.
+    pub(super) fn is_pinged_early(&self) -> bool {
+        let now = self.sessions.common.now();
+        let mut inner = self.inner.lock();
+        let is_first = inner.pulse == Pulse::New;
+        inner.pulse = if is_first {
+            Pulse::Resting(now)
+        } else {
+            Pulse::Pinged(now)
+        };
+        is_first
+    }
+
+    /// Looks at a client on WebSocket: pings it, or ends it. When it is to be looked at again; `None` for never.
+    pub(in crate::transport) fn look(&self) -> Option<Duration> {
+        let config = &self.sessions.service.config;
+        let (interval, timeout) = (config.ping_interval, config.ping_timeout);
+        if self.phase().is_closing() || self.phase().is_over() {
+            return None;
+        }
+        let now = self.sessions.common.now();
+        let mut inner = self.inner.lock();
+        if inner.pulse == Pulse::New {
+            inner.pulse = Pulse::Resting(now);
+        }
+        // Nobody can tell whether a client is silent that is not read from.
+        if self.account().is_paused() || self.was_paused.swap(false, Ordering::AcqRel) {
+            inner.pulse = inner.pulse.again(now);
+        }
+        match inner.pulse.due(now, interval, timeout, self.is_eio3()) {
+            Due::Later(left) => {
+                drop(inner);
+                self.connect_in_time(now, left.min(interval))
+            }
+            Due::Ping => {
+                inner.pulse = Pulse::Pinged(now);
+                self.is_pinged.store(true, Ordering::Relaxed);
+                drop(inner);
+                self.connection.write_text(PING);
+                self.connect_in_time(now, interval.min(timeout))
+            }
+            Due::End => {
+                drop(inner);
+                let is_deaf = self.connection.seat().passes_through_node()
+                    && self.silence() <= longest_silence(interval, timeout);
+                if is_deaf {
+                    return Some(timeout / 8);
+                }
+                self.connection.close(DisconnectReason::PingTimeout);
+                None
+            }
+        }
+    }
+
+    /// When to look again, unless the client should have connected by now.
+    fn connect_in_time(&self, now: Duration, after: Duration) -> Option<Duration> {
+        if self.inner.lock().has_connected {
+            return Some(after);
+        }
+        let deadline = self.opened + self.sessions.service.config.connect_timeout + CONNECT_GRACE;
+        let left = deadline.saturating_sub(now);
+        if left > SOON {
+            return Some(after.min(left));
+        }
+        self.connection.close(DisconnectReason::TransportClose);
+        None
+    }
+
+    /// Has the library take the client for alive that polls: that it is not heard is not its fault.
+    pub(in crate::transport) fn answer_heartbeat(self: &Arc<Self>) {
+        let session = self.clone();
+        // What the client sends as a sign of life: its answer to a ping, in Engine.IO 3 a ping.
+        let sign = if self.is_eio3() { PING } else { PONG };
+        self.sessions.common.runtime.spawn(async move {
+            session.connection.post(sign).await;
+        });
     }
 
     /// Resolves when the polling client may cause more, or is going.

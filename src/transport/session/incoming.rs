@@ -1,13 +1,13 @@
-//! What a client's packets mean: events and acknowledgements, in order, and its CONNECT.
+//! What a client's Socket.IO packets mean: events and acknowledgements, in order, and its CONNECT.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::{Early, Inner, Partial, Pending, Ping, Session, Standing, Verdict};
+use super::{Early, Inner, Partial, Session, Standing, Verdict};
 use crate::{
-    backpressure::{self, ITEM_COST, Work},
+    backpressure::{self, Work},
     disconnect::DisconnectReason,
     hub::Socket,
     service::{ClientPacket, Service},
@@ -15,42 +15,27 @@ use crate::{
 };
 
 impl Session {
-    /// Takes a text packet of Engine.IO: its type, then its data.
-    pub(in crate::transport) fn on_text(&self, text: &str) -> Verdict {
-        self.hear(|| self.take_text(text))
-    }
-
-    fn take_text(&self, text: &str) -> Verdict {
-        match text.as_bytes() {
-            [b'4', b'2' | b'3' | b'5' | b'6', ..] => self.on_packet(text.get(1..).unwrap_or_default()),
-            [b'4', b'0', ..] => self.on_connect(text.get(2..).unwrap_or_default()),
-            [b'4', b'1'] | [b'4', b'1', b'/'] | [b'4', b'1', b'/', b','] => {
-                // At once, so that what follows belongs to the next socket on this transport.
-                self.departed(DisconnectReason::ClientLeft);
-                Verdict::Pass
-            }
-            [b'3'] => {
-                self.on_pong();
-                Verdict::Pass
-            }
-            // Upgrade and noop outside an upgrade mean nothing.
-            [b'5' | b'6', ..] => Verdict::Taken,
-            _ => Verdict::Pass,
-        }
+    /// Takes the text of a Socket.IO packet.
+    pub(in crate::transport) fn on_message<'a>(&self, packet: &'a str) -> Verdict<'a> {
+        self.account().causes(|| match packet.as_bytes() {
+            [b'2' | b'3' | b'5' | b'6', ..] => self.on_packet(packet),
+            [b'0', ..] => self.on_connect(packet.get(1..).unwrap_or_default()),
+            b"1" | b"1/" | b"1/," => self.on_disconnect(),
+            [b'1', ..] => Verdict::Other(DisconnectReason::ForcedServerClose),
+            // CONNECT_ERROR, which only servers send.
+            [b'4', ..] => Verdict::Other(DisconnectReason::ForcedServerClose),
+            _ => Verdict::Other(DisconnectReason::ParseError),
+        })
     }
 
     /// Takes a binary packet: an attachment of the packet before.
-    pub(in crate::transport) fn on_binary(&self, data: &[u8]) -> Verdict {
-        self.hear(|| self.take_binary(data))
+    pub(in crate::transport) fn on_binary(&self, data: &[u8]) -> Verdict<'static> {
+        self.account().causes(|| self.take_binary(data))
     }
 
-    fn take_binary(&self, data: &[u8]) -> Verdict {
-        let data = if self.is_eio3() {
-            data.get(1..).unwrap_or_default()
-        } else {
-            data
-        };
-        let mut inner = self.inner.lock();
+    fn take_binary(&self, data: &[u8]) -> Verdict<'static> {
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
         let Some(partial) = &mut inner.partial else {
             return Verdict::Close(DisconnectReason::ParseError);
         };
@@ -60,12 +45,21 @@ impl Session {
             return Verdict::Taken;
         }
         match inner.partial.take() {
-            Some(whole) => self.receive(&mut inner, whole.text, whole.attachments),
+            Some(whole) => self.receive(inner, whole.text, whole.attachments),
             None => Verdict::Taken,
         }
     }
 
-    fn on_packet(&self, packet: &str) -> Verdict {
+    /// At once, so that what follows belongs to the next socket on this transport.
+    fn on_disconnect(&self) -> Verdict<'static> {
+        if matches!(self.inner.lock().standing, Standing::Opened) {
+            return Verdict::Other(DisconnectReason::ForcedServerClose);
+        }
+        self.departed(DisconnectReason::ClientLeft);
+        Verdict::Left
+    }
+
+    fn on_packet(&self, packet: &str) -> Verdict<'static> {
         let mut inner = self.inner.lock();
         if inner.partial.is_some() {
             return Verdict::Close(DisconnectReason::ParseError);
@@ -75,12 +69,12 @@ impl Session {
                 return Verdict::Close(DisconnectReason::ParseError);
             };
             if expected > 0 {
-                inner.partial = Some(Partial {
+                inner.partial = Some(Box::new(Partial {
                     charges: vec![backpressure::charge(Work::Arrival, text.len())],
                     text,
                     expected,
                     attachments: Vec::new(),
-                });
+                }));
                 return Verdict::Taken;
             }
             return self.receive(&mut inner, text, Vec::new());
@@ -98,7 +92,7 @@ impl Session {
         }
     }
 
-    fn receive(&self, inner: &mut Inner, text: String, attachments: Vec<Bytes>) -> Verdict {
+    fn receive(&self, inner: &mut Inner, text: String, attachments: Vec<Bytes>) -> Verdict<'static> {
         match &mut inner.standing {
             Standing::Connecting(pending) => {
                 let size = text.len() + attachments.iter().map(Bytes::len).sum::<usize>();
@@ -119,43 +113,34 @@ impl Session {
         }
     }
 
-    /// A CONNECT to the default namespace: what follows it waits for the answer.
-    fn on_connect(&self, rest: &str) -> Verdict {
-        let auth = match rest.strip_prefix('/') {
-            Some(rest) => match rest.strip_prefix(',') {
-                Some(auth) => auth,
-                // Another namespace, which the library refuses.
-                None if !rest.is_empty() => {
-                    let name = rest.split_once(',').map_or(rest, |(name, _)| name);
-                    self.connection.answered(ITEM_COST + name.len());
-                    return Verdict::Pass;
-                }
-                None => rest,
-            },
-            None => rest,
+    /// A CONNECT: what follows it waits for the answer.
+    fn on_connect<'a>(&self, rest: &'a str) -> Verdict<'a> {
+        let (namespace, auth) = match rest.strip_prefix('/') {
+            Some(_) => rest.split_once(',').unwrap_or((rest, "")),
+            None => ("/", rest),
         };
+        if namespace != "/" {
+            return Verdict::Foreign(namespace);
+        }
         // It becomes part of the handshake object, so it must be one JSON object, as Socket.IO's parser has it.
         let is_object = auth.starts_with('{') && serde_json::from_str::<&RawValue>(auth).is_ok();
         if !(auth.is_empty() || is_object) {
             return Verdict::Close(DisconnectReason::ParseError);
         }
         let mut inner = self.inner.lock();
-        if matches!(inner.standing, Standing::Left) {
+        match &inner.standing {
+            Standing::Connected(socket) if socket.is_connected() => {
+                return Verdict::Close(DisconnectReason::ForcedServerClose);
+            }
+            // It is being decided already.
+            Standing::Connecting(_) => return Verdict::Taken,
+            Standing::Opened => {}
             // A socket that left may come back on the same transport; its CONNECT answer goes first again.
-            self.connection.hold();
+            Standing::Connected(_) | Standing::Left => self.connection.hold(),
         }
-        if matches!(inner.standing, Standing::Opened | Standing::Left) {
-            inner.standing = Standing::Connecting(Pending::default());
-        }
-        Verdict::Pass
-    }
-
-    fn on_pong(&self) {
-        let mut inner = self.inner.lock();
-        if let Ping::Sent(at) = inner.ping {
-            inner.ping = Ping::Answered;
-            self.connection.heartbeat(at.elapsed());
-        }
+        inner.standing = Standing::Connecting(Box::default());
+        inner.awaits_library = !self.phase().is_on_websocket();
+        Verdict::Connect(auth)
     }
 }
 

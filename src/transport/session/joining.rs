@@ -1,42 +1,107 @@
 //! CONNECT: the socket that waits to be let in, its answer, and what came early.
+//!
+//! A decision belongs to the session. Whoever asked, the library for a client that polls, waits for it; when the client moves
+//! to WebSocket meanwhile, nobody does, and the answer goes straight to it.
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Answer, Early, Pending, Session, Standing, incoming::dispatch};
+use futures_util::FutureExt as _;
+use tokio::sync::oneshot;
+
+use super::{Early, Session, Standing, incoming::dispatch};
 use crate::{
     disconnect::DisconnectReason,
-    error::Error,
     hub::{Identity, Socket, SocketId},
     service::Refusal,
 };
 
+/// Why the library gets no answer: the client has left, or has moved to WebSocket.
+#[derive(Debug)]
+pub(in crate::transport) struct Withdrawn;
+
+impl Withdrawn {
+    /// Where they leave the library, the refusal is taken for what it is.
+    pub(super) const WORDS: &'static str = "\u{0}withdrawn";
+}
+
+impl std::fmt::Display for Withdrawn {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(Self::WORDS)
+    }
+}
+
 impl Session {
-    /// Decides about the client's CONNECT. What waits meanwhile goes with this, and this ends with the session.
-    pub(in crate::transport) async fn connect(self: &Arc<Self>, auth: &str) -> Result<(), Refusal> {
-        let socket = self.new_socket(auth)?;
+    /// Decides about a CONNECT that the library passes on: the payload of a refusal is the error.
+    pub(in crate::transport) async fn ask(self: &Arc<Self>, auth: &str) -> Result<(), String> {
+        let (answer, answered) = oneshot::channel();
         {
             let mut inner = self.inner.lock();
-            match &mut inner.standing {
-                Standing::Connecting(pending) => pending.socket = Some(socket.clone()),
-                standing => {
-                    *standing = Standing::Connecting(Pending {
-                        socket: Some(socket.clone()),
-                        early: Vec::new(),
-                    });
-                }
+            inner.awaits_library = true;
+            if let Standing::Opened = inner.standing {
+                // In Engine.IO 3 the library begins by itself.
+                inner.standing = Standing::Connecting(Box::default());
             }
-            inner.answer = Answer::Accepted(socket.id().into());
+            match &mut inner.standing {
+                // The client may have moved while this was on its way.
+                Standing::Connecting(pending) if !self.phase().is_on_websocket() => pending.library = Some(answer),
+                Standing::Connecting(_) => drop(answer),
+                _ => return Err(Withdrawn.to_string()),
+            }
+        }
+        self.decide(auth);
+        match answered.await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Withdrawn.to_string()),
+        }
+    }
+
+    /// Decides about the client's CONNECT, at once when nobody has to be asked.
+    pub(in crate::transport) fn decide(self: &Arc<Self>, auth: &str) {
+        let (session, auth) = (self.clone(), auth.to_owned());
+        let mut deciding = Box::pin(async move { session.connect(&auth).await });
+        if (&mut deciding).now_or_never().is_none() {
+            self.sessions.common.runtime.spawn(deciding);
+        }
+    }
+
+    /// Begins as if the client had sent CONNECT: in Engine.IO 3 nobody does.
+    pub(in crate::transport) fn begin(self: &Arc<Self>) {
+        self.inner.lock().standing = Standing::Connecting(Box::default());
+        self.decide("");
+    }
+
+    /// The client has moved to WebSocket: the library need not wait for a decision any more.
+    pub(in crate::transport) fn take_over(&self) {
+        if let Standing::Connecting(pending) = &mut self.inner.lock().standing {
+            pending.library = None;
+        }
+    }
+
+    /// Whether an answer to CONNECT is still to come out of the library.
+    pub(in crate::transport) fn awaits_library(&self) -> bool {
+        self.inner.lock().awaits_library
+    }
+
+    /// What waits meanwhile goes with this, and this ends with the session.
+    async fn connect(self: &Arc<Self>, auth: &str) {
+        let Some(socket) = self.new_socket(auth) else {
+            return self.connection.close(DisconnectReason::ServerClosing);
+        };
+        match &mut self.inner.lock().standing {
+            Standing::Connecting(pending) if pending.socket.is_none() => pending.socket = Some(socket.clone()),
+            // It has left again.
+            _ => return,
+        }
+        // Perhaps before there was a socket to be told of.
+        if self.phase().is_over() {
+            return self.departed(DisconnectReason::TransportClose);
         }
         let outcome = tokio::select! {
             biased;
-            // Perhaps before there was a socket to be told of.
-            () = self.connection.over() => Err(Error::Closed.into()),
             outcome = self.let_in(&socket) => outcome,
+            () = self.connection.over() => return self.departed(DisconnectReason::TransportClose),
         };
-        if let Err(refusal) = &outcome {
-            self.refuse(&socket, refusal);
-        }
-        outcome
+        self.answer(&socket, outcome);
     }
 
     async fn let_in(&self, socket: &Arc<Socket>) -> Result<(), Refusal> {
@@ -51,51 +116,75 @@ impl Session {
     /// How long may still be waited.
     fn patience(&self) -> Duration {
         let patience = self.sessions.service.config.connect_timeout;
-        patience.saturating_sub(self.opened.elapsed())
+        patience.saturating_sub(self.sessions.common.now().saturating_sub(self.opened))
     }
 
-    fn refuse(&self, socket: &Arc<Socket>, refusal: &Refusal) {
-        let service = &self.sessions.service;
-        if service.is_closed() {
+    /// Answers the client, or the library that asked in its place. Nobody is answered who has left the namespace, and may
+    /// be back already.
+    fn answer(self: &Arc<Self>, socket: &Arc<Socket>, outcome: Result<(), Refusal>) {
+        if outcome.is_err() && self.sessions.service.is_closed() {
             self.connection.close(DisconnectReason::ServerClosing);
         }
+        let outcome = outcome.map_err(|refusal| payload_of(&refusal, self.is_eio3()));
         let mut inner = self.inner.lock();
-        let waits = match &inner.standing {
-            Standing::Connecting(pending) => pending.socket.as_ref().is_some_and(|own| Arc::ptr_eq(own, socket)),
-            _ => false,
+        let Standing::Connecting(pending) = &mut inner.standing else {
+            return;
         };
-        if waits {
-            inner.answer = Answer::Refused(refusal.clone());
-            drop(inner);
+        if !pending.socket.as_ref().is_some_and(|own| Arc::ptr_eq(own, socket)) {
+            return;
+        }
+        let library = pending.library.take();
+        if library.is_some() {
+            inner.accepted = Some(socket.id().into());
+        }
+        drop(inner);
+        let refusal = outcome.clone().err();
+        if refusal.is_some() {
             self.departed(DisconnectReason::ServerLeft);
-        } else {
-            // The client has left the namespace, and may be back already.
-            inner.answer = Answer::Withdrawn;
+        }
+        match (library, refusal) {
+            (Some(library), _) => drop(library.send(outcome)),
+            (None, Some(payload)) => self.connection.write_text(&format!("44{payload}")),
+            // Registered first: the answer reaches the client at once, and so may a broadcast.
+            (None, None) if self.connected() => self.connection.answer_connect(&self.accepted(socket.id())),
+            (None, None) => {}
         }
     }
 
-    /// The CONNECT answer is on its way: registers the socket and handles what came early.
-    pub(in crate::transport) fn connected(&self) {
+    /// The answer of a client that is let in.
+    pub(super) fn accepted(&self, id: &str) -> String {
+        if self.is_eio3() {
+            "40".to_owned()
+        } else {
+            format!("40{{\"sid\":{}}}", serde_json::Value::from(id))
+        }
+    }
+
+    /// The CONNECT answer is on its way: registers the socket and handles what came early. False when there is to be no
+    /// answer.
+    pub(in crate::transport) fn connected(&self) -> bool {
         let service = &self.sessions.service;
         let mut inner = self.inner.lock();
-        let Standing::Connecting(Pending {
-            socket: Some(socket),
-            early,
-        }) = &mut inner.standing
-        else {
-            return;
+        let Standing::Connecting(pending) = &mut inner.standing else {
+            return false;
         };
-        let (socket, early) = (socket.clone(), std::mem::take(early));
+        let Some(socket) = pending.socket.clone() else {
+            return false;
+        };
+        let early = std::mem::take(&mut pending.early);
+        inner.has_connected = true;
         if !socket.is_connected() {
             // Disconnected by the server before the answer could leave: the answer, what was sent, then goodbye.
             inner.standing = Standing::Left;
             drop(inner);
-            return self.connection.connected();
+            self.connection.connected();
+            return true;
         }
         // An overridden `handleConnection` has registered it already.
         if service.hub.socket(socket.id()).is_none() && service.register(&socket).is_err() {
             drop(inner);
-            return self.connection.close(DisconnectReason::ServerClosing);
+            self.connection.close(DisconnectReason::ServerClosing);
+            return false;
         }
         inner.standing = Standing::Connected(socket.clone());
         self.connection.connected();
@@ -108,25 +197,34 @@ impl Session {
         if early.into_iter().any(is_malformed) {
             drop(inner);
             self.connection.close(DisconnectReason::ParseError);
+            return false;
         }
+        true
     }
 
-    fn new_socket(&self, auth: &str) -> Result<Arc<Socket>, Refusal> {
+    /// `None` when the system has no random bytes.
+    fn new_socket(&self, auth: &str) -> Option<Arc<Socket>> {
         let service = &self.sessions.service;
-        let id = match self.connection.queue().sid().filter(|_| self.is_eio3()) {
+        let id = match self.sid.get().filter(|_| self.is_eio3()) {
             // Old clients take the session id for the socket's.
             Some(sid) => sid.as_str().to_owned(),
-            None => SocketId::random()
-                .map(|id| id.as_str().to_owned())
-                .ok_or_else(|| Refusal {
-                    message: "No random bytes".to_owned(),
-                    data: None,
-                })?,
+            None => SocketId::random().map(|id| id.as_str().to_owned())?,
         };
         let now = service.clock.now();
         let link = self.connection.link();
         let handshake = self.head.handshake(auth);
-        Ok(Arc::new(Socket::new(service.next_key(), &id, link, handshake, now)))
+        Some(Arc::new(Socket::new(service.next_key(), &id, link, handshake, now)))
+    }
+}
+
+/// The payload of CONNECT_ERROR; in Engine.IO 3 the data alone, or the message.
+fn payload_of(refusal: &Refusal, eio3: bool) -> String {
+    let message = serde_json::Value::from(refusal.message.as_str());
+    match &refusal.data {
+        Some(data) if eio3 => data.clone(),
+        None if eio3 => message.to_string(),
+        Some(data) => format!("{{\"message\":{message},\"data\":{data}}}"),
+        None => format!("{{\"message\":{message}}}"),
     }
 }
 

@@ -1,77 +1,65 @@
-//! What socketioxide tells a client, put right where it passes.
+//! What socketioxide tells a client that polls, or did before, put right where it passes.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
-use super::{Answer, Ping, Session};
-use crate::transport::{engine::SessionId, marker::Marker};
+use serde::Deserialize;
+
+use super::{Session, joining::Withdrawn};
+use crate::transport::{engine::SessionId, poll_queue};
 
 impl Session {
-    /// A text packet of socketioxide on its way to the client: what to send instead, or `None` for nothing.
-    /// The second value is what the client would answer, when the packet is withheld.
-    pub(in crate::transport) fn outgoing<'a>(self: &Arc<Self>, text: &'a str, over_websocket: bool) -> Outgoing<'a> {
+    /// A text packet of socketioxide on its way to the client: what becomes of it.
+    pub(in crate::transport) fn outgoing<'a>(self: &Arc<Self>, text: &'a str) -> Outgoing<'a> {
         match text.as_bytes() {
-            b"2" => self.ping(text),
-            b"3probe" if over_websocket => Outgoing::Nothing,
+            b"2" if self.is_pinged_early() => Outgoing::Answer("3"),
             [b'0', ..] => {
                 if let Some(sid) = sid_in(text).and_then(|sid| sid.parse().ok()) {
                     self.identify(sid);
                 }
                 Outgoing::Pass(text)
             }
-            [b'4', b'0', b'/', ..] => Outgoing::Pass(text),
-            [b'4', b'0', ..] => Outgoing::Connected(self.connect_answer(text)),
-            // A client that is told of a refusal does not try again, but with the server's end it shall.
-            [b'4', b'4', ..] if self.connection.reason().is_some() => Outgoing::Nothing,
-            [b'4', b'4', b'{' | b'"', ..] => self.connect_error(text),
-            [b'4', b'2', b'[', b'"', 0, ..] => match Marker::of(text) {
-                Some(Marker::Last) => Outgoing::Last,
-                _ => Outgoing::Drained,
-            },
+            [b'4', b'0' | b'4', b'/', ..] => Outgoing::Pass(text),
+            [b'4', b'0', ..] => {
+                let mut inner = self.inner.lock();
+                inner.awaits_library = false;
+                Outgoing::Connected(self.accepted(inner.accepted.as_deref().unwrap_or_default()))
+            }
+            [b'4', b'4', ..] => self.connect_error(text),
+            _ if poll_queue::is_last(text) => Outgoing::Last,
             _ => Outgoing::Pass(text),
         }
     }
 
-    /// The library's first heartbeat is immediate; Engine.IO's comes after an interval.
-    fn ping<'a>(&self, text: &'a str) -> Outgoing<'a> {
-        let mut inner = self.inner.lock();
-        if matches!(inner.ping, Ping::None) {
-            inner.ping = Ping::Answered;
-            return Outgoing::Answer("3");
-        }
-        inner.ping = Ping::Sent(Instant::now());
-        Outgoing::Pass(text)
-    }
-
     /// Learns the secret id.
     pub(in crate::transport) fn identify(self: &Arc<Self>, sid: SessionId) {
-        if self.connection.queue().identify(sid) {
+        let is_new = self.connection.queue().is_some_and(|queue| queue.identify(sid));
+        if is_new && self.sid.set(sid).is_ok() {
             self.sessions.name(sid, self);
         }
     }
 
-    fn connect_answer(&self, text: &str) -> String {
-        let inner = self.inner.lock();
-        match &inner.answer {
-            Answer::Accepted(id) if !self.is_eio3() => format!("40{{\"sid\":{}}}", serde_json::Value::from(&**id)),
-            _ => text.to_owned(),
+    fn connect_error<'a>(&self, text: &'a str) -> Outgoing<'a> {
+        self.inner.lock().awaits_library = false;
+        // A client that is told of a refusal does not try again, but with the server's end it shall.
+        if self.connection.reason().is_some() {
+            return Outgoing::Nothing;
+        }
+        match text.get(2..).map(serde_json::from_str::<Refused>) {
+            Some(Ok(Refused::Object { message } | Refused::Text(message))) if message == Withdrawn::WORDS => {
+                Outgoing::Nothing
+            }
+            Some(Ok(Refused::Object { message } | Refused::Text(message))) => Outgoing::Replace(format!("44{message}")),
+            _ => Outgoing::Pass(text),
         }
     }
+}
 
-    fn connect_error<'a>(&self, text: &'a str) -> Outgoing<'a> {
-        let inner = self.inner.lock();
-        let refusal = match &inner.answer {
-            Answer::Refused(refusal) => refusal,
-            Answer::Withdrawn => return Outgoing::Nothing,
-            Answer::Plain | Answer::Accepted(_) => return Outgoing::Pass(text),
-        };
-        let message = serde_json::Value::from(refusal.message.as_str());
-        Outgoing::Replace(match &refusal.data {
-            Some(data) if self.is_eio3() => format!("44{data}"),
-            None if self.is_eio3() => format!("44{message}"),
-            Some(data) => format!("44{{\"message\":{message},\"data\":{data}}}"),
-            None => format!("44{{\"message\":{message}}}"),
-        })
-    }
+/// The library's CONNECT_ERROR, in which it takes our whole payload for a message; in Engine.IO 3 that is all there is.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Refused {
+    Object { message: String },
+    Text(String),
 }
 
 /// What becomes of a packet of socketioxide's.
@@ -87,8 +75,6 @@ pub(in crate::transport) enum Outgoing<'a> {
     Answer(&'static str),
     /// It is withheld.
     Nothing,
-    /// It is withheld: the queue has drained.
-    Drained,
     /// It is withheld: the queue has drained for the last time, and the session ends.
     Last,
 }
