@@ -958,6 +958,27 @@ export interface WebSocketServiceEvents {
 /** The name of an event: one of {@link WebSocketServiceEvents}, or one that the application itself emits. */
 export type WebSocketServiceEventName = keyof WebSocketServiceEvents | (string & {}) | symbol;
 
+/** Where {@link WebSocketService.listen} listens: `port`, or `path`. As of `net.Server.listen`. */
+export interface ListenOptions {
+  /** 0 lets the system choose one. */
+  port?: number | undefined;
+  /** A name or an address. Default: every address of the machine. */
+  host?: string | undefined;
+  /** A Unix socket instead of a port. */
+  path?: string | undefined;
+  /** Takes the requests for other paths than the service's. It need not listen itself. */
+  server?: HTTPServer | undefined;
+  /** Connections that may wait to be accepted. Default 511. */
+  backlog?: number | undefined;
+  /** Whether other processes may listen on the same port, among which the system divides connections. Default false. */
+  reusePort?: boolean | undefined;
+}
+
+/** Where a service listens: a port, or the Unix socket that was asked for. */
+export type ListenAddress<O extends ListenOptions = ListenOptions> = O extends { path: string }
+  ? { path: string }
+  : { address: string; family: 'IPv4' | 'IPv6'; port: number };
+
 /** The listener of an event. */
 export type WebSocketServiceListener<E> = E extends keyof WebSocketServiceEvents
   ? (...args: WebSocketServiceEvents[E]) => void
@@ -1003,6 +1024,21 @@ export class WebSocketService extends EventEmitter {
    * service serves on that server
    */
   initialize(httpServer?: HTTPServer | HTTPSServer): void;
+
+  /**
+   * Listens on a port of its own, beside {@link initialize} or without it: requests and WebSockets of the service's path
+   * are served on native threads from the first byte on, so that new clients come in while JavaScript is busy. What needs
+   * JavaScript waits for it: middleware, `handleConnection`, listeners of `connection`, `allowRequest`, an origin that is
+   * a function or a RegExp, the client's bundle. Requests for other paths go to `server`; without it they get 404.
+   *
+   * May be called more than once. `shutdown()` closes the doors. Keeps the process alive until then.
+   *
+   * @returns where it listens
+   * @throws TypeError `ERR_INVALID_ARGUMENT` naming the field
+   * @throws Error as of `net.Server` (`EADDRINUSE`, `EACCES`, `ENOTFOUND`, …)
+   * @throws {@link WebSocketServiceError} `ERR_CLOSED`, from the call of `shutdown()` on
+   */
+  listen<O extends ListenOptions>(options: O): Promise<ListenAddress<O>>;
 
   /**
    * Resolves when the cluster has been joined: everything that the other instances know is known here. Without `redis`

@@ -1,18 +1,23 @@
-// What the service has to do with the HTTP server of the application: it serves its path there, and keeps the process
+// Where the service is to be found: its path on the HTTP servers of the application, and doors of its own. Keeps the process
 // alive for its clients.
 
 import http from 'node:http';
 import https from 'node:https';
-import type { Logger } from '../index.js';
+import type { ListenOptions, Logger } from '../index.js';
 import type { NativeService } from '../binding.js';
 import { invalidArgument } from './errors.js';
+import { Doors, type Listening } from './http/doors.js';
 import type { Gateway } from './http/gateway.js';
 import { closeServer, hook, type HttpServer, type Left } from './http/server-hook.js';
+import type { ResolvedConfig } from './options/config.js';
+import { checkListen } from './options/listen.js';
 import { serverOf } from './options/wrong-arguments.js';
-import { setTimeout } from './timers.js';
+import { clearInterval, setInterval, setTimeout } from './timers.js';
 
 /** How many connections of others are named at the end. */
 const OTHERS_NAMED = 10;
+/** Node.js's longest interval. */
+const LONGEST_MS = 2 ** 31 - 1;
 /** How often a process whose HTTP server is closed looks whether its clients are gone. */
 const LINGER_CHECK_MS = 250;
 
@@ -20,14 +25,18 @@ export class Attachment {
   readonly #native: NativeService;
   readonly #gateway: Gateway;
   readonly #logger: Logger;
-  #httpServer: HttpServer | undefined;
-  #unhook: (() => void) | undefined;
+  readonly #doors: Doors;
+  /** HTTP servers on which the gateway is, and how to take it off. */
+  readonly #hooked = new Map<HttpServer, () => void>();
+  /** Keeps the process and the service alive while there are doors. */
+  #listening: ReturnType<typeof setInterval> | undefined;
   #isEnding = false;
 
-  constructor(native: NativeService, gateway: Gateway, logger: Logger) {
+  constructor(native: NativeService, gateway: Gateway, config: ResolvedConfig) {
     this.#native = native;
     this.#gateway = gateway;
-    this.#logger = logger;
+    this.#logger = config.logger;
+    this.#doors = new Doors(native, config);
   }
 
   /** Serves the gateway's path on a server. `owner` is kept alive by it. */
@@ -37,9 +46,30 @@ export class Attachment {
       throw invalidArgument('httpServer', httpServer, allowed, serverOf(httpServer));
     }
     this.#gateway.owner = owner;
-    this.#unhook = hook(httpServer, this.#gateway);
-    httpServer.once('close', () => this.#stayWhileConnected());
-    this.#httpServer = httpServer;
+    this.#hook(httpServer);
+  }
+
+  /** Opens a door. `owner` is kept alive by it. */
+  async listen(options: unknown, owner: object): Promise<Listening> {
+    checkListen(options);
+    const server = options.server ?? http.createServer((_req, res) => void res.writeHead(404).end());
+    this.#gateway.owner = owner;
+    this.#hook(server);
+    const isEnding = () => this.#isEnding;
+    const address = await (process.platform === 'win32' ? listenByNode(server, options) : this.#doors.open(options, server, isEnding));
+    this.#listening ??= setInterval(() => owner, LONGEST_MS);
+    return address;
+  }
+
+  /** A connection of a door is Node.js's. */
+  adopt(door: number, fd: number, bytes: Buffer): void {
+    this.#doors.adopt(door, fd, bytes);
+  }
+
+  #hook(server: HttpServer): void {
+    if (this.#hooked.has(server)) return;
+    this.#hooked.set(server, hook(server, this.#gateway));
+    server.once('close', () => this.#stayWhileConnected());
   }
 
   /** The service is about to end: the process is not kept alive any more. */
@@ -50,8 +80,11 @@ export class Attachment {
   /** Serves no more; resolves when the HTTP server is closed, as far as the service's own connections go. */
   async detach(): Promise<void> {
     this.#gateway.close();
-    if (this.#httpServer) this.#warnOfOthers(await closeServer(this.#httpServer, this.#gateway));
-    this.#unhook?.();
+    const left = await Promise.all([...this.#hooked.keys()].map((server) => closeServer(server, this.#gateway)));
+    this.#warnOfOthers(left.flat());
+    for (const unhook of this.#hooked.values()) unhook();
+    this.#doors.close();
+    clearInterval(this.#listening);
   }
 
   /** An HTTP server that the application closed waits for its clients, as far as the process goes. */
@@ -68,4 +101,18 @@ export class Attachment {
       `shutdown has left ${left.length} connections of the HTTP server that are not the service's to their owners: ${named.join(', ')}${more}`,
     );
   }
+}
+
+/** Where connections cannot be handed over, Node.js listens. */
+async function listenByNode(server: http.Server, { port, host, path, backlog }: ListenOptions): Promise<Listening> {
+  await new Promise<void>((done, fail) => {
+    server.once('error', fail);
+    server.listen({ port, host, path, backlog }, () => {
+      server.off('error', fail);
+      done();
+    });
+  });
+  const address = server.address();
+  if (typeof address === 'string' || address === null) return { path: address ?? '' };
+  return { ...address, family: address.family as 'IPv4' | 'IPv6' };
 }

@@ -5,6 +5,8 @@ import type {
   BroadcastOptions,
   ClusterStats,
   ConnectionStats,
+  ListenAddress,
+  ListenOptions,
   Message,
   MessageType,
   Room,
@@ -108,7 +110,7 @@ export class WebSocketService extends Operators {
       profileOf: (socket) => this.#profileText(socket),
     });
     this.#gateway = new Gateway(this.#native, this.#config, this.#operations);
-    this.#attachment = new Attachment(this.#native, this.#gateway, this.#config.logger);
+    this.#attachment = new Attachment(this.#native, this.#gateway, this.#config);
     this.#cluster = new Cluster(this.#native, this.#operations, this.#encoding);
     const objects = { users: this.#users, rooms: this.#rooms, messages: this.#messages };
     const readEvent = eventReader(this.#handlers(), objects);
@@ -149,6 +151,16 @@ export class WebSocketService extends Operators {
     this.#initialized = true;
     this.#admission.refresh();
     this.#refreshListening();
+  }
+
+  async listen<O extends ListenOptions>(options: O): Promise<ListenAddress<O>> {
+    this.#assertOpen();
+    if (this.#shutdown) throw closed();
+    this.#admission.refresh();
+    this.#refreshListening();
+    const address = await this.#attachment.listen(options, this);
+    this.#mock = false;
+    return address as ListenAddress<O>; // a path where one was given
   }
 
   shutdown(): Promise<void> {
@@ -525,6 +537,7 @@ export class WebSocketService extends Operators {
       reply: (...reply) => this.#gateway.reply(...reply),
       bridgeWrite: (id, bytes) => this.#gateway.write(id, bytes),
       bridgeEnd: (id, atOnce) => this.#gateway.end(id, atOnce),
+      adopt: (...connection) => this.#attachment.adopt(...connection),
       log: (level, text) => this.#config.logger[level](text),
       fault: (code, message) => void this.emit('error', new WebSocketServiceError(code, message)),
     };

@@ -12,6 +12,8 @@ use tokio::{
     task::AbortHandle,
 };
 
+#[cfg(unix)]
+use crate::transport::{Address, DoorConfig, HandOver, Listener};
 use crate::{
     cluster::{Cluster, Settings},
     config::Config,
@@ -55,6 +57,9 @@ pub fn runtime(threads: usize) -> io::Result<Handle> {
 pub struct Server {
     service: Arc<Service>,
     transport: OnceLock<Arc<Transport>>,
+    /// Doors of our own.
+    #[cfg(unix)]
+    doors: Mutex<Vec<Listener>>,
     cluster: Option<Arc<Cluster>>,
     runtime: Handle,
     memory: AbortHandle,
@@ -76,6 +81,8 @@ impl Server {
             service,
             cluster,
             transport: OnceLock::new(),
+            #[cfg(unix)]
+            doors: Mutex::default(),
             runtime,
         })
     }
@@ -101,12 +108,39 @@ impl Server {
             .get_or_init(|| Transport::new(self.service.clone(), self.runtime.clone()))
     }
 
+    /// Opens a door of our own; connections that are Node.js's go to `hand_over`. Returns where it listens.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system: the address is in use, or not ours.
+    #[cfg(unix)]
+    pub fn open_door(&self, config: DoorConfig, hand_over: HandOver) -> io::Result<Address> {
+        let _runtime = self.runtime.enter();
+        let door = Listener::open(self.transport(), config, hand_over)?;
+        let address = door.address().clone();
+        self.doors.lock().push(door);
+        Ok(address)
+    }
+
+    /// Ends the service and everything that belongs to it, see [`Self::shutdown_of`].
+    pub fn shutdown(&self) -> impl Future<Output = ()> + Send + 'static {
+        #[cfg(unix)]
+        let doors = std::mem::take(&mut *self.doors.lock());
+        let end = Self::shutdown_of(self.service.clone(), self.opened_transport(), self.cluster.clone());
+        async move {
+            // Clients that poll fetch what is queued for them through these.
+            end.await;
+            #[cfg(unix)]
+            futures_util::future::join_all(doors.iter().map(Listener::close)).await;
+        }
+    }
+
     /// Refuses new clients, delivers to the others what is queued, and closes everything in bounded time. Clients are
     /// not told that they are disconnected, so that they come back by themselves, here or to another instance. A second
     /// call waits for the same end.
     ///
     /// Nobody is let in or refused any more from the call on, before the future is polled for the first time.
-    pub fn shutdown(
+    fn shutdown_of(
         service: Arc<Service>,
         transport: Option<Arc<Transport>>,
         cluster: Option<Arc<Cluster>>,
@@ -141,6 +175,8 @@ impl Server {
         if let Some(cluster) = &self.cluster {
             cluster.abandon();
         }
+        #[cfg(unix)]
+        self.doors.lock().clear();
         if let Some(transport) = self.transport.get() {
             transport.kill(true);
         }

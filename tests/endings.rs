@@ -5,9 +5,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use native_websocket_service::{
-    config::Config, disconnect::DisconnectReason, link::Ending, selection::Selection, server::Server,
-};
+use native_websocket_service::{config::Config, disconnect::DisconnectReason, link::Ending, selection::Selection};
 use support::{Admissions, Client, Polling, TestServer, Ws, client, config, event, within};
 
 /// Bytes that may wait for a slow reader in these tests.
@@ -244,11 +242,7 @@ async fn shutdown_delivers_what_is_queued_and_refuses_newcomers() {
     for (_, id) in &clients {
         server.count_to(id, 0..100);
     }
-    let shutdown = tokio::spawn(Server::shutdown(
-        server.service().clone(),
-        server.server.opened_transport(),
-        None,
-    ));
+    let shutdown = tokio::spawn(server.server.shutdown());
     for (mut client, id) in clients {
         let mut packets = Vec::new();
         while let Some(packet) = client.packet().await {
@@ -283,7 +277,7 @@ async fn shutdown_ends_in_time_with_clients_that_neither_read_nor_poll() {
     for id in std::iter::repeat_n(&ws_id, 120).chain([&polling_id]) {
         server.service().emit_to_socket(id, packet.clone(), false);
     }
-    let shutdown = Server::shutdown(server.service().clone(), server.server.opened_transport(), None);
+    let shutdown = server.server.shutdown();
     let in_time = tokio::time::timeout(Duration::from_secs(10), shutdown).await;
     assert!(in_time.is_ok(), "shutdown took longer than 10 s");
     for id in [&ws_id, &polling_id] {

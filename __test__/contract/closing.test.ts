@@ -85,7 +85,9 @@ const socketCalls = [
 test('every method of the service is called here', () => {
   const Parent = Object.getPrototypeOf(WebSocketService);
   const own = [WebSocketService, Parent].flatMap((each) => Object.getOwnPropertyNames(each.prototype));
-  expect(Object.keys(calls).sort()).toEqual([...new Set(own)].filter((name) => name !== 'constructor').sort());
+  // A door that opens during the shutdown could let nobody in: `listen` rejects from then on.
+  const others = ['constructor', 'listen'];
+  expect(Object.keys(calls).sort()).toEqual([...new Set(own)].filter((name) => !others.includes(name)).sort());
 });
 
 /** Somebody else's request, which holds up the shutdown until it is let go. */

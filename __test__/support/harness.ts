@@ -105,9 +105,21 @@ export async function start(
   const service = track(new Service({ logger: silentLogger, ...config }));
   setup?.(service);
   const httpServer = createServer((_req, res) => void res.writeHead(404).end());
-  service.initialize(httpServer);
-  const port = await listen(httpServer);
+  const port = await enter(service, httpServer);
   return { service, httpServer, port, url: `http://127.0.0.1:${port}` };
+}
+
+/** The door by which clients of the suite come in: `node`, an HTTP server of Node.js, or `native`, one of the service's own. */
+export const door = process.env.DOOR ?? 'node';
+
+async function enter(service: Service, httpServer: HttpServer): Promise<number> {
+  service.initialize(httpServer);
+  if (door === 'native') {
+    trackServer(httpServer);
+    const { port } = await service.listen({ port: 0, host: '127.0.0.1', server: httpServer });
+    return port;
+  }
+  return listen(httpServer);
 }
 
 /** A service whose clients say in `auth` who they are: `{ userId, user }`. */

@@ -12,8 +12,8 @@ const program = (name, rooms, { heapMiB }, ...more) => [
 ];
 /** Where the Redis is that instances share; without one there is one instance. */
 const shared = ({ redis }) => (redis ? { redis: { host: redis.host, port: redis.port } } : {});
-const configured = (config) => (rooms, options) =>
-  program('native.mjs', rooms, options, '--config', JSON.stringify({ ...config, ...shared(options) }));
+const configured = (config, ...flags) => (rooms, options) =>
+  program('native.mjs', rooms, options, '--config', JSON.stringify({ ...config, ...shared(options) }), ...flags);
 
 const socketio = (name) => (rooms, { quietJoins = false, ...options }) =>
   program(name, rooms, options, '--config', JSON.stringify({ quietJoins, ...shared(options) }));
@@ -30,7 +30,8 @@ export const peers = {
   F: (rooms, { redis }) => [
     LOAD, 'floor', '--rooms', String(rooms), ...(redis ? ['--redis-port', String(redis.port)] : []),
   ],
-  // The package once more, for rows that compare it with itself.
+  // The package once more: listening by itself, and for rows that compare it with itself.
+  door: configured({}, '--door'),
   'one core': configured({}),
   'by count': configured({ history: { maxMessagesPerRoom: 1_000 } }),
   'by age': configured({ history: { maxAgeMs: 500 } }),

@@ -1,7 +1,7 @@
 // From raw rounds to lines of a table: medians, ratios, verdicts, notes.
 
 /** Columns of figures, in the order of the table; the last ones belong to single rows. */
-export const FIGURE_COLUMNS = ['native', 'base', 'A', 'B', 'F', 'one core', 'by count', 'by age', 'Map'];
+export const FIGURE_COLUMNS = ['native', 'door', 'base', 'A', 'B', 'F', 'one core', 'by count', 'by age', 'Map'];
 const COLUMNS = ['row', 'what', ...FIGURE_COLUMNS, 'ratio', 'target', 'verdict'];
 
 /** What must not happen; a run in which it did meets no target. */
@@ -58,15 +58,15 @@ function figureLines(row, figure, raw) {
   }));
 }
 
-/** Compares the native figure with a target; a run with faults meets none. */
+/** Compares the native figure, or that of the column `of`, with a target; a run with faults meets none. */
 function judge(target, figures, isSound) {
   const [relation, bound] = Object.entries(target).find(([name]) => name in RELATIONS);
   const { sign, holds } = RELATIONS[relation];
-  const { times, over } = target;
-  const text = `${sign} ${over ? `${over} + ` : ''}${bound}${times ? ` × ${times}` : ''}`;
+  const { times, over, of = 'native' } = target;
+  const text = `${of === 'native' ? '' : `${of} `}${sign} ${over ? `${over} + ` : ''}${bound}${times ? ` × ${times}` : ''}`;
   const base = over || times ? figures[over ?? times] : 1;
-  if (figures.native === undefined || base === undefined) return { target: text, verdict: '–' };
-  const compared = over ? figures.native - base : figures.native / base;
+  if (figures[of] === undefined || base === undefined) return { target: text, verdict: '–' };
+  const compared = over ? figures[of] - base : figures[of] / base;
   const verdict = holds(compared, bound) && isSound ? 'met' : 'missed';
   return { ratio: times ? compared : undefined, target: text, verdict };
 }

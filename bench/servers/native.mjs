@@ -1,13 +1,24 @@
 // The package of this repository, or with `--package DIR` that of another checkout, as a program. `--config JSON` gives
-// the service options.
+// the service options; `--door` has the service listen by itself.
 
 import { parseArgs } from 'node:util';
 import { main } from './main.mjs';
 
 const { values } = parseArgs({
   strict: false,
-  options: { package: { type: 'string', default: '../..' }, config: { type: 'string', default: '{}' } },
+  options: {
+    package: { type: 'string', default: '../..' },
+    config: { type: 'string', default: '{}' },
+    door: { type: 'boolean', default: false },
+  },
 });
 const { WebSocketService } = await import(`${values.package}/index.js`);
 
-await main(new WebSocketService(JSON.parse(values.config)));
+/** Listens without Node.js. */
+async function listenByItself(service) {
+  const { port } = await service.listen({ port: 0, host: '127.0.0.1', backlog: 4096 });
+  return port;
+}
+
+const service = new WebSocketService(JSON.parse(values.config));
+await (values.door ? main(service, listenByItself) : main(service));

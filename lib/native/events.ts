@@ -37,6 +37,8 @@ export interface EventHandlers {
   reply(id: number, status: number, contentType: string, body: string | Buffer, sid: string | null): void;
   bridgeWrite(id: number, bytes: Buffer): void;
   bridgeEnd(id: number, atOnce: boolean): void;
+  /** A connection of a door is Node.js's; `bytes` were read of it. */
+  adopt(door: number, fd: number, bytes: Buffer): void;
   log(level: keyof Logger, text: string): void;
   fault(code: WebSocketServiceErrorCode, message: string): void;
 }
@@ -128,6 +130,10 @@ export function eventReader(handlers: EventHandlers, { users, rooms, messages }:
     [Tag.BridgeEnd]: (fields) => {
       const [id, atOnce] = [fields.number(), fields.flag()];
       return () => handlers.bridgeEnd(id, atOnce);
+    },
+    [Tag.Adopt]: (fields) => {
+      const [door, fd, bytes] = [fields.number(), fields.number(), fields.bytes()];
+      return () => handlers.adopt(door, fd, bytes);
     },
     [Tag.Done]: (fields) => {
       const id = fields.number();

@@ -4,6 +4,7 @@ mod binding;
 mod bridge;
 mod cluster;
 mod connections;
+mod doors;
 mod field;
 mod local;
 mod log;

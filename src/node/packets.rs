@@ -12,7 +12,6 @@ use super::{
 };
 use crate::{
     selection::Selection,
-    server::Server,
     wire::packet::{Packet, PacketKind},
 };
 
@@ -157,10 +156,7 @@ impl NativeService {
     /// Shuts down and reports under this number when it is done.
     #[napi]
     pub fn shutdown(&self, id: f64) {
-        let (service, queue) = (self.server.service().clone(), self.queue.clone());
-        let transport = self.server.opened_transport();
-        let cluster = self.server.cluster().cloned();
-        let ended = Server::shutdown(service, transport, cluster);
+        let (ended, queue) = (self.server.shutdown(), self.queue.clone());
         self.server.runtime().spawn(async move {
             ended.await;
             queue.push(Item::Done(id));

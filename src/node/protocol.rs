@@ -63,6 +63,8 @@ pub enum Tag {
     BridgeWrite,
     /// Number of a bridged stream, whether at once.
     BridgeEnd,
+    /// Number of a door, descriptor, bytes.
+    Adopt,
     /// Name of the logger's method, text.
     Log,
     /// Code and text of an error.

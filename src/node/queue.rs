@@ -39,6 +39,9 @@ pub(super) enum Item {
     BridgeWrite(f64, Arc<Mutex<Vec<u8>>>),
     /// The end of a bridged stream: orderly, or at once.
     BridgeEnd(f64, bool),
+    /// A connection of this door is JavaScript's, with what was read of it.
+    #[cfg(unix)]
+    Adopt(f64, std::net::TcpStream, bytes::Bytes),
     /// Something for the logger: level and text.
     Log(&'static str, String),
     /// An operation has finished.
@@ -209,6 +212,11 @@ impl Queue {
                 }
                 Item::BridgeEnd(id, at_once) => {
                     fields.tag(Tag::BridgeEnd).number(id).flag(at_once);
+                }
+                #[cfg(unix)]
+                Item::Adopt(door, stream, bytes) => {
+                    let fd = std::os::fd::IntoRawFd::into_raw_fd(stream);
+                    fields.tag(Tag::Adopt).number(door).number(f64::from(fd)).bytes(&bytes);
                 }
                 Item::Log(level, text) => {
                     fields.tag(Tag::Log).text(level).text(text);

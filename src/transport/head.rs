@@ -1,7 +1,8 @@
 //! The head of a request: the handshake object made of it, and what a WebSocket client offers.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, fmt::Write as _, sync::Arc};
 
+use http::{HeaderMap, HeaderValue};
 use serde::Deserialize;
 use serde_json::json;
 use tungstenite::handshake::derive_accept_key;
@@ -35,6 +36,51 @@ impl Head {
             members: self.members.clone(),
         }
     }
+}
+
+/// Headers as Node.js gives them, a JSON object in the order of their arrival: of those that there may be one of, the first;
+/// of others, all in one text.
+pub(super) fn headers_json(headers: &HeaderMap) -> String {
+    let mut object = String::from("{");
+    for name in headers.keys() {
+        let mut values = headers.get_all(name).iter().map(text_of);
+        let value = match name.as_str() {
+            "set-cookie" => values.collect::<Vec<_>>().into(),
+            "cookie" => values.collect::<Vec<_>>().join("; ").into(),
+            single if SINGLE.contains(&single) => values.next().unwrap_or_default().into(),
+            _ => serde_json::Value::from(values.collect::<Vec<_>>().join(", ")),
+        };
+        let comma = if object.len() > 1 { "," } else { "" };
+        // Names are tokens, which need no escapes. Writing to a text cannot fail.
+        let _ = write!(object, "{comma}\"{name}\":{value}");
+    }
+    object.push('}');
+    object
+}
+
+/// Of which Node.js keeps the first (`http`, "message.headers").
+const SINGLE: [&str; 16] = [
+    "age",
+    "authorization",
+    "content-length",
+    "content-type",
+    "etag",
+    "expires",
+    "from",
+    "host",
+    "if-modified-since",
+    "if-unmodified-since",
+    "last-modified",
+    "location",
+    "max-forwards",
+    "proxy-authorization",
+    "referer",
+    "user-agent",
+];
+
+/// The bytes of a header as Node.js reads them: Latin-1.
+pub(super) fn text_of(value: &HeaderValue) -> String {
+    value.as_bytes().iter().copied().map(char::from).collect()
 }
 
 /// The headers by which a client asks for WebSocket (RFC 6455, section 4.1).
@@ -88,4 +134,31 @@ fn is_websocket_key(key: &str) -> bool {
             .bytes()
             .take(22)
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_told_as_node_tells_them() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("x-b", "1"),
+            ("host", "first"),
+            ("x-a", "\"q\""),
+            ("host", "second"),
+            ("x-b", "2"),
+            ("cookie", "a=1"),
+            ("cookie", "b=2"),
+            ("set-cookie", "c=3"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        headers.append("x-latin", HeaderValue::from_bytes(b"\xe9").unwrap());
+        assert_eq!(
+            headers_json(&headers),
+            r#"{"x-b":"1, 2","host":"first","x-a":"\"q\"","cookie":"a=1; b=2","set-cookie":["c=3"],"x-latin":"é"}"#
+        );
+    }
 }

@@ -10,7 +10,8 @@
 //! | `gateway` | requests from Node.js: Engine.IO's checks |
 //! | `polling`, `websocket` | Engine.IO over either |
 //! | `upgrade` | streams for WebSocket: of new sessions, and of those that polled before |
-//! | `handover` | doors: the descriptor of a connection of Node.js |
+//! | `handover`, `listener` | doors: the descriptor of a connection of Node.js; a port of our own |
+//! | `cors` | what browsers are told about other origins |
 //! | `sessions`, `session` | which sessions there are; one of them and its socket: Socket.IO |
 //! | `phase` | where a client stands with its transport |
 //! | `connection`, `outbox`, `carrier` | out: which way a packet takes; what waits; what carries bytes |
@@ -22,6 +23,7 @@
 mod carrier;
 mod common;
 mod connection;
+mod cors;
 mod engine;
 mod gateway;
 mod handlers;
@@ -30,6 +32,8 @@ pub mod handover;
 mod head;
 mod hearing;
 mod heartbeat;
+#[cfg(unix)]
+mod listener;
 mod outbox;
 mod phase;
 mod poll_queue;
@@ -45,5 +49,7 @@ pub use carrier::{ByteSink, Carrier};
 pub use connection::Connection;
 pub use gateway::Transport;
 pub use head::Head;
+#[cfg(unix)]
+pub use listener::{Address, DoorConfig, HandOver, Listener};
 pub use reply::Reply;
 pub use upgrade::{Incoming, Upgrade};

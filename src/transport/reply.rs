@@ -29,6 +29,18 @@ impl Reply {
         }
     }
 
+    /// What an error says, without its code: the answer to an upgrade.
+    pub(super) fn message(&self) -> String {
+        #[derive(serde::Deserialize)]
+        struct Error {
+            message: String,
+        }
+        serde_json::from_slice::<Error>(&self.body).map_or_else(
+            |_| String::from_utf8_lossy(&self.body).into_owned(),
+            |error| error.message,
+        )
+    }
+
     /// One of Engine.IO's errors, by its code.
     pub fn error(code: u8) -> Self {
         let (status, message) = match code {

@@ -1,0 +1,257 @@
+//! What hyper reads of a connection: one head at a time, and a body when somebody wants it. So nothing is read that may have
+//! to be given to somebody else, and the head is there as it was sent.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+/// Bytes that are read ahead of what may pass.
+const AHEAD: usize = 64 << 10;
+const END_OF_HEAD: &[u8] = b"\r\n\r\n";
+
+/// What may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Passes {
+    /// The head of a request, to its end.
+    Head,
+    /// So many bytes of a body.
+    Body(u64),
+    /// A body of which nobody knows how long it is.
+    Chunks,
+    /// Nothing: a request is being answered.
+    Nothing,
+}
+
+#[derive(Debug)]
+struct State {
+    passes: Passes,
+    /// What has passed of the head.
+    head: BytesMut,
+    reader: Option<Waker>,
+}
+
+/// The hand on the gate.
+#[derive(Debug, Clone)]
+pub(super) struct Gate(Arc<Mutex<State>>);
+
+impl Gate {
+    /// The head of the request that is being answered, as it was sent; `None` when it has no end as HTTP has it.
+    pub(super) fn head(&self) -> Option<Bytes> {
+        let mut state = self.0.lock();
+        let is_whole = state.passes == Passes::Nothing;
+        is_whole.then(|| state.head.split().freeze())
+    }
+
+    /// Lets a body pass, of so many bytes if that is known.
+    pub(super) fn open(&self, length: Option<u64>) {
+        self.let_pass(length.map_or(Passes::Chunks, Passes::Body));
+    }
+
+    /// The request has been answered: the next one may come.
+    pub(super) fn next(&self) {
+        self.let_pass(Passes::Head);
+    }
+
+    fn let_pass(&self, passes: Passes) {
+        let reader = {
+            let mut state = self.0.lock();
+            state.passes = passes;
+            if passes == Passes::Head {
+                state.head.clear();
+            }
+            state.reader.take()
+        };
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+}
+
+/// A connection behind a gate.
+#[derive(Debug)]
+pub(super) struct Gated {
+    stream: TcpStream,
+    /// Read, but not passed on.
+    ahead: BytesMut,
+    gate: Gate,
+}
+
+impl Gated {
+    /// A connection of which the first head may pass.
+    pub(super) fn new(stream: TcpStream) -> (Self, Gate) {
+        let gate = Gate(Arc::new(Mutex::new(State {
+            passes: Passes::Head,
+            head: BytesMut::new(),
+            reader: None,
+        })));
+        let gated = Self {
+            stream,
+            ahead: BytesMut::new(),
+            gate: gate.clone(),
+        };
+        (gated, gate)
+    }
+
+    /// The connection, and what was read ahead of it.
+    pub(super) fn into_parts(self) -> (TcpStream, BytesMut) {
+        (self.stream, self.ahead)
+    }
+
+    /// Passes on what may pass. False when nothing may, or nothing is there.
+    fn pass(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
+        let mut state = self.gate.0.lock();
+        let most = self.ahead.len().min(buffer.remaining());
+        let most = match state.passes {
+            Passes::Head => {
+                let before = state.head.len();
+                state.head.extend_from_slice(self.ahead.get(..most).unwrap_or_default());
+                let from = before.saturating_sub(END_OF_HEAD.len() - 1);
+                let end = memchr::memmem::find(state.head.get(from..).unwrap_or_default(), END_OF_HEAD);
+                match end {
+                    Some(at) => {
+                        let end = from + at + END_OF_HEAD.len();
+                        state.head.truncate(end);
+                        state.passes = Passes::Nothing;
+                        end - before
+                    }
+                    None => most,
+                }
+            }
+            Passes::Body(left) => {
+                let most = most.min(usize::try_from(left).unwrap_or(usize::MAX));
+                state.passes = match left - most as u64 {
+                    0 => Passes::Nothing,
+                    left => Passes::Body(left),
+                };
+                most
+            }
+            Passes::Chunks => most,
+            Passes::Nothing => 0,
+        };
+        buffer.put_slice(self.ahead.get(..most).unwrap_or_default());
+        self.ahead.advance(most);
+        most > 0
+    }
+}
+
+impl AsyncRead for Gated {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            this.gate.0.lock().reader = Some(context.waker().clone());
+            if this.pass(buffer) {
+                return Poll::Ready(Ok(()));
+            }
+            if this.ahead.len() >= AHEAD {
+                return Poll::Pending;
+            }
+            // Also while nothing may pass: the end of the connection is to be seen.
+            ready!(this.stream.poll_read_ready(context))?;
+            match this.stream.try_read_buf(&mut this.ahead) {
+                Ok(0) => return Poll::Ready(Ok(())),
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Gated {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    async fn pair() -> (TcpStream, Gated, Gate) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (gated, gate) = Gated::new(listener.accept().await.unwrap().0);
+        (client, gated, gate)
+    }
+
+    /// What passes now.
+    async fn passing(gated: &mut Gated) -> String {
+        let mut bytes = vec![0; 4096];
+        let length = gated.read(&mut bytes).await.unwrap();
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn a_head_passes_alone_and_what_follows_when_it_may() {
+        let (mut client, mut gated, gate) = pair().await;
+        client
+            .write_all(b"POST / HTTP/1.1\r\n\r\nbodyGET / HTTP/1.1\r\n\r\nrest")
+            .await
+            .unwrap();
+        assert_eq!(passing(&mut gated).await, "POST / HTTP/1.1\r\n\r\n");
+        assert_eq!(gate.head().unwrap(), "POST / HTTP/1.1\r\n\r\n");
+        gate.open(Some(4));
+        assert_eq!(passing(&mut gated).await, "body");
+        gate.next();
+        assert_eq!(passing(&mut gated).await, "GET / HTTP/1.1\r\n\r\n");
+        assert_eq!(gate.head().unwrap(), "GET / HTTP/1.1\r\n\r\n");
+        assert_eq!(gated.into_parts().1, "rest");
+    }
+
+    #[tokio::test]
+    async fn a_head_that_comes_in_pieces_ends_where_it_does() {
+        let (mut client, mut gated, gate) = pair().await;
+        let mut passed = String::new();
+        for piece in ["GET / HTTP/1.1\r", "\n\r", "\nX"] {
+            client.write_all(piece.as_bytes()).await.unwrap();
+            passed += &passing(&mut gated).await;
+        }
+        assert_eq!(passed, "GET / HTTP/1.1\r\n\r\n");
+        assert_eq!(gate.head().unwrap(), passed);
+        assert_eq!(gated.into_parts().1, "X");
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_connection_is_seen_while_nothing_may_pass() {
+        let (mut client, mut gated, _gate) = pair().await;
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        passing(&mut gated).await;
+        drop(client);
+        assert_eq!(passing(&mut gated).await, "");
+    }
+}
