@@ -65,6 +65,11 @@ function expectWaiting(client: Client, reasons: any[][]): void {
   expect(client.active).toBe(true);
 }
 
+/** Waits until a client is connected to this service; it may still believe that it is to the one before. */
+async function isBack(service: Service, client: Client): Promise<void> {
+  while (!client.connected || service.getUser(client.id!) === undefined) await next(client, 'connect');
+}
+
 async function serves(service: Service, client: Client): Promise<void> {
   await drained(service, client);
   expect(service.getUser(client.id!)).toBeDefined();
@@ -157,7 +162,7 @@ describe.each(transportSettings)('over %s', (_name, transports) => {
     decide();
     await ended;
     const second = await startOn(first.port);
-    if (!client.connected) await next(client, 'connect');
+    await isBack(second.service, client);
     await serves(second.service, client);
   });
 
@@ -170,7 +175,7 @@ describe.each(transportSettings)('over %s', (_name, transports) => {
     await ended;
     const second = await startOn(first.port);
     await nextWhere(second.service, 'connection', () => true);
-    if (!client.connected) await next(client, 'connect');
+    await isBack(second.service, client);
     await serves(second.service, client);
   });
 
@@ -181,12 +186,7 @@ describe.each(transportSettings)('over %s', (_name, transports) => {
     await begun;
     await first.service.shutdown();
     const second = await startOn(first.port);
-    const isBack = (client: Client) => client.connected && second.service.getUser(client.id!) !== undefined;
-    await Promise.all(
-      clients.map(async (client) => {
-        while (!isBack(client)) await next(client, 'connect');
-      }),
-    );
+    await Promise.all(clients.map((client) => isBack(second.service, client)));
     await drained(second.service, ...clients);
     expect(clients.every((client) => client.active)).toBe(true);
   });

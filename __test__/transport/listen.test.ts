@@ -174,6 +174,38 @@ describe('a request that is none', () => {
     expect(service.getStats().totalConnections).toBe(0);
   });
 
+  test.each([
+    ['for an unknown session', `POST ${POLL}&sid=none HTTP/1.1\r\nHost: a\r\n`],
+    ['that asks for a session', `GET ${POLL} HTTP/1.1\r\nHost: a\r\n`],
+    ['that asks what may be', `OPTIONS ${POLL} HTTP/1.1\r\nHost: a\r\n`],
+  ])('the body of a request %s is no request', async (_name, head) => {
+    const urls: string[] = [];
+    const server = trackServer(createServer((req, res) => void res.end(String(urls.push(req.url!)))));
+    const { port } = await openDoor({}, { server });
+    const hidden = 'GET /hidden HTTP/1.1\r\nHost: a\r\nX: ';
+    for (const [announced, body] of [
+      [`Content-Length: ${hidden.length}`, hidden],
+      ['Transfer-Encoding: chunked', `${hidden.length.toString(16)}\r\n${hidden}\r\n0\r\n\r\n`],
+    ]) {
+      const answer = await exchange(port, `${head}${announced}\r\n\r\n${body}GET /next HTTP/1.1\r\nHost: a\r\n\r\n`);
+      expect(answer.match(/HTTP\/1.1 /g)).toHaveLength(1);
+      expect(urls).toEqual([]);
+    }
+  });
+
+  test('what a client sends before it goes is taken', async () => {
+    const { service, port } = await openDoor();
+    const sid = JSON.parse((await raw(port, POLL)).body.slice(1)).sid;
+    await raw(port, `${POLL}&sid=${sid}`, { method: 'POST', body: '40' });
+    await raw(port, `${POLL}&sid=${sid}`);
+    const [user] = service.getConnectedUsers();
+    const heard = new Promise((done) => service.getSocket(user!.socketId)!.on('last', done));
+    const body = '42["last",1]';
+    const socket = connectTo(port, HOST);
+    socket.end(`POST ${POLL}&sid=${sid} HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+    expect(await heard).toBe(1);
+  });
+
   test('a head that is too large is refused', async () => {
     const { port } = await openDoor();
     const answer = await exchange(port, `GET ${POLL} HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(100_000)}\r\n\r\n`);

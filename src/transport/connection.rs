@@ -213,10 +213,16 @@ impl Connection {
         self.follow(Phase::pass_answer);
     }
 
-    /// Writes the CONNECT answer of a client on WebSocket; what was held follows in the same write.
-    pub(super) fn answer_connect(&self, text: &str) {
+    /// Which socket on this transport packets are for.
+    pub(super) fn generation(&self) -> u32 {
+        self.outbox.lock().generation
+    }
+
+    /// Writes the CONNECT answer of a client on WebSocket; what was held follows in the same write. Nothing when there has
+    /// been another CONNECT since.
+    pub(super) fn answer_connect(&self, text: &str, generation: u32) {
         let mut outbox = self.outbox.lock();
-        if self.phase().is_closing() {
+        if self.phase().is_closing() || outbox.generation != generation {
             return;
         }
         outbox.stage(text_frame(text));

@@ -21,9 +21,9 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming as Body, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
@@ -165,7 +165,8 @@ impl Socket {
         match self {
             Self::Tcp(listener) => {
                 let (stream, client) = listener.accept().await?;
-                stream.set_nodelay(true)?;
+                // Fails when the client has gone already.
+                let _ = stream.set_nodelay(true);
                 Ok((stream, client.ip().to_string()))
             }
             #[cfg(unix)]
@@ -194,17 +195,24 @@ async fn accept(socket: Socket, door: Arc<Door>, mut closed: watch::Receiver<boo
             Ok((stream, address)) => {
                 serving.spawn(serve(door.clone(), stream, address, following.clone()));
             }
-            // Of a client that is gone already there is nothing to say; of descriptors there may be more soon.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)) => {
+            // Of a client that is gone already there is nothing to say.
+            Err(error) if is_of_the_client(&error) => {}
+            // Of descriptors there may be more soon.
+            Err(error) => {
                 tracing::warn!("no connection can be accepted: {error}");
                 tokio::time::sleep(EXHAUSTED).await;
             }
-            Err(_) => {}
         }
     }
     drop(socket);
     let ending = async { while serving.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(LAST_REQUESTS, ending).await;
+}
+
+/// Whether an error is that of one connection that was about to be accepted.
+fn is_of_the_client(error: &io::Error) -> bool {
+    let of_the_client = [libc::ECONNABORTED, libc::ECONNRESET, libc::EINTR, libc::EPROTO];
+    error.raw_os_error().is_some_and(|code| of_the_client.contains(&code))
 }
 
 /// What all connections of a door use.
@@ -231,6 +239,8 @@ struct Connection {
     gate: Gate,
     taken: Mutex<Option<Taken>>,
     is_taken: AtomicBool,
+    /// The body of the request has been read to its end.
+    has_read: AtomicBool,
 }
 
 type Answer = Response<Full<Bytes>>;
@@ -243,6 +253,7 @@ async fn serve(door: Arc<Door>, stream: TcpStream, address: String, mut closed: 
         gate,
         taken: Mutex::default(),
         is_taken: AtomicBool::new(false),
+        has_read: AtomicBool::new(false),
     });
     let service = service_fn({
         let connection = connection.clone();
@@ -264,10 +275,12 @@ async fn serve(door: Arc<Door>, stream: TcpStream, address: String, mut closed: 
             is_closing = true;
             Pin::new(&mut http).graceful_shutdown();
         }
-        match http.poll_without_shutdown(context) {
-            Poll::Ready(_) => Poll::Ready(true),
-            Poll::Pending if connection.is_taken.load(Ordering::Acquire) => Poll::Ready(false),
-            Poll::Pending => Poll::Pending,
+        // Everything is written when it is over.
+        let is_over = Pin::new(&mut http).poll(context).is_ready();
+        match connection.is_taken.load(Ordering::Acquire) {
+            true => Poll::Ready(false),
+            false if is_over => Poll::Ready(true),
+            false => Poll::Pending,
         }
     })
     .await;
@@ -311,8 +324,19 @@ async fn close(stream: TcpStream) {
 
 impl Connection {
     async fn answer(self: Arc<Self>, request: Request<Body>) -> Answer {
-        let answer = self.answer_one(request).await;
-        self.gate.next();
+        let headers = request.headers();
+        let is_chunked = headers.contains_key(header::TRANSFER_ENCODING);
+        let has_body = is_chunked || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+        let mut answer = self.answer_one(request).await;
+        let has_read = self.has_read.swap(false, Ordering::AcqRel);
+        if is_chunked || (has_body && !has_read) {
+            // What follows is still the body, or has passed with it, and nobody has looked at its head.
+            answer
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        } else {
+            self.gate.next();
+        }
         answer
     }
 
@@ -383,31 +407,24 @@ impl Connection {
         let mut body = Bytes::new();
         if method == "POST" {
             let length = request.headers().get(header::CONTENT_LENGTH);
-            self.gate
-                .open(length.and_then(|length| length.to_str().ok()?.parse().ok()));
+            let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+            self.gate.open(if is_chunked { None } else { length.or(Some(0)) });
             let limit = transport.sessions.service.config.max_http_buffer_size;
-            let reading = Limited::new(request.into_body(), limit).collect();
-            match tokio::time::timeout(BODY_TIME, reading).await {
-                Ok(Ok(collected)) => body = collected.to_bytes(),
-                Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            body = match tokio::time::timeout(BODY_TIME, read(request.into_body(), limit)).await {
+                Ok(Ok(body)) => body,
+                Ok(Err(Unread::TooLarge)) => {
                     std::mem::forget(abandons);
                     transport.refuse_oversized(&method, &url);
                     return closing(StatusCode::PAYLOAD_TOO_LARGE, String::new());
                 }
-                Ok(Err(_)) => return closing(StatusCode::BAD_REQUEST, String::new()),
+                Ok(Err(Unread::Broken)) => return closing(StatusCode::BAD_REQUEST, String::new()),
                 Err(_) => return closing(StatusCode::REQUEST_TIMEOUT, String::new()),
-            }
+            };
+            self.has_read.store(true, Ordering::Release);
         }
         let reply = transport.clone().respond(&method, &url, head, content_type, body).await;
         std::mem::forget(abandons);
-        let mut answer = self.put(reply);
-        if is_chunked {
-            // What follows has passed already, and nobody has looked at its head.
-            answer
-                .headers_mut()
-                .insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        answer
+        self.put(reply)
     }
 
     fn put(&self, reply: Reply) -> Answer {
@@ -424,6 +441,27 @@ impl Connection {
         }
         answer
     }
+}
+
+/// Why a body was not read.
+enum Unread {
+    TooLarge,
+    Broken,
+}
+
+/// Reads a body. Copied together: each piece, however small, keeps a whole buffer of hyper's.
+async fn read(mut body: Body, limit: usize) -> Result<Bytes, Unread> {
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() else {
+            continue;
+        };
+        if data.len() > limit - bytes.len() {
+            return Err(Unread::TooLarge);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.freeze())
 }
 
 /// Tells the transport that a request was given up, unless it is forgotten.

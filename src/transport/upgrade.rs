@@ -49,6 +49,9 @@ impl Transport {
     /// Checks a WebSocket upgrade; `headers` is a JSON object as Node.js gives it.
     pub fn upgrade(&self, method: &str, url: &str, headers: &str) -> Result<Upgrade, Reply> {
         let target = self.target(method, url, true).map_err(Reply::error)?;
+        if method != "GET" {
+            return Err(Reply::error(2));
+        }
         let accepted = Offer::parse(headers).accept();
         let response = accepted.map_err(|message| Reply::new(400, TEXT, message))?;
         if self.sessions.service.is_closed() && matches!(target, Target::Handshake { .. }) {
@@ -189,7 +192,7 @@ impl Session {
                 Outgoing::Replace(packet) => put_packet(&mut frames, &packet, self.is_eio3()),
                 Outgoing::Connected(packet) => {
                     connection.write_raw(frames.split().freeze());
-                    connection.answer_connect(&packet);
+                    connection.answer_connect(&packet, connection.generation());
                 }
                 Outgoing::Answer(answer) => connection.post(answer).await,
                 Outgoing::Last => is_last = true,

@@ -102,7 +102,10 @@ impl Pass {
             };
             let header_length = usize::try_from(cursor.position()).map_err(|_| FrameError::Invalid)?;
             let length = usize::try_from(length).map_err(|_| FrameError::TooLarge)?;
-            let gathered = self.fragments.as_ref().map_or(0, |(_, gathered)| gathered.len());
+            let gathered = match header.opcode {
+                OpCode::Data(_) => self.fragments.as_ref().map_or(0, |(_, gathered)| gathered.len()),
+                OpCode::Control(_) => 0,
+            };
             if length.saturating_add(gathered) > self.limit {
                 return Err(FrameError::TooLarge);
             }
@@ -259,6 +262,8 @@ mod tests {
         assert_eq!(read_in_pieces(&announced, 1024), Err(FrameError::TooLarge));
         let fragments = [frame(0x01, &[b'a'; 60]), frame(0x80, &[b'a'; 60])].concat();
         assert_eq!(read_in_pieces(&fragments, 1024), Err(FrameError::TooLarge));
+        let between = [frame(0x01, &[b'a'; 60]), frame(0x89, &[b'p'; 60]), frame(0x80, b"b")].concat();
+        assert_eq!(read_in_pieces(&between, 1024).unwrap().len(), 2);
     }
 
     #[test]

@@ -15,8 +15,10 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Bytes that are read ahead of what may pass.
+/// Bytes that are read ahead of what may pass. Nobody sends so much behind a request that is not answered.
 const AHEAD: usize = 64 << 10;
+/// Bytes that are read at a time.
+const READ: usize = 8 << 10;
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
 /// What may pass.
@@ -37,6 +39,10 @@ struct State {
     passes: Passes,
     /// What has passed of the head.
     head: BytesMut,
+    /// The head was asked for: the request is being answered.
+    is_seen: bool,
+    /// The request has a body that somebody wants: it is answered though its client sends no more.
+    has_body: bool,
     reader: Option<Waker>,
 }
 
@@ -49,10 +55,18 @@ impl Gate {
     pub(super) fn head(&self) -> Option<Bytes> {
         let mut state = self.0.lock();
         let is_whole = state.passes == Passes::Nothing;
-        is_whole.then(|| state.head.split().freeze())
+        state.is_seen = true;
+        // The end of the connection may be seen now.
+        let reader = state.reader.take();
+        let head = is_whole.then(|| state.head.split().freeze());
+        drop(state);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        head
     }
 
-    /// Lets a body pass, of so many bytes if that is known.
+    /// Lets a body pass, of so many bytes, or in chunks.
     pub(super) fn open(&self, length: Option<u64>) {
         self.let_pass(length.map_or(Passes::Chunks, Passes::Body));
     }
@@ -68,7 +82,9 @@ impl Gate {
             state.passes = passes;
             if passes == Passes::Head {
                 state.head.clear();
+                state.is_seen = false;
             }
+            state.has_body = passes != Passes::Head;
             state.reader.take()
         };
         if let Some(reader) = reader {
@@ -83,6 +99,8 @@ pub(super) struct Gated {
     stream: TcpStream,
     /// Read, but not passed on.
     ahead: BytesMut,
+    /// Nothing more comes.
+    has_ended: bool,
     gate: Gate,
 }
 
@@ -92,11 +110,14 @@ impl Gated {
         let gate = Gate(Arc::new(Mutex::new(State {
             passes: Passes::Head,
             head: BytesMut::new(),
+            is_seen: false,
+            has_body: false,
             reader: None,
         })));
         let gated = Self {
             stream,
             ahead: BytesMut::new(),
+            has_ended: false,
             gate: gate.clone(),
         };
         (gated, gate)
@@ -110,6 +131,15 @@ impl Gated {
     /// Passes on what may pass. False when nothing may, or nothing is there.
     fn pass(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
         let mut state = self.gate.0.lock();
+        if state.passes == Passes::Head && state.head.is_empty() {
+            // Empty lines before a request mean nothing (RFC 9112, section 2.2).
+            let empty = self
+                .ahead
+                .iter()
+                .take_while(|byte| matches!(byte, b'\r' | b'\n'))
+                .count();
+            self.ahead.advance(empty);
+        }
         let most = self.ahead.len().min(buffer.remaining());
         let most = match state.passes {
             Passes::Head => {
@@ -140,7 +170,20 @@ impl Gated {
         };
         buffer.put_slice(self.ahead.get(..most).unwrap_or_default());
         self.ahead.advance(most);
+        if self.ahead.is_empty() {
+            self.ahead = BytesMut::new();
+        }
         most > 0
+    }
+
+    /// Whether the end of the connection may be seen: not before what came in front of it has been.
+    fn may_end(&self) -> bool {
+        let state = self.gate.0.lock();
+        match state.passes {
+            Passes::Head => true,
+            Passes::Body(_) | Passes::Chunks => self.ahead.is_empty(),
+            Passes::Nothing => state.is_seen && !state.has_body && self.ahead.is_empty(),
+        }
     }
 }
 
@@ -156,15 +199,26 @@ impl AsyncRead for Gated {
             if this.pass(buffer) {
                 return Poll::Ready(Ok(()));
             }
+            if this.has_ended {
+                return if this.may_end() {
+                    Poll::Ready(Ok(()))
+                } else {
+                    Poll::Pending
+                };
+            }
             if this.ahead.len() >= AHEAD {
-                return Poll::Pending;
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
             // Also while nothing may pass: the end of the connection is to be seen.
             ready!(this.stream.poll_read_ready(context))?;
+            this.ahead.reserve(READ);
             match this.stream.try_read_buf(&mut this.ahead) {
-                Ok(0) => return Poll::Ready(Ok(())),
+                Ok(0) => this.has_ended = true,
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
                 _ => {}
+            }
+            if this.ahead.is_empty() {
+                this.ahead = BytesMut::new();
             }
         }
     }
@@ -246,12 +300,59 @@ mod tests {
         assert_eq!(gated.into_parts().1, "X");
     }
 
+    /// Whether nothing passes, not even the end.
+    async fn is_shut(gated: &mut Gated) -> bool {
+        let mut byte = [0];
+        let reading = gated.read(&mut byte);
+        tokio::time::timeout(std::time::Duration::from_millis(20), reading)
+            .await
+            .is_err()
+    }
+
     #[tokio::test]
-    async fn the_end_of_a_connection_is_seen_while_nothing_may_pass() {
-        let (mut client, mut gated, _gate) = pair().await;
+    async fn the_end_of_a_connection_is_seen_when_its_request_has_been() {
+        let (mut client, mut gated, gate) = pair().await;
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        drop(client);
+        passing(&mut gated).await;
+        assert!(is_shut(&mut gated).await);
+        gate.head();
+        assert_eq!(passing(&mut gated).await, "");
+    }
+
+    #[tokio::test]
+    async fn a_body_and_its_answer_come_before_the_end() {
+        let (mut client, mut gated, gate) = pair().await;
+        client.write_all(b"POST / HTTP/1.1\r\n\r\nbody").await.unwrap();
+        drop(client);
+        passing(&mut gated).await;
+        gate.head();
+        assert!(is_shut(&mut gated).await);
+        gate.open(Some(4));
+        assert_eq!(passing(&mut gated).await, "body");
+        assert!(is_shut(&mut gated).await);
+        gate.next();
+        assert_eq!(passing(&mut gated).await, "");
+    }
+
+    #[tokio::test]
+    async fn empty_lines_before_a_request_are_passed_over() {
+        let (mut client, mut gated, gate) = pair().await;
+        client.write_all(b"\r\n\r\n\r\nGET / HTTP/1.1\r\n\r\n").await.unwrap();
+        assert_eq!(passing(&mut gated).await, "GET / HTTP/1.1\r\n\r\n");
+        assert_eq!(gate.head().unwrap(), "GET / HTTP/1.1\r\n\r\n");
+    }
+
+    #[tokio::test]
+    async fn nobody_fills_memory_behind_a_request() {
+        let (mut client, mut gated, gate) = pair().await;
         client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         passing(&mut gated).await;
-        drop(client);
-        assert_eq!(passing(&mut gated).await, "");
+        gate.head();
+        let flooding = tokio::spawn(async move { while client.write_all(&[b'x'; 4096]).await.is_ok() {} });
+        assert!(gated.read(&mut [0]).await.is_err());
+        assert!(gated.ahead.len() <= AHEAD + READ);
+        drop(gated);
+        flooding.await.unwrap();
     }
 }

@@ -87,11 +87,14 @@ impl Session {
         let Some(socket) = self.new_socket(auth) else {
             return self.connection.close(DisconnectReason::ServerClosing);
         };
-        match &mut self.inner.lock().standing {
-            Standing::Connecting(pending) if pending.socket.is_none() => pending.socket = Some(socket.clone()),
+        let generation = match &mut self.inner.lock().standing {
+            Standing::Connecting(pending) if pending.socket.is_none() => {
+                pending.socket = Some(socket.clone());
+                self.connection.generation()
+            }
             // It has left again.
             _ => return,
-        }
+        };
         // Perhaps before there was a socket to be told of.
         if self.phase().is_over() {
             return self.departed(DisconnectReason::TransportClose);
@@ -101,7 +104,7 @@ impl Session {
             outcome = self.let_in(&socket) => outcome,
             () = self.connection.over() => return self.departed(DisconnectReason::TransportClose),
         };
-        self.answer(&socket, outcome);
+        self.answer(&socket, generation, outcome);
     }
 
     async fn let_in(&self, socket: &Arc<Socket>) -> Result<(), Refusal> {
@@ -121,7 +124,7 @@ impl Session {
 
     /// Answers the client, or the library that asked in its place. Nobody is answered who has left the namespace, and may
     /// be back already.
-    fn answer(self: &Arc<Self>, socket: &Arc<Socket>, outcome: Result<(), Refusal>) {
+    fn answer(self: &Arc<Self>, socket: &Arc<Socket>, generation: u32, outcome: Result<(), Refusal>) {
         if outcome.is_err() && self.sessions.service.is_closed() {
             self.connection.close(DisconnectReason::ServerClosing);
         }
@@ -146,7 +149,9 @@ impl Session {
             (Some(library), _) => drop(library.send(outcome)),
             (None, Some(payload)) => self.connection.write_text(&format!("44{payload}")),
             // Registered first: the answer reaches the client at once, and so may a broadcast.
-            (None, None) if self.connected() => self.connection.answer_connect(&self.accepted(socket.id())),
+            (None, None) if self.connected() => {
+                self.connection.answer_connect(&self.accepted(socket.id()), generation);
+            }
             (None, None) => {}
         }
     }
