@@ -176,6 +176,12 @@ impl Gated {
         most > 0
     }
 
+    /// Whether what waits is behind a request that is being answered and has no body: it might wait for long.
+    fn is_flooded(&self) -> bool {
+        let state = self.gate.0.lock();
+        state.passes == Passes::Nothing && state.is_seen && !state.has_body
+    }
+
     /// Whether the end of the connection may be seen: not before what came in front of it has been.
     fn may_end(&self) -> bool {
         let state = self.gate.0.lock();
@@ -207,7 +213,10 @@ impl AsyncRead for Gated {
                 };
             }
             if this.ahead.len() >= AHEAD {
-                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+                return match this.is_flooded() {
+                    true => Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+                    false => Poll::Pending,
+                };
             }
             // Also while nothing may pass: the end of the connection is to be seen.
             ready!(this.stream.poll_read_ready(context))?;
@@ -333,6 +342,23 @@ mod tests {
         assert!(is_shut(&mut gated).await);
         gate.next();
         assert_eq!(passing(&mut gated).await, "");
+    }
+
+    #[tokio::test]
+    async fn a_large_body_waits_until_it_is_wanted() {
+        let (mut client, mut gated, gate) = pair().await;
+        client.write_all(b"POST / HTTP/1.1\r\n\r\n").await.unwrap();
+        passing(&mut gated).await;
+        let body = vec![b'x'; 3 * AHEAD];
+        let sending = tokio::spawn(async move { client.write_all(&body).await.map(|()| client) });
+        assert!(is_shut(&mut gated).await);
+        gate.head();
+        gate.open(Some(3 * AHEAD as u64));
+        let mut left = 3 * AHEAD;
+        while left > 0 {
+            left -= passing(&mut gated).await.len();
+        }
+        assert!(sending.await.unwrap().is_ok());
     }
 
     #[tokio::test]
