@@ -90,7 +90,7 @@ impl Session {
         }
         // Nobody can tell whether a client is silent that is not read from.
         if self.account().is_paused() || self.was_paused.swap(false, Ordering::AcqRel) {
-            inner.pulse = inner.pulse.again(now);
+            inner.pulse = inner.pulse.again(now, self.is_eio3());
         }
         match inner.pulse.due(now, interval, timeout, self.is_eio3()) {
             Due::Later(left) => {

@@ -45,10 +45,11 @@ impl Pulse {
         }
     }
 
-    /// The same, with time that begins anew.
-    pub(super) fn again(self, now: Duration) -> Self {
+    /// The same, with the time of its silence beginning anew.
+    pub(super) fn again(self, now: Duration, eio3: bool) -> Self {
         match self {
             Self::New => Self::New,
+            Self::Resting(_) if eio3 => Self::Resting(now),
             Self::Resting(since) => Self::Resting(since),
             Self::Pinged(_) => Self::Pinged(now),
             Self::Spared(_) => Self::Spared(now),
@@ -82,7 +83,7 @@ mod tests {
             assert_eq!(due(pulse, 60, false), Due::Later(Duration::from_millis(290)));
             assert_eq!(due(pulse, 350, false), Due::End);
             assert_eq!(
-                due(pulse.again(Duration::from_millis(350)), 350, false),
+                due(pulse.again(Duration::from_millis(350), false), 350, false),
                 Due::Later(TIMEOUT)
             );
         }
@@ -93,5 +94,8 @@ mod tests {
         let resting = Pulse::Resting(Duration::from_millis(50));
         assert_eq!(due(resting, 150, true), Due::Later(Duration::from_millis(300)));
         assert_eq!(due(resting, 450, true), Due::End);
+        let excused = resting.again(Duration::from_millis(450), true);
+        assert_eq!(due(excused, 450, true), Due::Later(INTERVAL + TIMEOUT));
+        assert_eq!(resting.again(Duration::from_millis(450), false), resting);
     }
 }
