@@ -2,8 +2,8 @@
 
 import { EventEmitter } from 'node:events';
 
-// As Node.js has it: what a listener gets depends on the event.
-type Listener = (...args: any[]) => void;
+/** As Node.js has it: what a listener gets depends on the event. */
+export type Listener = (...args: any[]) => void;
 
 /** Says what is called when the listeners of an emitter have changed. */
 export let watchListeners: (emitter: Listeners, changed: () => void) => void;

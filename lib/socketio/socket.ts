@@ -15,6 +15,7 @@ import { type Callback, takeCallback } from '../callback.js';
 import type { Reads } from '../native/reads.js';
 import { handshakeOf } from '../objects/users.js';
 import { nextTick } from '../timers.js';
+import type { Listener } from './listeners.js';
 import { canonicalName, decodeArgs, type Encoded, type Encoding } from './payload.js';
 
 /** Events of the socket itself, which no client sends. */
@@ -36,9 +37,6 @@ export let internals: {
 
 /** Acknowledgements that are awaited from one client; beyond it the oldest ones expire. */
 const MOST_AWAITED = 10_000;
-
-/** As Socket.IO has it: what a listener gets depends on the event. */
-type Listener = (...args: any[]) => void;
 
 /** An acknowledgement that is awaited. */
 interface Awaited {
