@@ -966,12 +966,65 @@ export interface ListenOptions {
   host?: string | undefined;
   /** A Unix socket instead of a port. */
   path?: string | undefined;
-  /** Takes the requests for other paths than the service's. It need not listen itself. */
-  server?: HTTPServer | undefined;
+  /** TLS. Without it connections are plain. */
+  tls?: TlsOptions | undefined;
+  /**
+   * Takes the requests for other paths than the service's. It need not listen itself. With `tls`, its requests have been
+   * over TLS: `req.socket.encrypted` is true, and an `https.Server` is taken as well, of which the certificate is not used.
+   */
+  server?: HTTPServer | HTTPSServer | undefined;
   /** Connections that may wait to be accepted. Default 511. */
   backlog?: number | undefined;
   /** Whether other processes may listen on the same port, among which the system divides connections. Default false. */
   reusePort?: boolean | undefined;
+}
+
+/** A private key with its own passphrase. */
+export interface TlsKey {
+  /** PEM. */
+  pem: string | Buffer;
+  /** Default: that of {@link TlsOptions}. */
+  passphrase?: string | undefined;
+}
+
+/**
+ * TLS of a service that listens by itself. Certificates and keys are PEM, as Node.js takes it; each is given itself or as
+ * the path of its file. RSA of 2048 bits and more, ECDSA with P-256 and P-384, and Ed25519.
+ */
+export interface TlsOptions {
+  /**
+   * The certificate, with those that lead to a known one behind it. Of several certificates, a client gets the first that it
+   * can check: an array holds them in the order of preference.
+   */
+  cert?: string | Buffer | Array<string | Buffer> | undefined;
+  /** The private key of each certificate, in any order. */
+  key?: string | Buffer | Array<string | Buffer | TlsKey> | undefined;
+  /**
+   * Authorities: those who may vouch for clients (`requestCert`), and those between the certificate and a known one,
+   * where `cert` does not hold them.
+   */
+  ca?: string | Buffer | Array<string | Buffer> | undefined;
+  /** A file in the place of `cert`. */
+  certFile?: string | undefined;
+  /** A file in the place of `key`. */
+  keyFile?: string | undefined;
+  /** A file in the place of `ca`. */
+  caFile?: string | undefined;
+  /** For keys that are encrypted. */
+  passphrase?: string | undefined;
+  /** Whether clients are asked for a certificate; needs `ca`. Default false. */
+  requestCert?: boolean | undefined;
+  /** With `requestCert`: `false` lets clients in that have none. One that does not hold is refused all the same. Default true. */
+  rejectUnauthorized?: boolean | undefined;
+  /** Protocols to agree on (ALPN), in the order of preference. Default `['http/1.1']`. */
+  alpn?: string[] | undefined;
+  /** Default `'TLSv1.2'`. */
+  minVersion?: 'TLSv1.2' | 'TLSv1.3' | undefined;
+  /**
+   * Whether files are looked after: what they hold when they change is used for connections from then on. What cannot be used
+   * is logged as an error, and the earlier certificate stays. Default false.
+   */
+  watch?: boolean | undefined;
 }
 
 /** Where a service listens: a port, or the Unix socket that was asked for. */
@@ -1039,6 +1092,16 @@ export class WebSocketService extends EventEmitter {
    * @throws {@link WebSocketServiceError} `ERR_CLOSED`, from the call of `shutdown()` on
    */
   listen<O extends ListenOptions>(options: O): Promise<ListenAddress<O>>;
+
+  /**
+   * Gives what listens with `tls` another certificate, as `tls.Server.setSecureContext` does: for connections from now on,
+   * those that are there go on. All options are as given here; `watch` takes the place of an earlier one.
+   *
+   * @throws TypeError `ERR_INVALID_ARGUMENT` naming the field, and when nothing listens with `tls`; the earlier certificate
+   * stays
+   * @throws {@link WebSocketServiceError} `ERR_CLOSED`, after `shutdown()`
+   */
+  setSecureContext(options: TlsOptions): void;
 
   /**
    * Resolves when the cluster has been joined: everything that the other instances know is known here. Without `redis`

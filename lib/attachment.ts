@@ -3,14 +3,16 @@
 
 import http from 'node:http';
 import https from 'node:https';
-import type { ListenOptions, Logger } from '../index.js';
+import type { Logger } from '../index.js';
 import type { NativeService } from '../binding.js';
 import { invalidArgument } from './errors.js';
 import { Doors, type Listening } from './http/doors.js';
 import type { Gateway } from './http/gateway.js';
 import { closeServer, hook, type HttpServer, type Left } from './http/server-hook.js';
+import type { Adopted } from './native/events.js';
 import type { ResolvedConfig } from './options/config.js';
 import { checkListen } from './options/listen.js';
+import { checkTls } from './options/tls.js';
 import { serverOf } from './options/wrong-arguments.js';
 import { clearInterval, setInterval, setTimeout } from './timers.js';
 
@@ -56,14 +58,20 @@ export class Attachment {
     this.#gateway.owner = owner;
     this.#hook(server);
     const isEnding = () => this.#isEnding;
-    const address = await (process.platform === 'win32' ? listenByNode(server, options) : this.#doors.open(options, server, isEnding));
+    const address = await this.#doors.open(options, server, isEnding);
     this.#listening ??= setInterval(() => owner, LONGEST_MS);
     return address;
   }
 
+  /** New connections of the doors with TLS shake hands by this. */
+  setSecureContext(options: unknown): void {
+    checkTls(options);
+    this.#doors.setSecureContext(options);
+  }
+
   /** A connection of a door is Node.js's. */
-  adopt(door: number, fd: number, bytes: Buffer): void {
-    this.#doors.adopt(door, fd, bytes);
+  adopt(connection: Adopted): void {
+    this.#doors.adopt(connection);
   }
 
   #hook(server: HttpServer): void {
@@ -101,18 +109,4 @@ export class Attachment {
       `shutdown has left ${left.length} connections of the HTTP server that are not the service's to their owners: ${named.join(', ')}${more}`,
     );
   }
-}
-
-/** Where connections cannot be handed over, Node.js listens. */
-async function listenByNode(server: http.Server, { port, host, path, backlog }: ListenOptions): Promise<Listening> {
-  await new Promise<void>((done, fail) => {
-    server.once('error', fail);
-    server.listen({ port, host, path, backlog }, () => {
-      server.off('error', fail);
-      done();
-    });
-  });
-  const address = server.address();
-  if (typeof address === 'string' || address === null) return { path: address ?? '' };
-  return { ...address, family: address.family as 'IPv4' | 'IPv6' };
 }

@@ -14,6 +14,7 @@ import type {
   SocketLike,
   SocketMiddleware,
   SocketUser,
+  TlsOptions,
   WebSocketConfig,
 } from '../index.js';
 import type { Failure, NativeService, Scope } from '../binding.js';
@@ -161,6 +162,12 @@ export class WebSocketService extends Operators {
     const address = await this.#attachment.listen(options, this);
     this.#mock = false;
     return address as ListenAddress<O>; // a path where one was given
+  }
+
+  setSecureContext(options: TlsOptions): void {
+    this.#assertOpen();
+    if (this.#shutdown) return;
+    this.#attachment.setSecureContext(options);
   }
 
   shutdown(): Promise<void> {
@@ -537,7 +544,7 @@ export class WebSocketService extends Operators {
       reply: (...reply) => this.#gateway.reply(...reply),
       bridgeWrite: (id, bytes) => this.#gateway.write(id, bytes),
       bridgeEnd: (id, atOnce) => this.#gateway.end(id, atOnce),
-      adopt: (...connection) => this.#attachment.adopt(...connection),
+      adopt: (connection) => this.#attachment.adopt(connection),
       log: (level, text) => this.#config.logger[level](text),
       fault: (code, message) => void this.emit('error', new WebSocketServiceError(code, message)),
     };

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 #[cfg(unix)]
-use crate::transport::{Address, DoorConfig, HandOver, Listener};
+use crate::transport::{Address, ContextError, DoorConfig, HandOver, Listener, OpenError, TlsOptions};
 use crate::{
     cluster::{Cluster, Settings},
     config::Config,
@@ -112,14 +112,27 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Those of the system: the address is in use, or not ours.
+    /// Those of the system: the address is in use, or not ours; and those of TLS.
     #[cfg(unix)]
-    pub fn open_door(&self, config: DoorConfig, hand_over: HandOver) -> io::Result<Address> {
+    pub fn open_door(&self, config: DoorConfig, hand_over: HandOver) -> Result<Address, OpenError> {
         let _runtime = self.runtime.enter();
         let door = Listener::open(self.transport(), config, hand_over)?;
         let address = door.address().clone();
         self.doors.lock().push(door);
         Ok(address)
+    }
+
+    /// New connections of the doors with TLS shake hands by these options. False when there is none.
+    ///
+    /// # Errors
+    ///
+    /// When the options are of no use; the earlier ones stay.
+    #[cfg(unix)]
+    pub fn set_secure_context(&self, options: &TlsOptions) -> Result<bool, ContextError> {
+        let doors = self.doors.lock();
+        doors
+            .iter()
+            .try_fold(false, |any, door| Ok(door.set_secure_context(options)? || any))
     }
 
     /// Ends the service and everything that belongs to it, see [`Self::shutdown_of`].

@@ -10,6 +10,7 @@ import {
   next,
   record,
   start,
+  testWhileBusy,
   track,
   TrustingService,
   transportSettings,
@@ -141,7 +142,7 @@ describe('several sockets of one user', () => {
     expect(await seen).toEqual([undefined, false]);
   });
 
-  test('are seen to go while JavaScript is busy', async () => {
+  testWhileBusy('are seen to go while JavaScript is busy', async () => {
     const running = await start();
     const { service } = running;
     const client = await connect(running, { transports: ['websocket'] });
@@ -268,7 +269,7 @@ describe('bad arguments', () => {
   });
 });
 
-test('a broadcast does not reach a client before what its connection listener sends', async () => {
+testWhileBusy('a broadcast does not reach a client before what its connection listener sends', async () => {
   const running = await start();
   running.service.on('connection', (user) => void running.service.emitToSocket(user.socketId, 'first', 1));
   const client = new RawClient(running.url);

@@ -225,8 +225,15 @@ test('disconnectUser delivers a large backlog to a client that reads slowly', as
   // Reading at the pace of a slow line, a little at a time; never a pause that a server may take for the end.
   const closed = client.next('closed');
   const read = setInterval(() => {
+    let left = 64 << 10;
+    const take = (chunk: Buffer) => {
+      left -= chunk.length;
+      if (left > 0) return;
+      client.stopReading();
+      client.ws._socket.off('data', take);
+    };
+    client.ws._socket.on('data', take);
     client.readOn();
-    client.ws._socket.once('data', () => client.stopReading());
   }, 60);
   await closed;
   clearInterval(read);

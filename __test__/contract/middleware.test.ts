@@ -208,7 +208,7 @@ test('the socket of a middleware is the socket of the connection', async () => {
     query: { q: '1', EIO: '4', transport: 'polling' },
     headers: { 'x-test': 'yes', host: `127.0.0.1:${running.port}` },
     address: expect.stringMatching(/127\.0\.0\.1$/),
-    secure: false,
+    secure: running.url.startsWith('https'),
     xdomain: false,
     issued: expect.any(Number),
     time: expect.any(String),

@@ -203,7 +203,7 @@ describe.each(servers)('%s', (_name, startTarget, transport) => {
     expect(found!.id).toBe(id('bob'));
     expect(found!.rooms).toEqual(new Set([id('bob'), 'red']));
     expect(found!.data).toEqual({ color: 'green' });
-    expect(found!.handshake).toMatchObject({ query: { transport }, xdomain: false, secure: false });
+    expect(found!.handshake).toMatchObject({ query: { transport }, xdomain: false, secure: target.url.startsWith('https') });
     await found!.join('green');
     await found!.leave('red');
     expect(target.socket(id('bob')).rooms).toEqual(new Set([id('bob'), 'green']));

@@ -4,7 +4,7 @@
 // been told of it before.
 
 import { WebSocket } from 'ws';
-import { afterTest, connect, next, record, start, transportSettings, type Client, type Running, type Service } from '../support/harness';
+import { afterTest, connect, next, record, start, testWhileBusy, transportSettings, type Client, type Running, type Service } from '../support/harness';
 
 const PATIENCE = 5_000;
 
@@ -45,7 +45,7 @@ async function member(): Promise<Stage> {
   return set;
 }
 
-test.each<[read: string, isThere: (service: Service) => unknown]>([
+testWhileBusy.each<[read: string, isThere: (service: Service) => unknown]>([
   ['getConnectedUsers', (service) => service.getConnectedUsers().length === 1],
   ['getStats', (service) => service.getStats().activeConnections === 1],
   ['getClusterStats', (service) => service.getClusterStats().activeConnections === 1],
@@ -59,7 +59,7 @@ test.each<[read: string, isThere: (service: Service) => unknown]>([
   expect(told).toHaveLength(1);
 });
 
-test.each<[read: string, isGone: (stage: Stage) => () => unknown]>([
+testWhileBusy.each<[read: string, isGone: (stage: Stage) => () => unknown]>([
   ['getUser', ({ service, id }) => () => service.getUser(id) === undefined],
   ['getConnectedUsers', ({ service }) => () => service.getConnectedUsers().length === 0],
   ['isUserOnline', ({ service, id }) => () => !service.isUserOnline(id)],
@@ -97,7 +97,7 @@ test.each<[read: string, isGone: (stage: Stage) => () => unknown]>([
   expect(told).toEqual(['room:leave', 'disconnect']);
 });
 
-test('joining and leaving that room.members shows have been told', async () => {
+testWhileBusy('joining and leaving that room.members shows have been told', async () => {
   const { service, client, id, room } = await stage();
   const [joins, leaves] = [record(service, 'room:join'), record(service, 'room:leave')];
   expect(room.members.size).toBe(0);
@@ -113,7 +113,7 @@ test('joining and leaving that room.members shows have been told', async () => {
   expect(leaves).toEqual([[{ user: service.getUser(id), room }]]);
 });
 
-test.each<[read: string, isThere: (stage: Stage) => unknown]>([
+testWhileBusy.each<[read: string, isThere: (stage: Stage) => unknown]>([
   ['getRoomMessages', ({ service, room }) => service.getRoomMessages(room.id).length === 1],
   ['getRoomStats', ({ service, room }) => service.getRoomStats(room.id)!.messageCount === 1],
   ['getStats', ({ service }) => service.getStats().messagesPerMinute === 1],
@@ -126,7 +126,7 @@ test.each<[read: string, isThere: (stage: Stage) => unknown]>([
   expect(told.map(([message]) => message.content)).toEqual(['hello']);
 });
 
-test('what made user.lastActivity new has been told', async () => {
+testWhileBusy('what made user.lastActivity new has been told', async () => {
   const { service, client, id } = await stage();
   const user = service.getUser(id)!;
   const heard: unknown[] = [];
@@ -139,7 +139,7 @@ test('what made user.lastActivity new has been told', async () => {
   expect(heard).toEqual([1]);
 });
 
-test.each<[read: string, ids: (service: Service) => Promise<Iterable<string>>]>([
+testWhileBusy.each<[read: string, ids: (service: Service) => Promise<Iterable<string>>]>([
   ['fetchSockets', async (service) => (await service.fetchSockets()).map((socket) => socket.id)],
   ['allRooms', (service) => service.allRooms()],
 ])('what %s resolves with has been told', async (_read, ids) => {
@@ -151,7 +151,7 @@ test.each<[read: string, ids: (service: Service) => Promise<Iterable<string>>]>(
   expect(told).toHaveLength(1);
 });
 
-test('what a listener reads has been told when it goes on, too', async () => {
+testWhileBusy('what a listener reads has been told when it goes on, too', async () => {
   const { service, client, room } = await member();
   const told: string[] = [];
   const done = new Promise<string[]>((resolve) => {
@@ -168,7 +168,7 @@ test('what a listener reads has been told when it goes on, too', async () => {
   expect(await done).toEqual(['first', 'second']);
 });
 
-test('no read sees a part of an end: not with thousands of rooms', async () => {
+testWhileBusy('no read sees a part of an end: not with thousands of rooms', async () => {
   const { service, client, id } = await stage();
   const [first, ...rooms] = await Promise.all(Array.from({ length: 3_000 }, (_, index) => service.createRoom(`${index}`)));
   for (const room of [first!, ...rooms]) await service.joinRoom(id, room.id);

@@ -1,7 +1,6 @@
 // Contract section 3: after `shutdown()` and `cleanup()` clients come back by themselves; only a kick keeps them away.
 
 import { fork } from 'node:child_process';
-import { createServer } from 'node:http';
 import { connect as connectTo, createServer as createTcpServer, type AddressInfo, type Socket as TcpSocket } from 'node:net';
 import { join } from 'node:path';
 import {
@@ -13,12 +12,8 @@ import {
   open,
   record,
   received,
-  silentLogger,
   start,
-  track,
-  trackServer,
   transportSettings,
-  WebSocketService,
   type Client,
   type ClientOptions,
   type Running,
@@ -29,17 +24,8 @@ import type { AuthenticatedSocket } from '../../index';
 /** Clients as users have them, only quicker. */
 const returning: ClientOptions = { reconnection: true, reconnectionDelay: 10, reconnectionDelayMax: 50 };
 
-/** A service on this port. */
-async function startOn(port: number): Promise<Running> {
-  const service = track(new WebSocketService({ logger: silentLogger }));
-  const httpServer = trackServer(createServer());
-  service.initialize(httpServer);
-  await new Promise<void>((done) => httpServer.listen(port, '127.0.0.1', done));
-  return { service, httpServer, port, url: `http://127.0.0.1:${port}` };
-}
-
 /** A port in front of services, of which one at a time gets the connections. */
-async function startFront(): Promise<{ url: string; leadTo(port: number): void }> {
+async function startFront(): Promise<{ port: number; leadTo(port: number): void }> {
   let target = 0;
   const sockets = new Set<TcpSocket>();
   const front = createTcpServer((socket) => {
@@ -56,7 +42,7 @@ async function startFront(): Promise<{ url: string; leadTo(port: number): void }
     for (const socket of sockets) socket.destroy();
     return new Promise((done) => front.close(done));
   });
-  return { url: `http://127.0.0.1:${(front.address() as AddressInfo).port}`, leadTo: (port) => (target = port) };
+  return { port: (front.address() as AddressInfo).port, leadTo: (port) => (target = port) };
 }
 
 /** Asserts that a client that was left without a server waits for one, and not with Socket.IO's word for a kick. */
@@ -91,7 +77,7 @@ describe.each(transportSettings)('over %s', (_name, transports) => {
     expectWaiting(client, reasons);
     expect(told.map(([, reason]) => reason)).toEqual(['server_shutdown']);
     const back = next(client, 'connect');
-    const second = await startOn(first.port);
+    const second = await start({}, { port: first.port });
     await back;
     await serves(second.service, client);
   });
@@ -99,7 +85,7 @@ describe.each(transportSettings)('over %s', (_name, transports) => {
   test('a client goes over to another instance', async () => {
     const [front, one, other] = [await startFront(), await start(), await start()];
     front.leadTo(one.port);
-    const client = await connect(front, options);
+    const client = await connect(one.url.replace(String(one.port), String(front.port)), options);
     await serves(one.service, client);
     const reasons = record(client, 'disconnect');
     front.leadTo(other.port);
@@ -161,7 +147,7 @@ describe.each(transportSettings)('over %s', (_name, transports) => {
     const ended = first.service.shutdown();
     decide();
     await ended;
-    const second = await startOn(first.port);
+    const second = await start({}, { port: first.port });
     await isBack(second.service, client);
     await serves(second.service, client);
   });
@@ -173,7 +159,7 @@ describe.each(transportSettings)('over %s', (_name, transports) => {
     });
     const client = open(first, options);
     await ended;
-    const second = await startOn(first.port);
+    const second = await start({}, { port: first.port });
     await nextWhere(second.service, 'connection', () => true);
     await isBack(second.service, client);
     await serves(second.service, client);
@@ -185,7 +171,7 @@ describe.each(transportSettings)('over %s', (_name, transports) => {
     const clients = Array.from({ length: 30 }, () => open(first, options));
     await begun;
     await first.service.shutdown();
-    const second = await startOn(first.port);
+    const second = await start({}, { port: first.port });
     await Promise.all(clients.map((client) => isBack(second.service, client)));
     await drained(second.service, ...clients);
     expect(clients.every((client) => client.active)).toBe(true);

@@ -1,8 +1,10 @@
 // Support for the suite: real HTTP servers on port 0, real clients, and waiting for events instead of time.
 
-import { createServer, type Server as HttpServer } from 'node:http';
+import { readFileSync } from 'node:fs';
+import { createServer, type Server as HttpServer, type ServerResponse } from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { EventEmitter } from 'node:events';
 import { io, type ManagerOptions, type Socket, type SocketOptions } from 'socket.io-client';
 import type * as Api from '../../index';
@@ -40,6 +42,8 @@ export const singleTransports: TransportName[] = ['websocket', 'polling'];
 
 export const silentLogger: Api.Logger = { debug() {}, info() {}, warn() {}, error() {} };
 
+/** Ports behind which clients have to speak TLS. */
+const securePorts = new Set<number>();
 const openClients = new Set<Client>();
 const openServices = new Set<{ shutdown(): Promise<void> }>();
 const openServers = new Set<HttpServer>();
@@ -60,10 +64,13 @@ export function trackServer<S extends HttpServer>(server: S): S {
   return server;
 }
 
-export async function listen(server: HttpServer): Promise<number> {
+export async function listen(server: HttpServer, wanted = 0): Promise<number> {
   trackServer(server);
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  return (server.address() as AddressInfo).port;
+  await new Promise<void>((done) => server.listen(wanted, '127.0.0.1', done));
+  const { port } = server.address() as AddressInfo;
+  // The system may give a port again.
+  securePorts.delete(port);
+  return port;
 }
 
 /** Ends the clients, services and servers of a test. Registered for each file that imports the harness. */
@@ -89,37 +96,68 @@ async function end(client: Client): Promise<void> {
       ? new Promise<void>((done) => void engine.once('close', () => done()))
       : undefined;
   client.disconnect();
-  // An engine.io-client whose probe was answered and then cut off waits for its upgrade for ever, with any server.
+  // An engine.io-client whose probe was answered and then cut off waits for its upgrade for ever, with any server: at once,
+  // or when it has sent what it had to.
   const stuck = engine as unknown as { readyState: string; upgrading?: boolean; emit(event: string): void };
-  if (stuck?.readyState === 'closing' && stuck.upgrading) stuck.emit('upgradeError');
+  const free = () => {
+    if (stuck.readyState === 'closing' && stuck.upgrading) stuck.emit('upgradeError');
+  };
+  if (closed) {
+    free();
+    engine.on('drain', free);
+  }
   await closed;
 }
 
 afterEach(endAll);
 
-/** A listening HTTP server with a service on it. */
+/** A service behind the door of the suite, at this port if one is given. */
 export async function start(
   config: WebSocketConfig = {},
-  { Service = WebSocketService, setup }: { Service?: typeof WebSocketService; setup?: (service: Service) => void } = {},
+  { Service = WebSocketService, setup, port: wanted = 0 }: { Service?: typeof WebSocketService; setup?: (service: Service) => void; port?: number } = {},
 ): Promise<Running> {
   const service = track(new Service({ logger: silentLogger, ...config }));
   setup?.(service);
-  const httpServer = createServer((_req, res) => void res.writeHead(404).end());
-  const port = await enter(service, httpServer);
-  return { service, httpServer, port, url: `http://127.0.0.1:${port}` };
+  const notFound = (_req: unknown, res: ServerResponse) => void res.writeHead(404).end();
+  const httpServer = door === 'https' ? createHttpsServer(credentials(), notFound) : createServer(notFound);
+  const port = await enter(service, httpServer as HttpServer, wanted);
+  return { service, httpServer: httpServer as HttpServer, port, url: urlOf(port) };
 }
 
-/** The door by which clients of the suite come in: `node`, an HTTP server of Node.js, or `native`, one of the service's own. */
+/**
+ * The door by which clients of the suite come in: `node` or `https`, a server of Node.js, or `native` or `tls`, one of the
+ * service's own.
+ */
 export const door = process.env.DOOR ?? 'node';
 
-async function enter(service: Service, httpServer: HttpServer): Promise<number> {
+/**
+ * A test in which something comes from a client while JavaScript runs. Behind an HTTPS server of Node.js nothing does: every
+ * byte is decrypted there.
+ */
+export const testWhileBusy = door === 'https' ? test.skip : test;
+
+export const isSecure = (port: number) => securePorts.has(port);
+export const urlOf = (port: number) => `${isSecure(port) ? 'https' : 'http'}://127.0.0.1:${port}`;
+
+/** The certificate that `scripts/test-door.mjs` makes, which every client of the suite trusts. */
+function credentials(): { key: Buffer; cert: Buffer } {
+  const directory = process.env.DOOR_CERTIFICATE;
+  if (directory === undefined) throw new Error(`run: npm run test:door -- ${door}`);
+  return { key: readFileSync(join(directory, 'key.pem')), cert: readFileSync(join(directory, 'cert.pem')) };
+}
+
+async function enter(service: Service, httpServer: HttpServer, wanted: number): Promise<number> {
   service.initialize(httpServer);
-  if (door === 'native') {
+  let port: number;
+  if (door === 'native' || door === 'tls') {
     trackServer(httpServer);
-    const { port } = await service.listen({ port: 0, host: '127.0.0.1', server: httpServer });
-    return port;
+    const tls = door === 'tls' ? credentials() : undefined;
+    ({ port } = await service.listen({ port: wanted, host: '127.0.0.1', server: httpServer, tls }));
+  } else {
+    port = await listen(httpServer, wanted);
   }
-  return listen(httpServer);
+  if (door === 'https' || door === 'tls') securePorts.add(port);
+  return port;
 }
 
 /** A service whose clients say in `auth` who they are: `{ userId, user }`. */

@@ -1,8 +1,9 @@
 // Raw HTTP and a real `socket.io` server to compare with.
 
-import { createServer, request, type IncomingHttpHeaders } from 'node:http';
+import { type ClientRequest, createServer, request, type IncomingHttpHeaders, type IncomingMessage, type RequestOptions } from 'node:http';
+import { request as requestSecurely } from 'node:https';
 import { Server, type ServerOptions } from 'socket.io';
-import { afterTest, listen } from './harness';
+import { afterTest, isSecure, listen } from './harness';
 
 export interface Answer {
   status: number;
@@ -16,10 +17,16 @@ export interface RawRequest {
   body?: string | Buffer;
 }
 
+/** A request, as of `node:http`, by the door that is at the port. */
+export function requestTo(port: number, options: RequestOptions, answered?: (response: IncomingMessage) => void): ClientRequest {
+  const all = { host: '127.0.0.1', port, agent: false, ...options };
+  return isSecure(port) ? requestSecurely({ ...all, servername: 'localhost' }, answered) : request(all, answered);
+}
+
 /** One request; an upgrade that is accepted counts as an answer with status 101. */
 export function raw(port: number, path: string, { method = 'GET', headers = {}, body }: RawRequest = {}): Promise<Answer> {
   return new Promise((done, fail) => {
-    const sent = request({ host: '127.0.0.1', port, path, method, headers, agent: false });
+    const sent = requestTo(port, { path, method, headers });
     sent.on('upgrade', (response, socket) => {
       socket.on('error', () => {});
       socket.destroy();

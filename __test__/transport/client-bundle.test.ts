@@ -2,11 +2,11 @@
 // real `socket.io` server.
 
 import { readFileSync } from 'node:fs';
-import { request, type IncomingHttpHeaders } from 'node:http';
+import type { IncomingHttpHeaders } from 'node:http';
 import { join } from 'node:path';
 import { brotliDecompressSync, gunzipSync, inflateSync } from 'node:zlib';
 import { start } from '../support/harness';
-import { startReference } from '../support/http';
+import { requestTo, startReference } from '../support/http';
 
 const BUNDLES = ['socket.io.js', 'socket.io.min.js', 'socket.io.esm.min.js', 'socket.io.msgpack.min.js'];
 const FILES = BUNDLES.flatMap((name) => [name, `${name}.map`]);
@@ -26,7 +26,7 @@ const decoders: Record<string, (bytes: Buffer) => Buffer> = { br: brotliDecompre
 
 function download(port: number, path: string, headers: Record<string, string> = {}, method = 'GET'): Promise<Download> {
   return new Promise((done, fail) => {
-    const sent = request({ host: '127.0.0.1', port, path, method, headers, agent: false }, (response) => {
+    const sent = requestTo(port, { path, method, headers }, (response) => {
       const chunks: Buffer[] = [];
       response.on('data', (chunk) => chunks.push(chunk)).on('error', fail);
       response.on('end', () => {

@@ -1,8 +1,11 @@
 // Contract section 3: the service leaves every other request and upgrade of its HTTP server untouched.
 
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server as HttpServer } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import express from 'express';
 import fastify from 'fastify';
 import { WebSocket, WebSocketServer } from 'ws';
@@ -198,6 +201,23 @@ test('an HTTPS server', async () => {
     client.disconnect();
     expect((await gone)[1]).toBe('client namespace disconnect');
   }
+});
+
+test('what comes over a Unix socket leaves JavaScript as well', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'unix-'));
+  afterTest(() => rmSync(directory, { recursive: true }));
+  const server = trackServer(createServer());
+  const service = attached(server);
+  const path = join(directory, 'socket');
+  await new Promise<void>((done) => server.listen(path, done));
+  const socket = new WebSocket(`ws+unix:${path}:/socket.io/?EIO=4&transport=websocket`);
+  afterTest(() => socket.terminate());
+  await next(socket, 'message');
+  socket.send('40');
+  // It is served while nothing else runs here.
+  const end = performance.now() + 5_000;
+  while (service.getStats().activeConnections === 0 && performance.now() < end);
+  expect(service.getStats().activeConnections).toBe(1);
 });
 
 test.each([

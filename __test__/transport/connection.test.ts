@@ -112,7 +112,7 @@ describe('an upgrade', () => {
     const { default: WebSocket } = await import('ws');
     const client = await connect(running, { transports: ['polling'] });
     const sid = client.io.engine.id;
-    const probe = new WebSocket(`ws://127.0.0.1:${running.port}/socket.io/?EIO=4&transport=websocket&sid=${sid}`);
+    const probe = new WebSocket(`${running.url.replace('http', 'ws')}/socket.io/?EIO=4&transport=websocket&sid=${sid}`);
     afterTest(() => probe.terminate());
     const closed = new Promise<void>((done) => probe.once('close', () => done()));
     await new Promise<void>((done) => probe.once('open', () => done()));
@@ -129,7 +129,7 @@ describe('an upgrade', () => {
     const { default: WebSocket } = await import('ws');
     const client = await connect(running, { transports: ['polling'] });
     const sid = client.io.engine.id;
-    const probe = new WebSocket(`ws://127.0.0.1:${running.port}/socket.io/?EIO=4&transport=websocket&sid=${sid}`);
+    const probe = new WebSocket(`${running.url.replace('http', 'ws')}/socket.io/?EIO=4&transport=websocket&sid=${sid}`);
     await new Promise<void>((done) => probe.once('open', () => done()));
     if (when === 'after the probe') {
       const answered = new Promise<void>((done) => probe.once('message', () => done()));
@@ -149,7 +149,7 @@ describe('an upgrade', () => {
 test('a session that never joins is closed at connectTimeout', async () => {
   const running = await start({ connectTimeout: 200 });
   const { default: WebSocket } = await import('ws');
-  const silent = new WebSocket(`ws://127.0.0.1:${running.port}/socket.io/?EIO=4&transport=websocket`);
+  const silent = new WebSocket(`${running.url.replace('http', 'ws')}/socket.io/?EIO=4&transport=websocket`);
   await new Promise<void>((done) => silent.once('close', () => done()));
   const sid = await handshake(running.port);
   const answer = await raw(running.port, `/socket.io/?EIO=4&transport=polling&sid=${sid}`);

@@ -1,11 +1,11 @@
 // Origins: requests are answered with the headers of `cors`, upgrades of strange pages are refused, by one decision.
 
 import { EventEmitter, once } from 'node:events';
-import { request, type Server } from 'node:http';
+import type { Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { certificate } from '../support/certificate';
-import { connect, next, open, refused, silentLogger, start, track, listen, WebSocketService } from '../support/harness';
-import { raw, startReference, upgradeHeaders, type Answer } from '../support/http';
+import { connect, next, open, refused, silentLogger, start, track, listen, isSecure, WebSocketService } from '../support/harness';
+import { raw, requestTo, startReference, upgradeHeaders, type Answer } from '../support/http';
 import type { CorsConfig, CorsCustomOrigin, CorsStaticOrigin } from '../../index';
 
 const POLL = '/socket.io/?EIO=4&transport=polling';
@@ -74,15 +74,16 @@ describe.each([
 });
 
 test.each<[name: string, host: string | undefined, origin: string]>([
-  ['itself', undefined, 'http://127.0.0.1:PORT'],
+  ['itself', undefined, 'SCHEME://127.0.0.1:PORT'],
   ['itself behind a proxy that ends TLS', 'chat.example', 'https://chat.example'],
   ['itself behind a proxy that says the default port', 'chat.example:443', 'https://chat.example'],
   ['itself in capitals', 'Chat.Example', 'https://chat.example'],
-  ['itself by its address', '[::1]:8080', 'http://[::1]:8080'],
+  ['itself by its address', '[::1]:8080', 'SCHEME://[::1]:8080'],
 ])('a page of %s is let in, whatever the rule', async (_name, host, origin) => {
   for (const rule of [false, [], 'https://other.example', refuse]) {
     const { port } = await start({ cors: { origin: rule } });
-    const headers = { ...(host && { Host: host }), Origin: origin.replace('PORT', String(port)) };
+    const scheme = isSecure(port) ? 'https' : 'http';
+    const headers = { ...(host && { Host: host }), Origin: origin.replace('SCHEME', scheme).replace('PORT', String(port)) };
     expect(await upgrade(port, headers)).toBe(true);
   }
   function refuse(_origin: string | undefined, callback: (error: Error) => void): void {
@@ -190,10 +191,10 @@ describe('a function', () => {
     const asking = new EventEmitter();
     const origin: CorsCustomOrigin = (_origin, callback) => void asking.emit('asked', answers.push(callback));
     const { port, service } = await start({ cors: { origin } });
-    const options = { port, host: '127.0.0.1', path: UPGRADE, headers: { ...upgradeHeaders, Origin: OURS } };
+    const options = { path: UPGRADE, headers: { ...upgradeHeaders, Origin: OURS } };
 
     let asked = once(asking, 'asked');
-    const gone = request(options).on('error', () => {});
+    const gone = requestTo(port, options).on('error', () => {});
     gone.end();
     await asked;
     gone.destroy();

@@ -1,9 +1,9 @@
 // `maxHttpBufferSize`: one message, either transport, attachments included.
 
 import { once } from 'node:events';
-import { request, type IncomingMessage } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { connect, drained, members, next, start, singleTransports, type Client, type Running } from '../support/harness';
-import { handshake, raw, startReference } from '../support/http';
+import { handshake, raw, requestTo, startReference } from '../support/http';
 
 const LIMIT = 10_000;
 
@@ -101,7 +101,7 @@ test('a body that belongs to no session is not waited for, as with socket.io', a
   for (const { port } of servers) {
     for (const size of [LIMIT, LIMIT + 1]) {
       const path = '/socket.io/?EIO=4&transport=polling&sid=unknown';
-      const sent = request({ port, path, method: 'POST', headers: { 'Content-Length': size }, agent: false });
+      const sent = requestTo(port, { path, method: 'POST', headers: { 'Content-Length': size } });
       sent.on('error', () => {});
       sent.flushHeaders();
       const [response] = (await once(sent, 'response')) as [IncomingMessage];

@@ -1,4 +1,4 @@
-// Over HTTPS the same bounds and the same completeness hold as over HTTP.
+// Over TLS the same bounds and the same completeness hold as over HTTP.
 
 import { once } from 'node:events';
 import { createServer, type Server as HttpsServer } from 'node:https';
@@ -12,6 +12,13 @@ let tls: { key: Buffer; cert: Buffer };
 beforeAll(() => {
   tls = certificate();
 });
+
+/** A door of the service itself. */
+async function startDoor(config = {}) {
+  const service = track(new WebSocketService({ logger: silentLogger, ...config }));
+  const { port } = await service.listen({ port: 0, host: '127.0.0.1', tls });
+  return { service, port, url: `https://127.0.0.1:${port}` };
+}
 
 async function startTls(config = {}) {
   const service = track(new WebSocketService({ logger: silentLogger, ...config }));
@@ -43,9 +50,11 @@ const STALL_MS = 200;
 /** 60 MB: far more than the limit and what a kernel buffers together. */
 const PACKETS = 600;
 
-describe.each(['http', 'https'])('over %s', (protocol) => {
-  const startIt = (config = {}): Promise<any> => (protocol === 'https' ? startTls(config) : start(config));
-
+describe.each<[string, (config?: {}) => Promise<any>]>([
+  ['http', start],
+  ['https', startTls],
+  ['TLS of the service itself', startDoor],
+])('over %s', (_protocol, startIt) => {
   test('a client that reads nothing is closed beyond maxQueuedBytes with a warning; another receives everything', async () => {
     const warnings: any[][] = [];
     const logger = { ...silentLogger, warn: (...args: any[]) => void warnings.push(args) };

@@ -1,14 +1,21 @@
-// Doors of the native side: where it listens, and the connections that it leaves to Node.js.
+// Doors of the native side: where it listens, and the connections that it leaves to Node.js. Where connections cannot be
+// handed over, Node.js listens.
 
 import { lookup } from 'node:dns/promises';
-import http from 'node:http';
-import { Socket } from 'node:net';
+import type http from 'node:http';
+import https from 'node:https';
+import { type ListenOptions as NodeListenOptions, type Server, Socket } from 'node:net';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:tls';
 import { getSystemErrorMap } from 'node:util';
-import type { ListenAddress, ListenOptions } from '../../index.js';
+import type { ListenAddress, ListenOptions, Logger, TlsOptions } from '../../index.js';
 import type { NativeService } from '../../binding.js';
-import { closed } from '../errors.js';
+import { closed, refused } from '../errors.js';
+import type { Adopted } from '../native/events.js';
 import type { ResolvedConfig } from '../options/config.js';
 import { nativeDoor } from '../options/listen.js';
+import { type Credentials, credentials, filesOf, nodeTls } from '../options/tls.js';
+import { FileWatch } from './file-watch.js';
+import type { HttpServer } from './server-hook.js';
 
 /** As Node.js has it without a host: every address, where the system has IPv6 also those. */
 const EVERYWHERE = ['::', '0.0.0.0'];
@@ -21,23 +28,68 @@ export type Listening = ListenAddress | ListenAddress<{ path: string }>;
 export class Doors {
   readonly #native: NativeService;
   readonly #config: ResolvedConfig;
+  readonly #logger: Logger;
   /** Number of a door → the server that takes what is Node.js's. */
-  readonly #servers = new Map<number, http.Server>();
+  readonly #servers = new Map<number, HttpServer>();
+  /** Servers of Node.js in the place of doors with TLS. */
+  readonly #tlsServers: TlsServer[] = [];
+  #files: FileWatch | undefined;
 
   constructor(native: NativeService, config: ResolvedConfig) {
     this.#native = native;
     this.#config = config;
+    this.#logger = config.logger;
   }
 
   /** Opens a door, unless the service `isEnding` meanwhile. What is Node.js's goes to `server`. */
-  async open(options: ListenOptions, server: http.Server, isEnding: () => boolean): Promise<Listening> {
+  async open(options: ListenOptions, server: HttpServer, isEnding: () => boolean): Promise<Listening> {
+    const tls = options.tls && credentials(options.tls);
+    const address = await (process.platform === 'win32'
+      ? this.#openByNode(options, server, tls)
+      : this.#openNatively(options, server, tls, isEnding));
+    if (options.tls) this.#watch(options.tls);
+    return address;
+  }
+
+  /** New connections of the doors with TLS shake hands by this. */
+  setSecureContext(options: TlsOptions): void {
+    this.#swap(options);
+    this.#watch(options);
+  }
+
+  /** A connection is Node.js's. */
+  adopt({ door, fd, bytes, address, port, secure }: Adopted): void {
+    const socket = new Socket({ fd, readable: true, writable: true });
+    const server = this.#servers.get(door);
+    if (server === undefined) {
+      socket.destroy();
+      return;
+    }
+    if (secure) {
+      // What the application would ask a TLS connection of Node.js; the descriptor is that of a pair.
+      const family = address?.includes(':') ? 'IPv6' : 'IPv4';
+      const known = { encrypted: true, remoteAddress: address, remotePort: port, remoteFamily: family };
+      for (const [name, value] of Object.entries(known)) Object.defineProperty(socket, name, { value, enumerable: true });
+    }
+    accept(server, socket);
+    socket.emit('data', bytes);
+  }
+
+  /** No more connections are taken. */
+  close(): void {
+    this.#files?.close();
+    this.#servers.clear();
+    for (const server of this.#tlsServers) server.close();
+  }
+
+  async #openNatively(options: ListenOptions, server: HttpServer, tls: Credentials | undefined, isEnding: () => boolean): Promise<Listening> {
     const addresses = await numeric(options);
     if (isEnding()) throw closed();
     const number = this.#servers.size;
     this.#servers.set(number, server);
     let failure: Error | undefined;
     for (const address of addresses) {
-      const opened = this.#native.openDoor(number, nativeDoor(options, address, this.#config));
+      const opened = refusing(() => this.#native.openDoor(number, nativeDoor({ options, address, tls }, this.#config)));
       if (typeof opened === 'object') {
         if (opened.port === undefined) return { path: opened.address };
         return { address: opened.address, family: opened.address.includes(':') ? 'IPv6' : 'IPv4', port: opened.port };
@@ -48,21 +100,49 @@ export class Doors {
     throw failure;
   }
 
-  /** A connection is Node.js's: `bytes` were read of it. */
-  adopt(door: number, fd: number, bytes: Buffer): void {
-    const socket = new Socket({ fd, readable: true, writable: true });
-    const server = this.#servers.get(door);
-    if (server === undefined) {
-      socket.destroy();
-      return;
-    }
-    server.emit('connection', socket);
-    socket.emit('data', bytes);
+  async #openByNode(options: ListenOptions, server: HttpServer, tls: Credentials | undefined): Promise<Listening> {
+    if (!tls) return listenByNode(server, options);
+    const tlsServer = createTlsServer(nodeTls(tls), (socket) => accept(server, socket));
+    const address = await listenByNode(tlsServer, options);
+    this.#tlsServers.push(tlsServer);
+    return address;
   }
 
-  /** No more connections are taken. */
-  close(): void {
-    this.#servers.clear();
+  #swap(options: TlsOptions): void {
+    const tls = credentials(options);
+    const hasSwapped = refusing(() => this.#native.setSecureContext(JSON.stringify(tls)));
+    for (const server of this.#tlsServers) server.setSecureContext(nodeTls(tls));
+    if (!hasSwapped && this.#tlsServers.length === 0) throw refused('setSecureContext needs a listen() with tls before it');
+  }
+
+  /** What the files hold when they change takes the place of what they held. */
+  #watch(options: TlsOptions): void {
+    this.#files?.close();
+    this.#files = undefined;
+    if (!options.watch) return;
+    const files = filesOf(options);
+    this.#files = new FileWatch(files, () => {
+      try {
+        this.#swap(options);
+        this.#logger.info(`new connections are given the certificate that ${files[0]} holds now`);
+      } catch (error) {
+        this.#logger.error('the certificate cannot be used that the files hold now; the earlier one stays', error);
+      }
+    });
+  }
+}
+
+/** As if the server had accepted the connection, after TLS if it is one for that. */
+function accept(server: HttpServer, socket: Socket): void {
+  server.emit(server instanceof https.Server ? 'secureConnection' : 'connection', socket);
+}
+
+/** What the native side says of options is an error about an argument. */
+function refusing<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    throw refused((error as Error).message);
   }
 }
 
@@ -80,4 +160,17 @@ function listenError(errno: number, { path, port }: ListenOptions, address: stri
   const where = path ?? `${address}:${port}`;
   const error: NodeJS.ErrnoException = new Error(`listen ${code}: ${text} ${where}`);
   return Object.assign(error, { errno, code, syscall: 'listen', address: path ?? address, ...(path === undefined && { port }) });
+}
+
+async function listenByNode(server: http.Server | Server, { port, host, path, backlog }: NodeListenOptions): Promise<Listening> {
+  await new Promise<void>((done, fail) => {
+    server.once('error', fail);
+    server.listen({ port, host, path, backlog }, () => {
+      server.off('error', fail);
+      done();
+    });
+  });
+  const address = server.address();
+  if (typeof address === 'string' || address === null) return { path: address ?? '' };
+  return { ...address, family: address.family as 'IPv4' | 'IPv6' };
 }

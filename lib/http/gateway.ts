@@ -19,6 +19,8 @@ const CLOSING = 'Server is shutting down';
 /** A URL whose query has an `sid`: a request of a session. */
 const OF_SESSION = /^[^?]*\?(?:.*&)?sid=[^&]/;
 const NO_HEADERS: Headers = [];
+/** What Node.js calls connections over TCP and over Unix sockets. */
+const BARE = new Set(['TCP', 'Pipe']);
 
 /** Names and values of headers in turn. */
 type Headers = readonly (string | number | readonly string[])[];
@@ -242,9 +244,7 @@ export class Gateway implements Handler {
   /** Gives the connection to the native side; Node.js closes its own descriptor and forgets it. */
   #handOver(req: Request, socket: Socket, handle: Handle, received: Buffer[]): ErrorReply | null {
     handle.readStop();
-    const { method, url, headers } = req;
-    const address = socket.remoteAddress ?? '';
-    const refusal = this.#native.takeOver(method, url, JSON.stringify(headers), address, handle.fd, drain(socket, received));
+    const refusal = this.#native.takeOver(req.method, req.url, headOf(req), handle.fd, drain(socket, received));
     if (!refusal) socket.destroy();
     return refusal;
   }
@@ -273,10 +273,10 @@ export class Gateway implements Handler {
   }
 }
 
-/** Where the descriptor of a plain TCP connection is; undefined for other streams, and on Windows. */
+/** Where the descriptor of a connection is that nothing stands in front of; undefined for other streams, and on Windows. */
 function handleOf(socket: Duplex): Handle | undefined {
-  const { _handle: handle, encrypted } = socket as { _handle?: Handle | null; encrypted?: boolean };
-  if (process.platform === 'win32' || encrypted || handle?.constructor.name !== 'TCP') return undefined;
+  const { _handle: handle } = socket as { _handle?: Handle | null };
+  if (process.platform === 'win32' || !handle || !BARE.has(handle.constructor.name)) return undefined;
   return handle.fd >= 0 ? handle : undefined;
 }
 

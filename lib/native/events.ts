@@ -8,6 +8,20 @@ import { decodeArgs } from '../socketio/payload.js';
 import { Tag } from './addon.js';
 import type { Fields } from './fields.js';
 
+/** A connection of a door that is Node.js's. */
+export interface Adopted {
+  /** The number of the door. */
+  door: number;
+  fd: number;
+  /** What was read of it. */
+  bytes: Buffer;
+  /** Its client's; undefined over a Unix socket. */
+  address: string | undefined;
+  port: number;
+  /** Whether its bytes come and go over TLS. */
+  secure: boolean;
+}
+
 /** What each kind of event leads to. Ids and names are texts, numbers of questions what JavaScript has given them. */
 export interface EventHandlers {
   connection(socketId: string): void;
@@ -38,7 +52,7 @@ export interface EventHandlers {
   bridgeWrite(id: number, bytes: Buffer): void;
   bridgeEnd(id: number, atOnce: boolean): void;
   /** A connection of a door is Node.js's; `bytes` were read of it. */
-  adopt(door: number, fd: number, bytes: Buffer): void;
+  adopt(connection: Adopted): void;
   log(level: keyof Logger, text: string): void;
   fault(code: WebSocketServiceErrorCode, message: string): void;
 }
@@ -133,7 +147,8 @@ export function eventReader(handlers: EventHandlers, { users, rooms, messages }:
     },
     [Tag.Adopt]: (fields) => {
       const [door, fd, bytes] = [fields.number(), fields.number(), fields.bytes()];
-      return () => handlers.adopt(door, fd, bytes);
+      const [address, port, secure] = [fields.optionalText() ?? undefined, fields.number(), fields.flag()];
+      return () => handlers.adopt({ door, fd, bytes, address, port, secure });
     },
     [Tag.Done]: (fields) => {
       const id = fields.number();

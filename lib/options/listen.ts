@@ -1,23 +1,24 @@
 // What `listen` is told: one check that names the field, and what the native side needs of it.
 
 import http from 'node:http';
+import https from 'node:https';
 import type { ListenOptions } from '../../index.js';
 import { invalidArgument } from '../errors.js';
 import { type ResolvedConfig, sessionCookie } from './config.js';
-import { boolean, check, isInteger, isObject } from './rules.js';
+import { boolean, check, isInteger, isObject, text } from './rules.js';
+import { checkTls, type Credentials } from './tls.js';
 
 const BACKLOG = 511;
 /** What stands for a session's id in a cookie that is cut in two there. */
 const PLACE = 'SESSION-ID';
 
-const text = { test: (value: unknown) => typeof value === 'string' && value !== '', allowed: 'a string that is not empty' };
-
 const RULES = {
   port: { test: isInteger(0, 65_535), allowed: 'an integer from 0 to 65535' },
   host: text,
   path: text,
+  tls: { check: checkTls },
   server: {
-    test: (value: unknown) => value instanceof http.Server,
+    test: (value: unknown) => value instanceof http.Server || value instanceof https.Server,
     allowed: 'an http.Server, which need not listen',
   },
   backlog: { test: isInteger(1, 65_535), allowed: 'an integer from 1 to 65535' },
@@ -34,10 +35,20 @@ export function checkListen(options: unknown): asserts options is ListenOptions 
   if (options.path !== undefined && (options.port !== undefined || options.host !== undefined)) {
     throw invalidArgument('path', options.path, 'left out where port and host are given');
   }
+  if (options.server instanceof https.Server && options.tls === undefined) {
+    throw invalidArgument('server', options.server, 'an http.Server where tls is not given');
+  }
 }
 
-/** The part that the native side reads, as JSON. `address` is numeric, and absent for a Unix socket. */
-export function nativeDoor(options: ListenOptions, address: string | undefined, config: ResolvedConfig): string {
+/** Where a door is, and what it goes by. `address` is numeric, and absent for a Unix socket. */
+export interface DoorOptions {
+  options: ListenOptions;
+  address: string | undefined;
+  tls: Credentials | undefined;
+}
+
+/** The part that the native side reads, as JSON. */
+export function nativeDoor({ options, address, tls }: DoorOptions, config: ResolvedConfig): string {
   const { path, port, backlog = BACKLOG, reusePort = false, server } = options;
   const host = address?.includes(':') ? `[${address}]` : address;
   return JSON.stringify({
@@ -45,6 +56,7 @@ export function nativeDoor(options: ListenOptions, address: string | undefined, 
     unix: path,
     backlog,
     reusePort,
+    tls,
     cors: nativeCors(config),
     handsOver: server !== undefined,
     servesClient: config.serveClient,

@@ -1,16 +1,12 @@
 // The `redis` option: which server, as whom, and how long to wait. Errors never show a password.
 
-import { inspect } from 'node:util';
 import type { RedisConfig, RedisNode, RedisTlsOptions } from '../../index.js';
 import { invalidArgument } from '../errors.js';
-import { boolean, check, isInteger, isObject, milliseconds, type Rule, type Rules } from './rules.js';
+import { boolean, check, hidden, isInteger, isObject, milliseconds, type Rules, text } from './rules.js';
 
-const isText = (value: unknown): value is string => typeof value === 'string' && value !== '';
-
-const text = { test: isText, allowed: 'a non-empty string' };
 const password = { test: (value: unknown): value is string => typeof value === 'string', allowed: 'a string', secret: true };
 const host = {
-  test: (value: unknown) => isText(value) && !/[\s/@]/.test(value),
+  test: (value: unknown) => text.test(value) && !/[\s/@]/.test(value),
   allowed: 'a host name or an IP address',
   correct: (value: unknown) => (/^[^:]+:\d+$/.test(String(value)) ? 'the port into port' : undefined),
 };
@@ -67,9 +63,9 @@ const IN_URL = ['host', 'port', 'username', 'password', 'db', 'cluster', 'sentin
 export function checkRedis(redis: unknown): void {
   if (!isObject(redis)) {
     const hint = typeof redis === 'string' ? 'write a URL into redis.url' : undefined;
-    throw invalidArgument('redis', shown(redis, { members: REDIS }), 'an object', hint);
+    throw invalidArgument('redis', hidden(redis, { members: REDIS }), 'an object', hint);
   }
-  check('redis', redis, REDIS, shown);
+  check('redis', redis, REDIS, hidden);
   checkTogether(redis);
 }
 
@@ -77,7 +73,7 @@ export function checkRedis(redis: unknown): void {
 function checkTogether(redis: RedisConfig): void {
   const given = (name: keyof RedisConfig): boolean => redis[name] !== undefined;
   const refuse = (name: keyof RedisConfig, other: keyof RedisConfig): never => {
-    throw invalidArgument(`redis.${name}`, shown(redis[name], REDIS[name]), `left out when redis.${other} is given`);
+    throw invalidArgument(`redis.${name}`, hidden(redis[name], REDIS[name]), `left out when redis.${other} is given`);
   };
   for (const name of IN_URL) if (given('url') && given(name)) refuse(name, 'url');
   if (given('url') && redis.tls === false && parseUrl(redis.url)?.tls) {
@@ -106,12 +102,6 @@ function checkKeyPair(tls: RedisConfig['tls']): void {
     }
   }
 }
-
-const HIDDEN = Object.freeze({ [inspect.custom]: () => '[hidden]' });
-
-/** The value for an error. A password can be in any text, when it was put into the wrong place or misspelt. */
-const shown = (value: unknown, rule?: Rule): unknown =>
-  rule === undefined || rule.secret || (value && ['string', 'object'].includes(typeof value)) ? HIDDEN : value;
 
 /** The option in the shape that the native side reads (`RedisConfig`). Fills in the environment and the defaults. */
 export function nativeRedis(redis: RedisConfig) {

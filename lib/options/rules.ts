@@ -1,5 +1,6 @@
 // The rules of options, each with what it allows in words, and the check of values against them.
 
+import { inspect } from 'node:util';
 import { distance } from 'fastest-levenshtein';
 import { invalidArgument, MAX_MS } from '../errors.js';
 
@@ -27,11 +28,20 @@ export const isObject = (value: unknown): value is Record<string, unknown> =>
 export const isInteger = (min: number, max = Number.MAX_SAFE_INTEGER) => (value: unknown): value is number =>
   typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max;
 
+const isText = (value: unknown): value is string => typeof value === 'string' && value !== '';
+
+export const text = { test: isText, allowed: 'a non-empty string' };
 export const boolean = { test: (value: unknown): value is boolean => typeof value === 'boolean', allowed: 'a boolean' };
 export const milliseconds = (min: number) => ({
   test: isInteger(min, MAX_MS),
   allowed: `an integer number of milliseconds, ${min} to ${MAX_MS}`,
 });
+
+const HIDDEN = Object.freeze({ [inspect.custom]: () => '[hidden]' });
+
+/** The value for an error where a secret can be in any text, when it was put into the wrong place or misspelt. */
+export const hidden: Show = (value, rule) =>
+  rule === undefined || rule.secret || (value && ['string', 'object'].includes(typeof value)) ? HIDDEN : value;
 
 /**
  * Checks values against rules of the same names; throws a `TypeError` that names the field. A rule has:

@@ -7,7 +7,7 @@ use super::binding::{NativeService, invalid};
 #[cfg(unix)]
 use super::queue::Item;
 #[cfg(unix)]
-use crate::transport::Address;
+use crate::transport::{Address, OpenError};
 
 /// Where a door listens.
 #[napi(object)]
@@ -28,7 +28,7 @@ impl NativeService {
         {
             let config = serde_json::from_str(&config).map_err(invalid)?;
             let queue = self.queue.clone();
-            let hand_over = move |stream, bytes| queue.push(Item::Adopt(number, stream, bytes));
+            let hand_over = move |foreign| queue.push(Item::Adopt(number, foreign));
             Ok(match self.server.open_door(config, std::sync::Arc::new(hand_over)) {
                 Ok(Address::Ip(address)) => Either::A(DoorAddress {
                     address: address.ip().to_string(),
@@ -38,13 +38,29 @@ impl NativeService {
                     address: path.to_string_lossy().into_owned(),
                     port: None,
                 }),
-                Err(error) => Either::B(-error.raw_os_error().unwrap_or(libc::EINVAL)),
+                Err(OpenError::System(error)) => Either::B(-error.raw_os_error().unwrap_or(libc::EINVAL)),
+                Err(OpenError::Tls(error)) => return Err(invalid(error)),
             })
         }
         #[cfg(not(unix))]
         {
             let _ = (number, config);
             Err(invalid("doors of our own are opened on Unix only"))
+        }
+    }
+
+    /// New connections of the doors with TLS shake hands by these options. False when there is no such door.
+    #[napi]
+    pub fn set_secure_context(&self, options: String) -> napi::Result<bool> {
+        #[cfg(unix)]
+        {
+            let options = serde_json::from_str(&options).map_err(invalid)?;
+            self.server.set_secure_context(&options).map_err(invalid)
+        }
+        #[cfg(not(unix))]
+        {
+            drop(options);
+            Ok(false)
         }
     }
 }

@@ -41,7 +41,7 @@ pub(super) enum Item {
     BridgeEnd(f64, bool),
     /// A connection of this door is JavaScript's, with what was read of it.
     #[cfg(unix)]
-    Adopt(f64, std::net::TcpStream, bytes::Bytes),
+    Adopt(f64, crate::transport::Foreign),
     /// Something for the logger: level and text.
     Log(&'static str, String),
     /// An operation has finished.
@@ -214,9 +214,20 @@ impl Queue {
                     fields.tag(Tag::BridgeEnd).number(id).flag(at_once);
                 }
                 #[cfg(unix)]
-                Item::Adopt(door, stream, bytes) => {
-                    let fd = std::os::fd::IntoRawFd::into_raw_fd(stream);
-                    fields.tag(Tag::Adopt).number(door).number(f64::from(fd)).bytes(&bytes);
+                Item::Adopt(door, foreign) => {
+                    let fd = std::os::fd::IntoRawFd::into_raw_fd(foreign.stream);
+                    let (address, port) = foreign
+                        .client
+                        .map(|client| (client.ip().to_string(), client.port()))
+                        .unzip();
+                    fields
+                        .tag(Tag::Adopt)
+                        .number(door)
+                        .number(f64::from(fd))
+                        .bytes(&foreign.received)
+                        .optional(address.as_deref())
+                        .number(port.unwrap_or_default())
+                        .flag(foreign.is_secure);
                 }
                 Item::Log(level, text) => {
                     fields.tag(Tag::Log).text(level).text(text);

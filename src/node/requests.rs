@@ -25,6 +25,12 @@ pub struct RequestHead {
     pub secure: bool,
 }
 
+impl RequestHead {
+    fn of(&self, url: &str) -> Head {
+        Head::new(url, &self.headers, &self.address, self.secure)
+    }
+}
+
 /// An HTTP response.
 #[napi(object)]
 pub struct ErrorReply {
@@ -69,7 +75,7 @@ impl NativeService {
         body: Option<Buffer>,
     ) {
         let transport = self.server.transport().clone();
-        let head = head.map(|head| Head::new(&url, &head.headers, &head.address, head.secure));
+        let head = head.map(|head| head.of(&url));
         let body = body.map_or_else(Bytes::new, |body| Bytes::copy_from_slice(&body));
         let (queue, requests) = (self.queue.clone(), self.requests.clone());
         let number = index(id);
@@ -144,14 +150,13 @@ impl NativeService {
         &self,
         method: String,
         url: String,
-        headers: String,
-        address: String,
+        head: RequestHead,
         fd: i32,
         received: Option<Buffer>,
     ) -> Result<Option<ErrorReply>> {
         #[cfg(unix)]
         {
-            let upgrade = match self.server.transport().upgrade(&method, &url, &headers) {
+            let upgrade = match self.server.transport().upgrade(&method, &url, &head.headers) {
                 Ok(upgrade) => upgrade,
                 Err(reply) => return Ok(Some(reply.into())),
             };
@@ -159,7 +164,7 @@ impl NativeService {
             let stream = Arc::new(crate::transport::handover::duplicate(fd).map_err(invalid)?);
             self.server.transport().attach(
                 upgrade,
-                Head::new(&url, &headers, &address, false),
+                head.of(&url),
                 Carrier::Tcp(stream.clone().into()),
                 Incoming::Tcp(stream),
                 received.as_deref().unwrap_or_default(),
@@ -168,7 +173,7 @@ impl NativeService {
         }
         #[cfg(not(unix))]
         {
-            let _ = (method, url, headers, address, fd, received);
+            let _ = (method, url, head, fd, received);
             Err(invalid("connections are handed over on Unix only"))
         }
     }
@@ -193,7 +198,7 @@ impl NativeService {
         let (incoming, chunks) = mpsc::channel(CHUNKS);
         let connection = self.server.transport().attach(
             upgrade,
-            Head::new(&url, &head.headers, &head.address, head.secure),
+            head.of(&url),
             Carrier::Bridge(sink),
             Incoming::Bridge(chunks),
             received.as_deref().unwrap_or_default(),

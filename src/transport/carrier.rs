@@ -2,16 +2,13 @@
 //! and closes; never decides what, nor when.
 
 use std::sync::Arc;
-#[cfg(unix)]
-use std::{collections::VecDeque, io};
 
 use bytes::Bytes;
+#[cfg(unix)]
+use tokio::net::TcpStream;
 
 #[cfg(unix)]
-use super::handover::Descriptor;
-
-/// Buffers handed to the kernel in one call.
-pub(super) const BUFFERS_PER_WRITE: usize = 64;
+use super::{handover::Descriptor, tls::Tls};
 
 /// Where a connection's bytes go when they do not go to a descriptor of ours: TLS, and anything without one.
 pub trait ByteSink: Send + Sync {
@@ -29,6 +26,9 @@ pub enum Carrier {
     /// A connection of our own.
     #[cfg(unix)]
     Tcp(Descriptor),
+    /// One of our own over TLS.
+    #[cfg(unix)]
+    Tls(Arc<Tls>),
     /// A connection that JavaScript reads and writes.
     Bridge(Arc<dyn ByteSink>),
 }
@@ -38,6 +38,8 @@ impl std::fmt::Debug for Carrier {
         formatter.write_str(match self {
             #[cfg(unix)]
             Self::Tcp(_) => "Tcp",
+            #[cfg(unix)]
+            Self::Tls(_) => "Tls",
             Self::Bridge(_) => "Bridge",
         })
     }
@@ -51,6 +53,8 @@ impl Carrier {
             Self::Tcp(stream) => {
                 let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write);
             }
+            #[cfg(unix)]
+            Self::Tls(tls) => tls.finish(),
             Self::Bridge(sink) => sink.end(),
         }
     }
@@ -62,30 +66,21 @@ impl Carrier {
             Self::Tcp(stream) => {
                 let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Both);
             }
+            #[cfg(unix)]
+            Self::Tls(tls) => {
+                let _ = socket2::SockRef::from(tls.stream()).shutdown(std::net::Shutdown::Both);
+            }
             Self::Bridge(sink) => sink.destroy(),
         }
     }
-}
 
-/// Writes what the kernel takes at once.
-#[cfg(unix)]
-pub(super) fn send(stream: &Descriptor, bytes: &[u8]) -> io::Result<usize> {
-    // The descriptor is non-blocking, and Rust programs ignore SIGPIPE, but Node.js decides here.
-    socket2::SockRef::from(stream).send_with_flags(bytes, libc::MSG_NOSIGNAL)
-}
-
-/// As [`send`], of several buffers.
-#[cfg(unix)]
-pub(super) fn send_vectored(stream: &Descriptor, pending: &VecDeque<Bytes>) -> io::Result<usize> {
-    match pending.front() {
-        Some(only) if pending.len() == 1 => send(stream, only),
-        _ => {
-            let buffers: smallvec::SmallVec<[io::IoSlice<'_>; BUFFERS_PER_WRITE]> = pending
-                .iter()
-                .take(BUFFERS_PER_WRITE)
-                .map(|bytes| io::IoSlice::new(bytes))
-                .collect();
-            socket2::SockRef::from(stream).send_vectored_with_flags(&buffers, libc::MSG_NOSIGNAL)
+    /// The connection that is ours, if it is.
+    #[cfg(unix)]
+    pub(super) fn stream(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            Self::Tls(tls) => Some(tls.stream()),
+            Self::Bridge(_) => None,
         }
     }
 }

@@ -28,8 +28,6 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-#[cfg(unix)]
-use super::handover::Descriptor;
 use super::{
     carrier::Carrier,
     common::{Common, Seat},
@@ -397,10 +395,12 @@ impl Connection {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.check_limit(outbox);
                 #[cfg(unix)]
-                if let (Some(Carrier::Tcp(stream)), Some(connection)) = (&outbox.carrier, self.me.upgrade()) {
-                    let stream = stream.clone();
+                if let (Some(carrier), Some(connection)) = (outbox.carrier.clone(), self.me.upgrade()) {
                     outbox.is_flushing = true;
-                    self.seat.common().runtime.spawn(connection.flush_when_writable(stream));
+                    self.seat
+                        .common()
+                        .runtime
+                        .spawn(connection.flush_when_writable(carrier));
                 }
             }
             Err(_) => self.fail(outbox),
@@ -408,8 +408,10 @@ impl Connection {
     }
 
     #[cfg(unix)]
-    async fn flush_when_writable(self: Arc<Self>, stream: Descriptor) {
-        while stream.writable().await.is_ok() {
+    async fn flush_when_writable(self: Arc<Self>, carrier: Carrier) {
+        while let Some(stream) = carrier.stream()
+            && stream.writable().await.is_ok()
+        {
             let mut outbox = self.outbox.lock();
             let written = stream.try_io(tokio::io::Interest::WRITABLE, || outbox.write_pending());
             self.progressed(&outbox);

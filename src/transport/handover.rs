@@ -48,7 +48,7 @@ impl AsFd for Descriptor {
 ///
 /// # Errors
 ///
-/// When the descriptor is not that of a TCP connection.
+/// When the descriptor is not that of a connection.
 pub fn duplicate(fd: RawFd) -> io::Result<TcpStream> {
     if fd < 0 {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -58,7 +58,8 @@ pub fn duplicate(fd: RawFd) -> io::Result<TcpStream> {
     let owned = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()?;
     let stream = std::net::TcpStream::from(owned);
     stream.set_nonblocking(true)?;
-    stream.set_nodelay(true)?;
+    // A Unix socket has no such thing.
+    let _ = stream.set_nodelay(true);
     TcpStream::from_std(stream)
 }
 

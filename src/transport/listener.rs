@@ -4,7 +4,17 @@
 //! that the response leaves with the open packet in one write. Requests for other paths are Node.js's: their connection
 //! is handed to it, with the bytes of the request.
 
+//!
+//! | part | owns |
+//! |---|---|
+//! | `listener` | accepting, and the requests of a connection |
+//! | `gate` | what of a connection HTTP may see |
+//! | `stream` | a connection, bare or over TLS |
+//! | `relay` | what goes to Node.js though TLS stays here |
+
 mod gate;
+mod relay;
+mod stream;
 
 use std::{
     convert::Infallible,
@@ -26,20 +36,31 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming as Body, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
+use rustls::ServerConfig;
 use serde::Deserialize;
-use tokio::{net::TcpStream, sync::watch, task::JoinSet};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::watch,
+    task::JoinSet,
+};
 
-use self::gate::{Gate, Gated};
+use self::{
+    gate::{Gate, Gated},
+    stream::Stream,
+};
 use super::{
-    carrier::Carrier,
     cors::Cors,
     gateway::Transport,
     head::{Head, headers_json, text_of},
     reply::{Reply, TEXT},
-    upgrade::{Incoming, Upgrade},
+    tls::{ContextError, Tls, TlsOptions},
+    upgrade::Upgrade,
 };
 
+/// How long a client may take to shake hands.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(60);
 /// How long a client may take for the head of a request, and for its body; Node.js's own.
 const HEAD_TIME: Duration = Duration::from_secs(60);
 const BODY_TIME: Duration = Duration::from_secs(300);
@@ -63,6 +84,8 @@ pub struct DoorConfig {
     pub backlog: i32,
     /// Whether other processes may listen on the same port.
     pub reuse_port: bool,
+    /// TLS, if it is to be used.
+    tls: Option<TlsOptions>,
     /// What browsers are told about other origins; without it Node.js is asked, which gets every connection.
     cors: Option<Cors>,
     /// Whether Node.js takes connections with requests for other paths; they get 404 otherwise.
@@ -73,8 +96,32 @@ pub struct DoorConfig {
     cookie: Option<(String, String)>,
 }
 
-/// Takes connections that are Node.js's: the connection, and what was read of it.
-pub type HandOver = Arc<dyn Fn(std::net::TcpStream, Bytes) + Send + Sync>;
+/// Takes connections that are Node.js's.
+pub type HandOver = Arc<dyn Fn(Foreign) + Send + Sync>;
+
+/// A connection that is Node.js's.
+#[derive(Debug)]
+pub struct Foreign {
+    /// It, or one over which its bytes go on.
+    pub stream: std::net::TcpStream,
+    /// What was read of it.
+    pub received: Bytes,
+    /// Where its client is.
+    pub client: Option<SocketAddr>,
+    /// Whether it is over TLS.
+    pub is_secure: bool,
+}
+
+/// Why a door was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The system's reason: the address is in use, or not ours.
+    #[error(transparent)]
+    System(#[from] io::Error),
+    /// The options of TLS are of no use.
+    #[error(transparent)]
+    Tls(#[from] ContextError),
+}
 
 /// Where a door listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +136,8 @@ pub enum Address {
 #[derive(Debug)]
 pub struct Listener {
     address: Address,
+    /// What new connections shake hands by, when they are over TLS.
+    tls: Option<Arc<RwLock<Arc<ServerConfig>>>>,
     /// Held by every connection; `true` when the door is closed.
     closing: watch::Sender<bool>,
 }
@@ -98,18 +147,32 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// Those of the system: the address is in use, or not ours.
-    pub fn open(transport: &Arc<Transport>, config: DoorConfig, hand_over: HandOver) -> io::Result<Self> {
+    /// Those of the system: the address is in use, or not ours; and those of TLS.
+    pub fn open(transport: &Arc<Transport>, config: DoorConfig, hand_over: HandOver) -> Result<Self, OpenError> {
         let (closing, closed) = watch::channel(false);
+        let tls = config.tls.as_ref().map(TlsOptions::context).transpose()?;
+        let tls = tls.map(|context| Arc::new(RwLock::new(context)));
         let (socket, address) = bind(&config)?;
         let door = Arc::new(Door {
             transport: transport.clone(),
             prefix: format!("{}/", transport.sessions.service.config.path),
             config,
             hand_over,
+            tls: tls.clone(),
         });
         tokio::spawn(accept(socket, door, closed));
-        Ok(Self { address, closing })
+        Ok(Self { address, tls, closing })
+    }
+
+    /// Connections that are accepted from now on shake hands by these options. False when there is no TLS.
+    ///
+    /// # Errors
+    ///
+    /// When the options are of no use; the earlier ones stay.
+    pub fn set_secure_context(&self, options: &TlsOptions) -> Result<bool, ContextError> {
+        let Some(tls) = &self.tls else { return Ok(false) };
+        *tls.write() = options.context()?;
+        Ok(true)
     }
 
     /// Where it listens.
@@ -161,20 +224,20 @@ fn bind(config: &DoorConfig) -> io::Result<(Socket, Address)> {
 
 impl Socket {
     /// The next connection, and the address of its client.
-    async fn accept(&self) -> io::Result<(TcpStream, String)> {
+    async fn accept(&self) -> io::Result<(TcpStream, Option<SocketAddr>)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, client) = listener.accept().await?;
                 // Fails when the client has gone already.
                 let _ = stream.set_nodelay(true);
-                Ok((stream, client.ip().to_string()))
+                Ok((stream, Some(client)))
             }
             #[cfg(unix)]
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
                 let descriptor = std::os::fd::OwnedFd::from(stream.into_std()?);
                 // Reading, writing and shutting down are the same for both.
-                Ok((TcpStream::from_std(descriptor.into())?, String::new()))
+                Ok((TcpStream::from_std(descriptor.into())?, None))
             }
         }
     }
@@ -192,8 +255,8 @@ async fn accept(socket: Socket, door: Arc<Door>, mut closed: watch::Receiver<boo
             accepted = socket.accept() => accepted,
         };
         match accepted {
-            Ok((stream, address)) => {
-                serving.spawn(serve(door.clone(), stream, address, following.clone()));
+            Ok((stream, client)) => {
+                serving.spawn(serve(door.clone(), stream, client, following.clone()));
             }
             // Of a client that is gone already there is nothing to say.
             Err(error) if is_of_the_client(&error) => {}
@@ -222,6 +285,20 @@ struct Door {
     prefix: String,
     config: DoorConfig,
     hand_over: HandOver,
+    tls: Option<Arc<RwLock<Arc<ServerConfig>>>>,
+}
+
+impl Door {
+    /// Shakes hands with a client, where that is to be done.
+    async fn secure(&self, stream: TcpStream) -> io::Result<Stream> {
+        let Some(tls) = &self.tls else {
+            return Ok(Stream::Bare(stream));
+        };
+        let context = tls.read().clone();
+        let shaking = Tls::accept(stream, context);
+        let tls = tokio::time::timeout(HANDSHAKE_TIME, shaking).await??;
+        Ok(Stream::over_tls(tls))
+    }
 }
 
 /// What a connection turns out to be for, other than requests of ours.
@@ -235,7 +312,8 @@ enum Taken {
 /// One connection, while it carries requests.
 struct Connection {
     door: Arc<Door>,
-    address: String,
+    client: Option<SocketAddr>,
+    is_secure: bool,
     gate: Gate,
     taken: Mutex<Option<Taken>>,
     is_taken: AtomicBool,
@@ -245,11 +323,21 @@ struct Connection {
 
 type Answer = Response<Full<Bytes>>;
 
-async fn serve(door: Arc<Door>, stream: TcpStream, address: String, mut closed: watch::Receiver<bool>) {
+async fn serve(door: Arc<Door>, stream: TcpStream, client: Option<SocketAddr>, mut closed: watch::Receiver<bool>) {
+    let secured = tokio::select! {
+        secured = door.secure(stream) => secured,
+        _ = closed.wait_for(|closed| *closed) => return,
+    };
+    let stream = match secured {
+        Ok(stream) => stream,
+        Err(error) => return tracing::debug!("a client could not shake hands: {error}"),
+    };
+    let is_secure = stream.is_secure();
     let (stream, gate) = Gated::new(stream);
     let connection = Arc::new(Connection {
         door,
-        address,
+        client,
+        is_secure,
         gate,
         taken: Mutex::default(),
         is_taken: AtomicBool::new(false),
@@ -289,14 +377,18 @@ async fn serve(door: Arc<Door>, stream: TcpStream, address: String, mut closed: 
     let taken = connection.taken.lock().take();
     match taken {
         Some(Taken::Upgrade(upgrade, head)) if !is_over => {
-            let stream = Arc::new(stream);
-            let (carrier, incoming) = (Carrier::Tcp(stream.clone().into()), Incoming::Tcp(stream));
+            let (carrier, incoming) = stream.into_carrier();
             let transport = &connection.door.transport;
             transport.attach(upgrade, head, carrier, incoming, &ahead);
         }
         Some(Taken::Foreign(head)) if !is_over => {
-            if let Ok(stream) = stream.into_std() {
-                (connection.door.hand_over)(stream, [head, ahead.freeze()].concat().into());
+            if let Ok(stream) = stream.into_descriptor() {
+                (connection.door.hand_over)(Foreign {
+                    stream,
+                    received: [head, ahead.freeze()].concat().into(),
+                    client,
+                    is_secure,
+                });
             }
         }
         _ => close(stream).await,
@@ -304,21 +396,12 @@ async fn serve(door: Arc<Door>, stream: TcpStream, address: String, mut closed: 
 }
 
 /// Closes a connection whose last answer is on its way: a client that still sends would otherwise lose it.
-async fn close(stream: TcpStream) {
-    let socket = socket2::SockRef::from(&stream);
-    if socket.shutdown(std::net::Shutdown::Write).is_err() {
+async fn close(mut stream: Stream) {
+    if stream.shutdown().await.is_err() {
         return;
     }
-    let drained = async {
-        let mut left = [0; 4096];
-        while stream.readable().await.is_ok() {
-            match stream.try_read(&mut left) {
-                Ok(0) => return,
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
-                _ => {}
-            }
-        }
-    };
+    let mut left = [0; 4096];
+    let drained = async { while stream.read(&mut left).await.is_ok_and(|length| length > 0) {} };
     let _ = tokio::time::timeout(Duration::from_secs(1), drained).await;
 }
 
@@ -382,13 +465,18 @@ impl Connection {
     }
 
     fn upgrade(&self, cors: &Cors, request: &Request<Body>) -> Result<Taken, String> {
-        if !cors.admits_upgrade(request.headers(), false) {
+        if !cors.admits_upgrade(request.headers(), self.is_secure) {
             return Err("Forbidden".to_owned());
         }
         let (url, headers) = (url_of(request), headers_json(request.headers()));
         let upgrade = self.door.transport.upgrade(request.method().as_str(), &url, &headers);
         let upgrade = upgrade.map_err(|reply| reply.message())?;
-        Ok(Taken::Upgrade(upgrade, Head::new(&url, &headers, &self.address, false)))
+        Ok(Taken::Upgrade(upgrade, self.head(&url, &headers)))
+    }
+
+    fn head(&self, url: &str, headers: &str) -> Head {
+        let address = self.client.map_or_else(String::new, |client| client.ip().to_string());
+        Head::new(url, headers, &address, self.is_secure)
     }
 
     /// Answers a request of a client that polls.
@@ -399,7 +487,7 @@ impl Connection {
             Ok(is_handshake) => is_handshake,
             Err(reply) => return self.put(reply),
         };
-        let head = is_handshake.then(|| Head::new(&url, &headers_json(request.headers()), &self.address, false));
+        let head = is_handshake.then(|| self.head(&url, &headers_json(request.headers())));
         let content_type = request.headers().get(header::CONTENT_TYPE).map(text_of);
         let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
         // A client that goes away takes its request with it.

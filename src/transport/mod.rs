@@ -11,10 +11,11 @@
 //! | `polling`, `websocket` | Engine.IO over either |
 //! | `upgrade` | streams for WebSocket: of new sessions, and of those that polled before |
 //! | `handover`, `listener` | doors: the descriptor of a connection of Node.js; a port of our own |
+//! | `tls` | a connection whose bytes are sealed |
 //! | `cors` | what browsers are told about other origins |
 //! | `sessions`, `session` | which sessions there are; one of them and its socket: Socket.IO |
 //! | `phase` | where a client stands with its transport |
-//! | `connection`, `outbox`, `carrier` | out: which way a packet takes; what waits; what carries bytes |
+//! | `connection`, `outbox`, `carrier`, `socket` | out: which way a packet takes; what waits; what carries bytes; the kernel |
 //! | `common` | what all connections have together |
 //! | `heartbeat`, `hearing`, `wheel` | who is pinged, and who is gone; who could be heard; when each is looked at |
 //! | `engine`, `handlers`, `poll_queue` | socketioxide; what it calls; its queue for a client |
@@ -41,6 +42,10 @@ mod polling;
 mod reply;
 mod session;
 mod sessions;
+#[cfg(unix)]
+mod socket;
+#[cfg(unix)]
+mod tls;
 mod upgrade;
 mod websocket;
 mod wheel;
@@ -50,6 +55,8 @@ pub use connection::Connection;
 pub use gateway::Transport;
 pub use head::Head;
 #[cfg(unix)]
-pub use listener::{Address, DoorConfig, HandOver, Listener};
+pub use listener::{Address, DoorConfig, Foreign, HandOver, Listener, OpenError};
 pub use reply::Reply;
+#[cfg(unix)]
+pub use tls::{ContextError, Tls, TlsOptions};
 pub use upgrade::{Incoming, Upgrade};

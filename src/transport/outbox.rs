@@ -7,7 +7,9 @@ use std::{collections::VecDeque, io};
 use bytes::Buf as _;
 use bytes::Bytes;
 
-use super::carrier::{self, Carrier};
+use super::carrier::Carrier;
+#[cfg(unix)]
+use super::socket;
 use crate::wire::packet::Packet;
 
 /// What waits for one client.
@@ -73,10 +75,12 @@ impl Outbox {
     /// write meets again, leaves the rest in the queue. True when everything has left.
     pub(super) fn send_now(&mut self, bytes: &Bytes) -> bool {
         #[cfg(unix)]
-        if let Some(Carrier::Tcp(stream)) = &self.carrier
-            && self.pending.is_empty()
-        {
-            let written = carrier::send(stream, bytes).unwrap_or(0);
+        if self.pending.is_empty() {
+            let written = match &self.carrier {
+                Some(Carrier::Tcp(stream)) => socket::send(stream, bytes).unwrap_or(0),
+                Some(Carrier::Tls(tls)) => tls.send(bytes).unwrap_or(0),
+                Some(Carrier::Bridge(_)) | None => 0,
+            };
             if written == bytes.len() {
                 return true;
             }
@@ -93,7 +97,12 @@ impl Outbox {
             match &self.carrier {
                 #[cfg(unix)]
                 Some(Carrier::Tcp(stream)) => {
-                    let written = carrier::send_vectored(stream, &self.pending)?;
+                    let written = socket::send_vectored(stream, &self.pending)?;
+                    self.advance(written);
+                }
+                #[cfg(unix)]
+                Some(Carrier::Tls(tls)) => {
+                    let written = tls.send_pending(&self.pending)?;
                     self.advance(written);
                 }
                 Some(Carrier::Bridge(sink)) => {

@@ -10,6 +10,8 @@ use engineioxide_core::{Packet as EnginePacket, ProtocolVersion};
 use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 
+#[cfg(unix)]
+use super::tls::Tls;
 use super::{
     carrier::Carrier,
     connection::Connection,
@@ -34,6 +36,9 @@ pub enum Incoming {
     /// A connection of our own.
     #[cfg(unix)]
     Tcp(Arc<tokio::net::TcpStream>),
+    /// One of our own over TLS.
+    #[cfg(unix)]
+    Tls(Arc<Tls>),
     /// A connection that JavaScript reads.
     Bridge(mpsc::Receiver<Bytes>),
 }
@@ -72,6 +77,8 @@ impl Transport {
         match incoming {
             #[cfg(unix)]
             Incoming::Tcp(stream) => self.attach_source(upgrade, head, carrier, stream, received),
+            #[cfg(unix)]
+            Incoming::Tls(tls) => self.attach_source(upgrade, head, carrier, tls, received),
             Incoming::Bridge(chunks) => self.attach_source(upgrade, head, carrier, chunks, received),
         }
     }

@@ -16,6 +16,8 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tungstenite::protocol::frame::coding::{Control, OpCode};
 
+#[cfg(unix)]
+use super::tls::Tls;
 use super::{
     engine::SessionId,
     session::{Session, Verdict},
@@ -55,6 +57,17 @@ impl Source for Arc<tokio::net::TcpStream> {
             }
             Err(error) => Poll::Ready(error.kind() == io::ErrorKind::WouldBlock),
         })
+    }
+}
+
+#[cfg(unix)]
+impl Source for Arc<Tls> {
+    fn poll_bytes(&mut self, context: &mut Context<'_>, take: impl FnOnce(&mut [u8])) -> Poll<bool> {
+        if ready!(self.poll_read_ready(context)).is_err() {
+            return Poll::Ready(false);
+        }
+        let read = self.read_with(take);
+        Poll::Ready(read.unwrap_or_else(|error| error.kind() == io::ErrorKind::WouldBlock))
     }
 }
 

@@ -91,8 +91,10 @@ impl Link for Connection {
 
     fn round_trip_us(&self) -> Option<u32> {
         #[cfg(unix)]
-        if let Some(Carrier::Tcp(stream)) = &self.outbox.lock().carrier {
-            return handover::round_trip_us(stream);
+        if let Some(stream) = self.outbox.lock().carrier.as_ref().and_then(Carrier::stream)
+            && let Some(micros) = handover::round_trip_us(stream)
+        {
+            return Some(micros);
         }
         Some(self.round_trip_us.load(Ordering::Relaxed)).filter(|micros| *micros > 0)
     }

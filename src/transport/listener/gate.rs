@@ -2,18 +2,18 @@
 //! to be given to somebody else, and the head is there as it was sent.
 
 use std::{
+    future::Future as _,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker, ready},
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use parking_lot::Mutex;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+
+use super::stream::Stream;
 
 /// Bytes that are read ahead of what may pass. Nobody sends so much behind a request that is not answered.
 const AHEAD: usize = 64 << 10;
@@ -96,7 +96,7 @@ impl Gate {
 /// A connection behind a gate.
 #[derive(Debug)]
 pub(super) struct Gated {
-    stream: TcpStream,
+    stream: Stream,
     /// Read, but not passed on.
     ahead: BytesMut,
     /// Nothing more comes.
@@ -106,7 +106,7 @@ pub(super) struct Gated {
 
 impl Gated {
     /// A connection of which the first head may pass.
-    pub(super) fn new(stream: TcpStream) -> (Self, Gate) {
+    pub(super) fn new(stream: Stream) -> (Self, Gate) {
         let gate = Gate(Arc::new(Mutex::new(State {
             passes: Passes::Head,
             head: BytesMut::new(),
@@ -124,7 +124,7 @@ impl Gated {
     }
 
     /// The connection, and what was read ahead of it.
-    pub(super) fn into_parts(self) -> (TcpStream, BytesMut) {
+    pub(super) fn into_parts(self) -> (Stream, BytesMut) {
         (self.stream, self.ahead)
     }
 
@@ -221,14 +221,11 @@ impl AsyncRead for Gated {
             // Also while nothing may pass: the end of the connection is to be seen.
             ready!(this.stream.poll_read_ready(context))?;
             this.ahead.reserve(READ);
-            match this.stream.try_read_buf(&mut this.ahead) {
-                Ok(0) => this.has_ended = true,
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
-                _ => {}
-            }
+            let read = pin!(this.stream.read_buf(&mut this.ahead)).poll(context);
             if this.ahead.is_empty() {
                 this.ahead = BytesMut::new();
             }
+            this.has_ended = ready!(read)? == 0;
         }
     }
 }
@@ -261,14 +258,14 @@ impl AsyncWrite for Gated {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
     use super::*;
 
     async fn pair() -> (TcpStream, Gated, Gate) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (gated, gate) = Gated::new(listener.accept().await.unwrap().0);
+        let (gated, gate) = Gated::new(Stream::Bare(listener.accept().await.unwrap().0));
         (client, gated, gate)
     }
 
