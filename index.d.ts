@@ -807,6 +807,11 @@ export interface WebSocketConfig {
   relayEvents?: string[] | undefined;
   /** @defaultValue `{ broadcast: false }` */
   presence?: PresenceConfig | undefined;
+  /**
+   * What the members of a room are told of those who come and go, where `createRoom` does not say.
+   * @defaultValue `'each'`
+   */
+  membershipEvents?: MembershipEvents | undefined;
   limits?: LimitsConfig | undefined;
   /** Native threads, at least 1. Default: the number of cores. */
   workerThreads?: number | undefined;
@@ -957,6 +962,24 @@ export interface WebSocketServiceEvents {
 
 /** The name of an event: one of {@link WebSocketServiceEvents}, or one that the application itself emits. */
 export type WebSocketServiceEventName = keyof WebSocketServiceEvents | (string & {}) | symbol;
+
+/**
+ * What the members of a room are told of those who come and go:
+ *
+ * - `'each'`: `user:joined` and `user:left`, of each. A room that `n` clients join costs `n²/2` events
+ * - `'gathered'`: the same while there are at most 50 members; with more, once a second, when there was anything,
+ *   `users:changed` `{ roomId, joined, left, count, timestamp }`: how many came and went, and how many there are
+ * - `'none'`: nothing
+ *
+ * The service's own `room:join` and `room:leave` are emitted in any case.
+ */
+export type MembershipEvents = 'each' | 'gathered' | 'none';
+
+/** What the service does with a room. */
+export interface RoomOptions {
+  /** Default: that of the service. */
+  membershipEvents?: MembershipEvents | undefined;
+}
 
 /** Where {@link WebSocketService.listen} listens: `port`, or `path`. As of `net.Server.listen`. */
 export interface ListenOptions {
@@ -1154,8 +1177,9 @@ export class WebSocketService extends EventEmitter {
    *
    * @param namespace - a label, `'default'` unless given
    * @param metadata - with `redis`, what JSON can hold; other instances see what it keeps
+   * @param options - what the service does with the room; no part of the {@link Room}
    */
-  createRoom(name: string, namespace?: string, createdBy?: string, metadata?: object): Promise<Room>;
+  createRoom(name: string, namespace?: string, createdBy?: string, metadata?: object, options?: RoomOptions): Promise<Room>;
 
   /** A room by its id. */
   getRoom(roomId: string): Room | undefined;

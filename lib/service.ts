@@ -10,6 +10,7 @@ import type {
   Message,
   MessageType,
   Room,
+  RoomOptions,
   RoomStats,
   SocketLike,
   SocketMiddleware,
@@ -50,6 +51,7 @@ import { Rooms } from './objects/rooms.js';
 import { Sockets } from './objects/sockets.js';
 import { profileText, Users } from './objects/users.js';
 import { type ResolvedConfig, resolveConfig } from './options/config.js';
+import { checkRoom } from './options/room.js';
 import { Cluster } from './socketio/cluster.js';
 import { watchListeners } from './socketio/listeners.js';
 import { lend, Operators } from './socketio/operators.js';
@@ -275,13 +277,14 @@ export class WebSocketService extends Operators {
 
   // --- rooms ---------------------------------------------------------------------------------------------------------
 
-  async createRoom(name: string, namespace = 'default', createdBy?: string, metadata?: object): Promise<Room> {
+  async createRoom(name: string, namespace = 'default', createdBy?: string, metadata?: object, options: RoomOptions = {}): Promise<Room> {
     assertString('name', name);
     assertString('namespace', namespace);
     if (createdBy !== undefined && createdBy !== null) assertString('createdBy', createdBy);
     assertMetadata(metadata);
+    checkRoom(options);
     this.#assertOpen();
-    const room = this.#rooms.create(name, namespace, createdBy ?? undefined, metadata ?? undefined);
+    const room = this.#rooms.create(name, namespace, createdBy ?? undefined, metadata ?? undefined, options);
     this.#announce('room:create', room);
     if (this.#cluster.isJoined) await this.#cluster.published();
     return room;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Everything the native side needs to know before it starts.
 #[derive(Debug, Clone, Deserialize)]
@@ -47,6 +47,8 @@ pub struct Config {
     pub relay_events: Vec<String>,
     /// Presence announcements.
     pub presence: PresenceConfig,
+    /// What the members of a room are told of those who come and go, where the room does not say. Default each.
+    pub membership_events: MembershipEvents,
     /// Bounds on what one connection may use.
     pub limits: LimitsConfig,
     /// Native threads. Default: the number of cores.
@@ -200,6 +202,19 @@ pub struct PresenceConfig {
     pub broadcast: bool,
 }
 
+/// What the members of a room are told of those who come and go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum MembershipEvents {
+    /// `user:joined` and `user:left`, of each.
+    #[default]
+    Each,
+    /// `users:changed` once a second, in rooms that are not small.
+    Gathered,
+    /// Nothing.
+    None,
+}
+
 /// Bounds on what one connection may use.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -246,6 +261,7 @@ impl Default for Config {
             deliver_messages: true,
             relay_events: vec!["document:edit".to_owned()],
             presence: PresenceConfig::default(),
+            membership_events: MembershipEvents::default(),
             limits: LimitsConfig::default(),
             worker_threads: std::thread::available_parallelism().map_or(1, usize::from),
             redis: None,

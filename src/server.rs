@@ -22,7 +22,7 @@ use crate::{
     memory,
     ports::EventSink,
     redis,
-    service::Service,
+    service::{self, Service},
     transport::Transport,
 };
 
@@ -63,6 +63,7 @@ pub struct Server {
     cluster: Option<Arc<Cluster>>,
     runtime: Handle,
     memory: AbortHandle,
+    gathering: AbortHandle,
 }
 
 impl Server {
@@ -76,8 +77,12 @@ impl Server {
         let service = Arc::new(Service::new(config, sink, &runtime));
         let cluster = join_cluster(&service, &runtime);
         let memory = runtime.spawn(memory::watch(Arc::downgrade(&service))).abort_handle();
+        let gathering = runtime
+            .spawn(service::tell_gathered(Arc::downgrade(&service)))
+            .abort_handle();
         Ok(Self {
             memory,
+            gathering,
             service,
             cluster,
             transport: OnceLock::new(),
@@ -217,6 +222,7 @@ fn join_cluster(service: &Arc<Service>, runtime: &Handle) -> Option<Arc<Cluster>
 impl Drop for Server {
     fn drop(&mut self) {
         self.memory.abort();
+        self.gathering.abort();
         // Its tasks would keep it for ever.
         if let Some(cluster) = &self.cluster {
             cluster.abandon();

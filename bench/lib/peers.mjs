@@ -1,6 +1,7 @@
 // The programs that are compared and how each is started.
 
 import path from 'node:path';
+import { certificate } from './certificate.mjs';
 import { fileURLToPath } from 'node:url';
 
 const here = fileURLToPath(new URL('..', import.meta.url));
@@ -32,6 +33,8 @@ export const peers = {
   ],
   // The package once more: listening by itself, and for rows that compare it with itself.
   door: configured({}, '--door'),
+  'door, TLS': (rooms, options) => [...configured({}, '--door')(rooms, options), '--tls', certificate()],
+  'A, https': (rooms, options) => [...socketio('socketio.mjs')(rooms, options), '--tls', certificate()],
   'one core': configured({}),
   'by count': configured({ history: { maxMessagesPerRoom: 1_000 } }),
   'by age': configured({ history: { maxAgeMs: 500 } }),

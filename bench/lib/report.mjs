@@ -1,7 +1,7 @@
 // From raw rounds to lines of a table: medians, ratios, verdicts, notes.
 
 /** Columns of figures, in the order of the table; the last ones belong to single rows. */
-export const FIGURE_COLUMNS = ['native', 'door', 'base', 'A', 'B', 'F', 'one core', 'by count', 'by age', 'Map'];
+export const FIGURE_COLUMNS = ['native', 'door', 'door, TLS', 'base', 'A', 'A, https', 'B', 'F', 'one core', 'by count', 'by age', 'Map'];
 const COLUMNS = ['row', 'what', ...FIGURE_COLUMNS, 'ratio', 'target', 'verdict'];
 
 /** What must not happen; a run in which it did meets no target. */

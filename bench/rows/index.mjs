@@ -28,6 +28,7 @@ import { rows as history } from './history.mjs';
 import { rows as listener } from './listener.mjs';
 import { rows as polling } from './polling.mjs';
 import { rows as scale } from './scale.mjs';
+import { rows as tls } from './tls.mjs';
 
 const LETTERS = 'PSXHG';
 const order = ({ id }) => {
@@ -37,5 +38,5 @@ const order = ({ id }) => {
 
 export const rows = [
   ...broadcast, ...calls, ...chat, ...cluster, ...connections, ...growth, ...heartbeat, ...history, ...listener, ...polling,
-  ...scale,
+  ...scale, ...tls,
 ].sort((a, b) => order(a) - order(b));

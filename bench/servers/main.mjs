@@ -2,7 +2,9 @@
 // `{port, pid, rooms, readyMs}` on standard output (`readyMs` after the process began), then commands as JSON lines on
 // standard input until that ends. What a command returns is printed as `{reply: {name: value}}`.
 
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import { createInterface } from 'node:readline';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
@@ -12,12 +14,18 @@ import { commands as history } from './history.mjs';
 import { commands as listener } from './listener.mjs';
 import { commands as memory } from './memory.mjs';
 
+const { values } = parseArgs({
+  strict: false,
+  options: { rooms: { type: 'string', default: '1' }, tls: { type: 'string' } },
+});
+/** Key and certificate, with `--tls DIRECTORY`. */
+export const tls = values.tls && { key: readFileSync(`${values.tls}/key.pem`), cert: readFileSync(`${values.tls}/cert.pem`) };
+
 /**
  * Starts the service and obeys; `--rooms N` says how many rooms there are. `listen` attaches the service to a server
  * and resolves with its port.
  */
 export async function main(service, listen = listenOnNode) {
-  const { values } = parseArgs({ strict: false, options: { rooms: { type: 'string', default: '1' } } });
   const port = await listen(service);
   await service.ready?.();
   const readyMs = performance.now();
@@ -37,7 +45,7 @@ export async function main(service, listen = listenOnNode) {
 }
 
 async function listenOnNode(service) {
-  const httpServer = createServer();
+  const httpServer = tls ? createSecureServer(tls) : createServer();
   service.initialize(httpServer);
   await new Promise((resolve) => httpServer.listen(0, '127.0.0.1', 4096, resolve));
   return httpServer.address().port;

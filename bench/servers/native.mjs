@@ -2,7 +2,7 @@
 // the service options; `--door` has the service listen by itself.
 
 import { parseArgs } from 'node:util';
-import { main } from './main.mjs';
+import { main, tls } from './main.mjs';
 
 const { values } = parseArgs({
   strict: false,
@@ -16,7 +16,7 @@ const { WebSocketService } = await import(`${values.package}/index.js`);
 
 /** Listens without Node.js. */
 async function listenByItself(service) {
-  const { port } = await service.listen({ port: 0, host: '127.0.0.1', backlog: 4096 });
+  const { port } = await service.listen({ port: 0, host: '127.0.0.1', backlog: 4096, tls });
   return port;
 }
 

@@ -1,7 +1,7 @@
 // The room objects: one for each room, with a live set of members.
 
 import { inspect } from 'node:util';
-import type { Room } from '../../index.js';
+import type { Room, RoomOptions } from '../../index.js';
 import type { NativeService } from '../../binding.js';
 import { invalidArgument } from '../errors.js';
 import { Fields } from '../native/fields.js';
@@ -24,11 +24,11 @@ export class Rooms {
     this.#isShared = native.isClustered();
   }
 
-  create(name: string, namespace: string, createdBy: string | undefined, metadata: object | undefined): Room {
+  create(name: string, namespace: string, createdBy: string | undefined, metadata: object | undefined, options: RoomOptions): Room {
     // It may be sent, even where no other instance is told of it.
     this.#encoding.assertDepth('metadata', metadata);
     const told = this.#isShared && metadata !== undefined ? metadataText(metadata) : undefined;
-    const made = new Fields(this.#native.createRoom(name, namespace, this.#isShared ? createdBy : undefined, told));
+    const made = new Fields(this.#native.createRoom(name, namespace, this.#isShared ? createdBy : undefined, told, options.membershipEvents));
     return this.#make(made.text(), name, namespace, made.number(), createdBy, metadata);
   }
 

@@ -10,6 +10,7 @@ import { boolean, check, isInteger, isObject, milliseconds, type Rules } from '.
 import { builtInEvents } from '../native/addon.js';
 import { canonicalName, MAX_DEPTH } from '../socketio/payload.js';
 import { REDIS, checkRedis, nativeRedis } from './redis.js';
+import { membershipEvents } from './room.js';
 import { callOf } from './wrong-arguments.js';
 
 const isLimit = (min: number) => (value: unknown): value is number => value === Infinity || isInteger(min)(value);
@@ -116,6 +117,7 @@ export const OPTIONS = {
   deliverMessages: boolean,
   relayEvents: { ...strings('event names'), correct: correctRelayed },
   presence: { members: { broadcast: boolean } },
+  membershipEvents,
   limits: {
     members: {
       maxQueuedBytes: { test: isInteger(1), allowed: 'an integer number of bytes, at least 1' },
@@ -177,6 +179,7 @@ type Completed =
   | 'deliverMessages'
   | 'relayEvents'
   | 'presence'
+  | 'membershipEvents'
   | 'limits'
   | 'workerThreads'
   | 'logger';
@@ -219,6 +222,7 @@ function completed(config: WebSocketConfig): ResolvedConfig {
     deliverMessages: true,
     relayEvents: ['document:edit'],
     presence: {},
+    membershipEvents: 'each' as const,
     limits: {},
     workerThreads: availableParallelism(),
     logger: consoleLogger,
@@ -252,6 +256,7 @@ export function nativeConfig(options: ResolvedConfig): string {
     deliverMessages: options.deliverMessages,
     relayEvents: options.relayEvents.map(canonicalName),
     presence: options.presence,
+    membershipEvents: options.membershipEvents,
     limits: options.limits,
     workerThreads: options.workerThreads,
     redis: options.redis && nativeRedis(options.redis),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    config::MembershipEvents,
     error::Spoken,
     hub::{RoomInfo, Socket},
     metrics::Stats,
@@ -134,6 +135,9 @@ pub(super) struct RoomFacts {
     /// Metadata as JSON.
     #[serde(default)]
     pub(super) metadata: Option<String>,
+    /// What its members are told of those who come and go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) membership_events: Option<MembershipEvents>,
 }
 
 impl From<&RoomInfo> for RoomFacts {
@@ -145,6 +149,7 @@ impl From<&RoomInfo> for RoomFacts {
             created_at: info.created_at,
             created_by: info.created_by.as_deref().map(str::to_owned),
             metadata: info.metadata.as_deref().map(str::to_owned),
+            membership_events: info.membership_events,
         }
     }
 }
@@ -158,6 +163,7 @@ impl From<RoomFacts> for RoomInfo {
             created_at: facts.created_at,
             created_by: facts.created_by.map(Into::into),
             metadata: facts.metadata.filter(|metadata| is_json(metadata)).map(Into::into),
+            membership_events: facts.membership_events,
             registered: true,
         }
     }

@@ -241,6 +241,7 @@ mod tests {
             created_at: 1,
             created_by: None,
             metadata: None,
+            membership_events: None,
         }
     }
 

@@ -8,6 +8,7 @@ use super::{
     History,
     members::{Members, Recipient},
 };
+use crate::config::MembershipEvents;
 
 /// What does not change while a room lives.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct RoomInfo {
     pub created_by: Option<Box<str>>,
     /// JSON object given at creation; known in a cluster.
     pub metadata: Option<Box<str>>,
+    /// What its members are told of those who come and go, where that is not left to the service.
+    pub membership_events: Option<MembershipEvents>,
     /// Whether the room is in the registry.
     pub registered: bool,
 }
@@ -38,6 +41,7 @@ impl RoomInfo {
             created_at: 0,
             created_by: None,
             metadata: None,
+            membership_events: None,
             registered: false,
         }
     }
@@ -51,8 +55,26 @@ pub struct RoomState<R> {
     pub members: Members<R>,
     /// What was said in the room.
     pub history: History,
+    /// Who came and went that the members have yet to be told of.
+    pub movements: Movements,
     /// The room left the registry; nobody may join any more.
     pub deleted: bool,
+}
+
+/// How many came and went.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Movements {
+    /// Came.
+    pub joined: u32,
+    /// Went.
+    pub left: u32,
+}
+
+impl Movements {
+    /// Whether there were any.
+    pub fn is_any(self) -> bool {
+        self.joined > 0 || self.left > 0
+    }
 }
 
 /// A room.
@@ -79,6 +101,7 @@ impl<R: Recipient> Room<R> {
             state: Mutex::new(RoomState {
                 members: Members::new(shards),
                 history: History::default(),
+                movements: Movements::default(),
                 deleted: false,
             }),
         }

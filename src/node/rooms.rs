@@ -3,11 +3,11 @@
 use napi_derive::napi;
 
 use super::{
-    binding::NativeService,
+    binding::{NativeService, invalid},
     field::{Field, Fields},
     protocol::{Failure, RoomFigures},
 };
-use crate::hub::Change;
+use crate::{hub::Change, service::NewRoom};
 
 #[napi]
 impl NativeService {
@@ -19,13 +19,26 @@ impl NativeService {
         label: String,
         created_by: Option<String>,
         metadata: Option<String>,
-    ) -> Vec<Field> {
+        membership_events: Option<String>,
+    ) -> napi::Result<Vec<Field>> {
         let service = self.server.service();
-        let room = service.create_room_with(&name, &label, created_by.as_deref(), metadata.as_deref());
+        let membership_events = membership_events
+            .map(|name| serde_json::from_value(name.into()))
+            .transpose()
+            .map_err(invalid)?;
+        let room = service.create_room_with(
+            &name,
+            &label,
+            &NewRoom {
+                created_by: created_by.as_deref(),
+                metadata: metadata.as_deref(),
+                membership_events,
+            },
+        );
         room.touch();
         let mut fields = Fields::default();
         fields.text(&*room.info.id).integer(room.info.created_at);
-        fields.into_vec()
+        Ok(fields.into_vec())
     }
 
     /// Joins a room.

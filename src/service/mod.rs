@@ -5,6 +5,7 @@ mod admission;
 mod broadcast;
 mod client;
 mod connections;
+mod gathering;
 mod messages;
 mod recipients;
 mod remote;
@@ -16,7 +17,7 @@ use std::sync::{
 };
 
 use dashmap::DashMap;
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::oneshot;
 
 use self::{acks::RemoteAcks, admission::Admissions};
@@ -25,16 +26,17 @@ use crate::{
     clock::Clock,
     config::Config,
     fanout::Fanout,
-    hub::Hub,
+    hub::{Hub, Room},
     ports::{EventKind, EventSink, Peers, ServiceEvent},
 };
 
 pub use acks::OnAck;
 pub use admission::{Admitted, Refusal};
 pub use client::{ClientPacket, built_in_events};
+pub use gathering::tell as tell_gathered;
 pub use messages::{MessageType, NewMessage};
 pub use remote::Loss;
-pub use rooms::RoomStats;
+pub use rooms::{NewRoom, RoomStats};
 
 /// A service: its state, its deliveries and what it tells JavaScript.
 pub struct Service {
@@ -53,6 +55,8 @@ pub struct Service {
     closed: AtomicBool,
     gate: RwLock<()>,
     remote_acks: RemoteAcks,
+    /// Rooms whose members are to be told who came and went.
+    gathered: Mutex<Vec<Arc<Room>>>,
     /// The other servers, in a cluster.
     peers: OnceLock<Arc<dyn Peers>>,
 }
@@ -83,6 +87,7 @@ impl Service {
             closed: AtomicBool::new(false),
             gate: RwLock::new(()),
             remote_acks: RemoteAcks::default(),
+            gathered: Mutex::default(),
             peers: OnceLock::new(),
         }
     }

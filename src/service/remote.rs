@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    Service,
-    rooms::{membership_packet, typing_packet},
-};
+use super::{Service, gathering::Movement, rooms::typing_packet};
 use crate::{
     disconnect::DisconnectReason,
     error::{Error, Result},
@@ -97,7 +94,7 @@ impl Service {
             if !state.deleted && state.members.insert(socket) {
                 rooms.push(room.clone());
                 if let Some(packet) = packet {
-                    self.send_to_others_here(&state, socket, packet);
+                    self.moved_elsewhere(&mut state, socket, &room, Movement::Joined, packet);
                 }
             }
         });
@@ -111,29 +108,21 @@ impl Service {
         if state.members.remove(socket.key()).is_some()
             && let Some(packet) = packet
         {
-            self.send_to_others_here(&state, socket, packet);
+            self.moved_elsewhere(&mut state, socket, &room, Movement::Left, packet);
         }
     }
 
     /// As [`Service::joined_remotely`], telling the members here what its own instance did not.
     pub fn rejoined_remotely(&self, socket: &Arc<Socket>, room_id: &str) {
         if let Some(room) = self.hub.room(room_id) {
-            self.joined_remotely(
-                socket,
-                room_id,
-                Some(&membership_packet("user:joined", socket, &room, self.clock.now())),
-            );
+            self.joined_remotely(socket, room_id, Some(&self.packet_of(socket, &room, Movement::Joined)));
         }
     }
 
     /// As [`Service::left_remotely`], telling the members here what its own instance did not.
     pub fn missed_leaving(&self, socket: &Arc<Socket>, room_id: &str) {
         if let Some(room) = self.hub.room(room_id) {
-            self.left_remotely(
-                socket,
-                room_id,
-                Some(&membership_packet("user:left", socket, &room, self.clock.now())),
-            );
+            self.left_remotely(socket, room_id, Some(&self.packet_of(socket, &room, Movement::Left)));
         }
     }
 
@@ -181,15 +170,15 @@ impl Service {
         if *loss == Loss::Silent {
             return;
         }
-        let mut packets = Vec::new();
+        let members = Selection::room(&room.info.id);
         if was_typing {
-            packets.push(typing_packet(socket, room, false, self.clock.now()));
+            let packet = typing_packet(socket, room, false, self.clock.now());
+            self.send_to_others_here(&state, socket, &packet);
+            self.tell_foreign(loss, &members, &packet);
         }
-        packets.push(membership_packet("user:left", socket, room, self.clock.now()));
-        for packet in &packets {
-            self.send_to_others_here(&state, socket, packet);
-            self.tell_foreign(loss, &Selection::room(&room.info.id), packet);
-        }
+        let packet = self.packet_of(socket, room, Movement::Left);
+        self.moved_elsewhere(&mut state, socket, room, Movement::Left, &packet);
+        self.tell_foreign(loss, &members, &packet);
         if matches!(loss, Loss::InPlace(_)) {
             self.tell(EventKind::RoomLeave, || {
                 ServiceEvent::RoomLeave(socket.clone(), room.clone())

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::Service;
+use super::{Service, gathering::Movement};
 use crate::{
     clock,
+    config::MembershipEvents,
     error::{Error, Result},
     hub::{Room, RoomInfo, RoomState, Socket},
     ports::{Answer, Command, EventKind, Fact, Peers, ServiceEvent},
@@ -24,28 +25,34 @@ pub struct RoomStats {
     pub last_activity: u64,
 }
 
+/// What may be known of a new room besides its name.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NewRoom<'a> {
+    /// User id of its creator, for the other instances of a cluster.
+    pub created_by: Option<&'a str>,
+    /// Metadata as JSON, for them as well.
+    pub metadata: Option<&'a str>,
+    /// What its members are told of those who come and go, where that is not left to the service.
+    pub membership_events: Option<MembershipEvents>,
+}
+
 impl Service {
     /// `createRoom`.
     pub fn create_room(&self, name: &str, label: &str) -> Arc<Room> {
-        self.create_room_with(name, label, None, None)
+        self.create_room_with(name, label, &NewRoom::default())
     }
 
-    /// `createRoom`, with what other instances of a cluster are to know of it: its creator, and metadata as JSON.
-    pub fn create_room_with(
-        &self,
-        name: &str,
-        label: &str,
-        created_by: Option<&str>,
-        metadata: Option<&str>,
-    ) -> Arc<Room> {
+    /// `createRoom`, with what else is known of it.
+    pub fn create_room_with(&self, name: &str, label: &str, room: &NewRoom<'_>) -> Arc<Room> {
         loop {
             let inserted = self.hub.insert_room(RoomInfo {
                 id: uuid::Uuid::new_v4().to_string().into(),
                 name: name.into(),
                 label: label.into(),
                 created_at: self.clock.called(),
-                created_by: created_by.map(Into::into),
-                metadata: metadata.map(Into::into),
+                created_by: room.created_by.map(Into::into),
+                metadata: room.metadata.map(Into::into),
+                membership_events: room.membership_events,
                 registered: true,
             });
             // Only an id that is taken, which never comes twice, keeps it from the registry.
@@ -102,13 +109,7 @@ impl Service {
                     self.tell(EventKind::RoomJoin, || {
                         ServiceEvent::RoomJoin(socket.clone(), room.clone())
                     });
-                    self.send_to_others(
-                        &state,
-                        socket,
-                        room,
-                        &membership_packet("user:joined", socket, room, self.clock.now()),
-                        Fact::Joined,
-                    );
+                    self.moved(&mut state, socket, room, Movement::Joined);
                 }
                 Ok(())
             })
@@ -142,8 +143,7 @@ impl Service {
         self.tell(EventKind::RoomLeave, || {
             ServiceEvent::RoomLeave(socket.clone(), room.clone())
         });
-        let packet = membership_packet("user:left", socket, room, self.clock.now());
-        self.send_to_others(&state, socket, room, &packet, Fact::Left);
+        self.moved(&mut state, socket, room, Movement::Left);
         true
     }
 
@@ -240,19 +240,6 @@ pub(super) fn typing_packet(socket: &Socket, room: &Room, is_typing: bool, now: 
         &format!(
             "{{{},\"roomId\":{},\"isTyping\":{is_typing},\"timestamp\":\"{}\"}}",
             socket.identity().fragment,
-            json_string(&room.info.id),
-            clock::iso(now),
-        ),
-    )
-}
-
-pub(super) fn membership_packet(event: &str, socket: &Socket, room: &Room, now: u64) -> Packet {
-    Packet::event(
-        event,
-        &format!(
-            "{{{},\"socketId\":{},\"roomId\":{},\"timestamp\":\"{}\"}}",
-            socket.identity().fragment,
-            json_string(socket.id()),
             json_string(&room.info.id),
             clock::iso(now),
         ),

@@ -3,91 +3,61 @@
 use crate::{
     chat::{self, Packet},
     heartbeat::{Handshake, Heartbeat},
+    line::{Line, Scratch},
     wire::{Inbox, client_frame, upgrade_request},
 };
 use anyhow::{Result, bail, ensure};
-use nix::sys::socket;
-use std::{
-    cell::{Cell, RefCell},
-    future::poll_fn,
-    net::Ipv4Addr,
-    os::fd::AsRawFd,
-    pin::Pin,
-    rc::Rc,
-    task::Poll,
-};
-use tokio::{
-    io::{AsyncRead, ReadBuf},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
-};
-
-/// Bytes that one read may take.
-const SCRATCH_BYTES: usize = 256 * 1024;
-
-/// The buffer that all connections of the thread read into: it stays in the CPU's cache, and an idle connection holds
-/// no memory.
-pub struct Scratch(RefCell<Box<[u8]>>);
-
-impl Default for Scratch {
-    fn default() -> Self {
-        Self(RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()))
-    }
-}
+use std::{cell::Cell, rc::Rc};
 
 /// The sending half.
 pub struct Sender {
-    stream: OwnedWriteHalf,
+    line: Rc<Line>,
     pub heartbeat: Heartbeat,
 }
 
 impl Sender {
     /// Sends a packet at once; a full send buffer is an error, for the server has then stopped reading.
     pub fn send(&self, packet: &str) -> Result<()> {
-        self.write(&client_frame(packet)?)
+        self.line.send(&client_frame(packet)?)
     }
 
     /// Ends the connection at once, for both halves.
     pub fn shut_down(&self) {
-        // A connection that has ended already needs no more.
-        let _ = socket::shutdown(self.stream.as_ref().as_raw_fd(), socket::Shutdown::Both);
+        self.line.shut_down();
     }
 
     fn pong(&self) -> Result<()> {
         self.heartbeat.beat();
         self.send(chat::PONG)
     }
-
-    fn write(&self, bytes: &[u8]) -> Result<()> {
-        ensure!(self.stream.try_write(bytes)? == bytes.len(), "the server does not read");
-        Ok(())
-    }
 }
 
 /// The receiving half.
 pub struct Receiver {
-    stream: OwnedReadHalf,
+    line: Rc<Line>,
     inbox: Inbox,
     scratch: Rc<Scratch>,
 }
 
 /// Connects to the server's default namespace and joins `room`; resolves when the server has acknowledged it all.
-pub async fn open(port: u16, username: &str, room: Option<&str>, scratch: Rc<Scratch>) -> Result<(Sender, Receiver)> {
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
-    stream.set_nodelay(true)?;
-    let (read, write) = stream.into_split();
+pub async fn open(
+    port: u16,
+    tls: bool,
+    username: &str,
+    room: Option<&str>,
+    scratch: Rc<Scratch>,
+) -> Result<(Sender, Receiver)> {
+    let line = Line::open(port, tls, &scratch).await?;
     let sender = Sender {
-        stream: write,
+        line: Rc::clone(&line),
         heartbeat: Heartbeat::default(),
     };
     let mut receiver = Receiver {
-        stream: read,
+        line,
         inbox: Inbox::default(),
         scratch,
     };
-    sender.write(upgrade_request(port, username).as_bytes())?;
+    sender.line.send(upgrade_request(port, username).as_bytes())?;
     receiver.upgraded().await?;
     receiver
         .wait_for(&sender, |packet| matches!(packet, Packet::Open(_)))
@@ -120,10 +90,10 @@ impl Receiver {
     }
 
     async fn upgraded(&mut self) -> Result<()> {
-        let scratch = Rc::clone(&self.scratch);
         loop {
             let inbox = &mut self.inbox;
-            if let Some(head) = fill(&mut self.stream, &scratch, |fresh| Ok(inbox.feed_head(fresh))).await? {
+            let feed = |fresh: &mut [u8]| Ok(inbox.feed_head(fresh));
+            if let Some(head) = self.line.read(&self.scratch, feed).await? {
                 let accepted = head.starts_with(b"HTTP/1.1 101 ");
                 ensure!(accepted, "upgrade refused: {}", String::from_utf8_lossy(&head));
                 return Ok(());
@@ -156,25 +126,8 @@ impl Receiver {
 
     async fn read(&mut self, mut visit: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let inbox = &mut self.inbox;
-        fill(&mut self.stream, &self.scratch, |fresh| inbox.feed(fresh, &mut visit)).await
+        self.line
+            .read(&self.scratch, |fresh| inbox.feed(fresh, &mut visit))
+            .await
     }
-}
-
-/// One read into the shared buffer; `consume` takes the bytes before anybody else can read into it.
-async fn fill<T>(
-    stream: &mut OwnedReadHalf,
-    scratch: &Scratch,
-    mut consume: impl FnMut(&mut [u8]) -> Result<T>,
-) -> Result<T> {
-    poll_fn(|context| {
-        let mut bytes = scratch.0.borrow_mut();
-        let mut buffer = ReadBuf::new(&mut bytes);
-        match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
-            Poll::Ready(Ok(())) if buffer.filled().is_empty() => Poll::Ready(Err(anyhow::anyhow!("closed"))),
-            Poll::Ready(Ok(())) => Poll::Ready(consume(buffer.filled_mut())),
-        }
-    })
-    .await
 }

@@ -2,9 +2,9 @@
 //! that the server has stopped pinging.
 
 use crate::{
-    Target, Transport, chat,
-    client::{self, Scratch},
+    Target, Transport, chat, client,
     heartbeat::Heartbeat,
+    line::Scratch,
     polling,
     tally::{Phase, Tally},
 };
@@ -239,7 +239,8 @@ async fn open_one(
     let username = format!("u{index}");
     Ok(match target.transport {
         Transport::Websocket => {
-            let (sender, receiver) = client::open(target.port_of(index), &username, room, Rc::clone(scratch)).await?;
+            let (sender, receiver) =
+                client::open(target.port_of(index), target.tls, &username, room, Rc::clone(scratch)).await?;
             (Sender::WebSocket(sender), Receiver::WebSocket(receiver))
         }
         Transport::Polling => {

@@ -7,6 +7,7 @@ mod client;
 mod fleet;
 mod floor;
 mod heartbeat;
+mod line;
 mod order;
 mod polling;
 mod process;
@@ -46,6 +47,9 @@ pub struct Target {
     rooms: Vec<String>,
     #[arg(long, value_enum, default_value_t = Transport::Websocket)]
     transport: Transport,
+    /// WebSockets over TLS; any certificate will do.
+    #[arg(long)]
+    tls: bool,
     /// Port of another instance on 127.0.0.1, whose clients only receive.
     #[arg(long, requires = "far_clients")]
     far_port: Option<u16>,

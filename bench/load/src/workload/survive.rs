@@ -2,12 +2,7 @@
 //! lost, and when clients that come during the block are served.
 
 use super::{Usage, Window, ask};
-use crate::{
-    Target,
-    client::{self, Scratch},
-    fleet::Fleet,
-    tally::Tally,
-};
+use crate::{Target, client, fleet::Fleet, line::Scratch, tally::Tally};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use serde_json::json;
@@ -52,7 +47,7 @@ pub async fn run(target: &Target, newcomers: usize, block: Duration) -> Result<R
     let begun = Instant::now();
     ask(&json!({ "block": u64::try_from(block.as_millis())? }));
     sleep(block / 2).await;
-    let mut served_unix_ms = open_newcomers(target.port, newcomers).await?;
+    let mut served_unix_ms = open_newcomers(target, newcomers).await?;
     served_unix_ms.sort_unstable_by(f64::total_cmp);
     sleep((block + patience + AFTER).saturating_sub(begun.elapsed())).await;
     Ok(Report {
@@ -65,14 +60,14 @@ pub async fn run(target: &Target, newcomers: usize, block: Duration) -> Result<R
 }
 
 /// Opens all newcomers at once; resolves when each has been served or has given up.
-async fn open_newcomers(port: u16, count: usize) -> Result<Vec<f64>> {
+async fn open_newcomers(target: &Target, count: usize) -> Result<Vec<f64>> {
     let scratch = Rc::new(Scratch::default());
     let mut openers = JoinSet::new();
     for index in 0..count {
-        let scratch = Rc::clone(&scratch);
+        let (port, tls, scratch) = (target.port, target.tls, Rc::clone(&scratch));
         openers.spawn_local(async move {
             let username = format!("newcomer{index}");
-            let opened = client::open(port, &username, None, scratch);
+            let opened = client::open(port, tls, &username, None, scratch);
             timeout(CONNECT_LIMIT, opened).await??;
             anyhow::Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64() * 1_000.0)
         });
