@@ -1,6 +1,6 @@
 //! The way to one client, a port: implemented by network connections and by sockets that live in JavaScript.
 
-use crate::wire::packet::Packet;
+use crate::wire::{packet::Packet, series::Series};
 
 /// How the server ends the connection of a socket. What was sent before is delivered first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,14 @@ impl Ending {
 pub trait Link: Send + Sync + std::fmt::Debug {
     /// Takes a packet: writes it now, or stages it until [`Link::flush`]. True when it is the first one staged.
     fn send(&self, packet: &Packet, now: bool) -> bool;
+    /// Stages packets that go to many. True when nothing was staged before.
+    fn send_series(&self, series: &Series) -> bool {
+        let mut is_first = false;
+        for packet in series.packets() {
+            is_first |= self.send(packet, false);
+        }
+        is_first
+    }
     /// Writes what is staged; nothing to do where nothing is ever staged.
     fn flush(&self) {}
     /// Bytes that still wait for the client; while there are any, volatile packets are dropped.

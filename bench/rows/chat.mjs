@@ -1,10 +1,24 @@
 // P1 to P3 and P11: a chat in one room, at a steady rate, as fast as it goes, while JavaScript is blocked, and with more
 // than one core.
 
-const saturate = ({ quick }, peer) => [
-  'saturate', '--clients', 1000, '--in-flight', 2, '--seconds', quick ? 4 : 10,
+const saturateWith = (inFlight) => ({ quick }, peer) => [
+  'saturate', '--clients', 1000, '--in-flight', inFlight, '--seconds', quick ? 4 : 10,
   ...(peer === 'F' ? ['--capacity-batch', 32] : []),
 ];
+const saturate = saturateWith(2);
+
+/** P2 with more on its way, of which more leaves in one write. */
+const busier = (inFlight) => ({
+  id: `P2.${inFlight}`,
+  what: `the same with ${inFlight} messages in flight`,
+  peers: ['native', 'B'],
+  rooms: 1,
+  isThroughput: true,
+  load: saturateWith(inFlight),
+  figures: [
+    { what: 'deliveries per second', of: (report) => report.deliveries_per_s, targets: [{ min: 1.2, times: 'B' }] },
+  ],
+});
 
 export const rows = [
   {
@@ -38,6 +52,8 @@ export const rows = [
       },
     ],
   },
+  busier(8),
+  busier(32),
   {
     id: 'P3',
     what: '200 clients, 20 messages/s, JavaScript blocked for 2 s',

@@ -23,10 +23,27 @@ function loadBinary() {
   }
 }
 
+/**
+ * Has broadcasts to a room published by uWebSockets.js alone. What `attachApp` puts in their place also goes through all
+ * members in JavaScript, to find those that poll: here nobody does.
+ */
+function publishNatively(adapter, app) {
+  const broadcast = adapter.broadcast.bind(adapter);
+  adapter.broadcast = (packet, options) => {
+    const [room, ...others] = options.rooms;
+    if (room === undefined || others.length > 0 || options.except.size > 0) return broadcast(packet, options);
+    for (const encoded of adapter.encoder.encode({ ...packet, nsp: '/' })) {
+      const isBinary = typeof encoded !== 'string';
+      app.publish(`/\x1f${room}`, isBinary ? encoded : `4${encoded}`, isBinary);
+    }
+  };
+}
+
 async function listen(service) {
   const app = uws.App();
   const io = new Server({ ...service.config, maxBackpressure: MAX_BACKPRESSURE_BYTES });
   io.attachApp(app);
+  publishNatively(io.of('/').adapter, app);
   service.serve(io);
   const socket = await new Promise((resolve) => app.listen('127.0.0.1', 0, resolve));
   if (!socket) throw new Error('uWebSockets.js cannot listen');

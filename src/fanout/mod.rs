@@ -21,7 +21,7 @@ use crate::{
     backpressure::{self, Charge, Congestion, RECEIVER_COST, Work},
     hub::{Except, Member, Members, Socket},
     link::{Ending, Link},
-    wire::packet::Packet,
+    wire::{packet::Packet, series::Series},
 };
 
 /// Queue entries of one part above which JavaScript waits before it hands in more.
@@ -33,6 +33,11 @@ const DELIVERIES_PER_TURN: usize = 256;
 /// Deliveries after which it does so the first time: what others answer to the last batch comes about now, and leaves in
 /// the same writes for nearly all.
 const FIRST_TURN: usize = 32;
+
+/// Members for whom packets are put together that all of them get.
+const SERIES_MEMBERS: usize = 8;
+/// Bytes that are put together.
+const SERIES_BYTES: usize = 64 << 10;
 
 #[derive(Debug)]
 enum Entry {
@@ -238,12 +243,26 @@ struct Staged {
 impl Staged {
     fn send(&mut self, link: &Arc<dyn Link>, packet: &Packet, delivery: Delivery) {
         let is_new = link.send(packet, delivery == Delivery::Now);
+        self.note(link, is_new, delivery);
+    }
+
+    fn note(&mut self, link: &Arc<dyn Link>, is_new: bool, delivery: Delivery) {
         match delivery {
             Delivery::Now => {}
             // Also when a packet for many has staged it before.
             Delivery::First => self.first.push(link.clone()),
             Delivery::Later if is_new => self.later.push(link.clone()),
             Delivery::Later => {}
+        }
+    }
+
+    /// Stages packets that all of the members get.
+    async fn send_series(&mut self, members: &[Member], series: &Series) {
+        let delivery = Delivery::of(members.len(), false);
+        for member in members {
+            let is_new = member.link().send_series(series);
+            self.note(member.link(), is_new, delivery);
+            self.count().await;
         }
     }
 
@@ -286,6 +305,40 @@ impl Delivery {
     }
 }
 
+/// Takes those packets off the entries that follow one and go to the same members, as far as it is worth it to put them
+/// together.
+fn following(
+    members: &Arc<Vec<Member>>,
+    except: &Except,
+    packet: &Packet,
+    entries: &mut VecDeque<Queued>,
+) -> Vec<(Packet, Weight, Option<Charge>)> {
+    let mut bytes = packet.len();
+    let mut joins = |entry: &Entry| match entry {
+        Entry::Many {
+            members: others,
+            except,
+            packet,
+        } => {
+            bytes += packet.len();
+            Arc::ptr_eq(members, others) && except.is_empty() && bytes <= SERIES_BYTES
+        }
+        _ => false,
+    };
+    let mut following = Vec::new();
+    if !except.is_empty() || members.len() < SERIES_MEMBERS {
+        return following;
+    }
+    while entries.front().is_some_and(|queued| joins(&queued.entry))
+        && let Some(Queued { entry, weight, charge }) = entries.pop_front()
+    {
+        if let Entry::Many { packet, .. } = entry {
+            following.push((packet, weight, charge));
+        }
+    }
+    following
+}
+
 /// Writes a batch. Connections that several packets are for are written to once, at the end. What comes while a single
 /// packet is written to many joins it: those who have not had the one yet get both in one write.
 async fn deliver(part: &Part, mut entries: VecDeque<Queued>) {
@@ -301,6 +354,16 @@ async fn deliver(part: &Part, mut entries: VecDeque<Queued>) {
                 except,
                 packet,
             } => {
+                let following = following(&members, &except, &packet, &mut entries);
+                if !following.is_empty() {
+                    let mut packets = vec![packet];
+                    for (packet, weight, charge) in following {
+                        packets.push(packet);
+                        held.push((weight, charge));
+                    }
+                    staged.send_series(&members, &Series::new(packets)).await;
+                    continue;
+                }
                 for member in members.iter() {
                     if !except.is_empty() && except.contains(member.socket().key()) {
                         continue;

@@ -16,6 +16,8 @@ struct Inbox {
     staged: Mutex<Vec<String>>,
     written: Mutex<Vec<String>>,
     writes: AtomicUsize,
+    /// Packets that came together.
+    together: AtomicUsize,
     waiting: AtomicUsize,
 }
 
@@ -36,6 +38,12 @@ impl Link for Inbox {
             self.write();
         }
         first && !now
+    }
+
+    fn send_series(&self, series: &Series) -> bool {
+        self.together.fetch_add(series.packets().len(), Ordering::Relaxed);
+        let all: Vec<_> = series.packets().iter().map(|packet| self.send(packet, false)).collect();
+        all.contains(&true)
     }
 
     fn flush(&self) {
@@ -108,6 +116,59 @@ async fn every_client_of_every_part_gets_packets_in_the_order_handed_in() {
             1,
             "what waits leaves in one write"
         );
+    }
+}
+
+#[tokio::test]
+async fn packets_for_the_same_members_come_together_and_nothing_overtakes_them() {
+    let fanout = fanout();
+    let (mut members, clients) = room(100);
+    let (others, _) = room(100);
+    let newcomer = room(101).1.pop().unwrap();
+    let left_out = Except::from_iter([clients[0].0.key()]);
+    let everyone = Except::new();
+    // One after the other: 0 to 9 together, 10 for all but one, 11 to 20, one to one client, 22 to 31.
+    for number in 0..10 {
+        fanout.send_many(&members, &everyone, &packet(number));
+    }
+    fanout.send_many(&members, &left_out, &packet(10));
+    for number in 11..21 {
+        fanout.send_many(&members, &everyone, &packet(number));
+    }
+    clients
+        .iter()
+        .for_each(|(socket, _)| fanout.send_one(socket, packet(21), false));
+    for number in 22..27 {
+        fanout.send_many(&members, &everyone, &packet(number));
+    }
+    fanout.send_many(&others, &everyone, &packet(0));
+    members.insert(&newcomer.0);
+    for number in 27..32 {
+        fanout.send_many(&members, &everyone, &packet(number));
+    }
+    fanout.flushed().await;
+    for (index, (_, inbox)) in clients.iter().enumerate() {
+        let missing = if index == 0 { 10 } else { 32 };
+        assert_eq!(*inbox.written.lock(), args((0..32).filter(|number| *number != missing)));
+        assert_eq!(inbox.together.load(Ordering::Relaxed), 30);
+        assert_eq!(inbox.writes.load(Ordering::Relaxed), 1);
+    }
+    assert_eq!(*newcomer.1.written.lock(), args(27..32));
+}
+
+#[tokio::test]
+async fn large_packets_are_not_put_together() {
+    let fanout = fanout();
+    let (members, clients) = room(100);
+    let large = |number: usize| Packet::event("n", &format!("\"{number}{}\"", "x".repeat(SERIES_BYTES)));
+    for number in 0..3 {
+        fanout.send_many(&members, &Except::new(), &large(number));
+    }
+    fanout.flushed().await;
+    for (_, inbox) in &clients {
+        let written: Vec<_> = inbox.written.lock().iter().map(|args| args[6..7].to_owned()).collect();
+        assert_eq!(written, ["0", "1", "2"]);
+        assert_eq!(inbox.together.load(Ordering::Relaxed), 0);
     }
 }
 

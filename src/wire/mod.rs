@@ -3,6 +3,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`packet`] | a packet of the service, encoded once |
+//! | [`series`] | packets that go to the same clients, as one piece of memory |
 //! | [`frame`] | WebSocket frames (RFC 6455) |
 //! | [`payload`] | the packets of a polling request (Engine.IO) |
 //! | [`json`] | JSON text as it travels, read in place |
@@ -13,3 +14,4 @@ pub mod id;
 pub mod json;
 pub mod packet;
 pub mod payload;
+pub mod series;

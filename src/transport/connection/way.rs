@@ -8,7 +8,7 @@ use crate::transport::{carrier::Carrier, handover};
 use crate::{
     link::{Ending, Link},
     transport::phase::Route,
-    wire::packet::Packet,
+    wire::{packet::Packet, series::Series},
 };
 
 /// Number of a connection's first socket.
@@ -57,6 +57,31 @@ impl Connection {
         }
     }
 
+    fn send_series_to(&self, generation: u32, series: &Series) -> bool {
+        let mut outbox = self.outbox.lock();
+        let phase = self.phase();
+        if phase.is_closing() || outbox.generation != generation {
+            return false;
+        }
+        if phase.route() == Route::Direct {
+            let is_first = outbox.pending.is_empty();
+            let frames = if self.eio3 {
+                series.frames_v3()
+            } else {
+                series.frames_v4()
+            };
+            self.account.took(frames.len());
+            outbox.stage(frames);
+            return is_first;
+        }
+        drop(outbox);
+        let mut is_first = false;
+        for packet in series.packets() {
+            is_first |= self.send_to(generation, packet, false);
+        }
+        is_first
+    }
+
     fn close_socket(&self, generation: u32, ending: Ending) {
         if self.outbox.lock().generation == generation {
             self.say_goodbye(ending);
@@ -68,6 +93,10 @@ impl Connection {
 impl Link for Connection {
     fn send(&self, packet: &Packet, now: bool) -> bool {
         self.send_to(FIRST, packet, now)
+    }
+
+    fn send_series(&self, series: &Series) -> bool {
+        self.send_series_to(FIRST, series)
     }
 
     fn flush(&self) {
@@ -110,6 +139,10 @@ struct LaterSocket {
 impl Link for LaterSocket {
     fn send(&self, packet: &Packet, now: bool) -> bool {
         self.connection.send_to(self.generation, packet, now)
+    }
+
+    fn send_series(&self, series: &Series) -> bool {
+        self.connection.send_series_to(self.generation, series)
     }
 
     fn flush(&self) {
