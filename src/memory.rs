@@ -41,6 +41,8 @@ struct Storm {
     /// Looks until memory may be given back again.
     rest: u32,
     most_connections: usize,
+    /// At the last look.
+    connections: usize,
 }
 
 impl Storm {
@@ -55,11 +57,15 @@ impl Storm {
         let is_any_slow = service.fanout().congestion().is_any_slow();
         self.was_seen |= service.budget().take_storm() || is_any_slow || have_left;
         self.rest = self.rest.saturating_sub(1);
-        let is_calm = !is_any_slow && service.budget().waiting() <= CALM_BYTES;
+        // Most of what they took is freed when the last of them has gone.
+        let are_leaving = connections < self.connections - self.connections / 100;
+        self.connections = connections;
+        let is_calm = !is_any_slow && !are_leaving && service.budget().waiting() <= CALM_BYTES;
         let is_over = self.was_seen && is_calm && self.rest == 0;
         if is_over {
             *self = Self {
                 most_connections: connections,
+                connections,
                 rest: REST,
                 was_seen: false,
             };

@@ -1,4 +1,4 @@
-// S1 and S2: connections that come and go, and as many as one instance can hold.
+// S1 to S3: connections that come and go, as many as one instance can hold, and these at once.
 
 const MEMBERS = 20;
 const DELIVERIES_PER_SECOND = 1_000;
@@ -43,6 +43,31 @@ export const rows = [
       {
         what: 'server CPU, share of its core',
         of: (report) => report.server_cpu_s / report.elapsed_s,
+      },
+    ],
+  },
+  {
+    id: 'S3',
+    what: '18,000 clients come to 899 rooms at once, while 20 others chat, and go again',
+    peers: ['native', 'door', 'A', 'B'],
+    rooms: scaleRooms,
+    load: (options) => [
+      'rush', '--clients', scaleRooms(options) * MEMBERS, '--concurrency', 2000, '--rate', 20,
+      '--settle-seconds', options.quick ? 3 : 10,
+    ],
+    figures: [
+      { what: 'time until all are in their rooms, s', of: (report) => report.all_in_s },
+      {
+        what: 'server CPU per client, µs',
+        of: (report) => (report.server_cpu_s * 1e6) / report.connected,
+        targets: [{ max: 0.5, times: 'A' }],
+      },
+      { what: 'delay p99 of the chat meanwhile, ms', of: (report) => report.delay_ms.p99 },
+      { what: 'most resident memory, MiB', of: (report) => report.rss_peak_bytes / 2 ** 20 },
+      {
+        what: 'resident memory 10 s after they have gone, in multiples of that before',
+        of: (report) => report.rss_after_bytes / report.rss_before_bytes,
+        targets: [{ max: 1.3 }],
       },
     ],
   },

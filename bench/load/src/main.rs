@@ -152,6 +152,17 @@ enum Kind {
         #[arg(long)]
         settle_seconds: u64,
     },
+    /// Clients that come at once while a few others chat, and go again.
+    Rush {
+        #[command(flatten)]
+        target: Target,
+        /// Messages per second of the chat.
+        #[arg(long)]
+        rate: u32,
+        /// Quiet time between the last end of a connection and the measurement of memory.
+        #[arg(long)]
+        settle_seconds: u64,
+    },
     /// Connections in rooms that do nothing; memory per connection.
     Idle {
         #[command(flatten)]
@@ -235,6 +246,11 @@ async fn run(kind: Kind) -> Result<()> {
             rounds,
             settle_seconds,
         } => print(&workload::storm::run(&target, rounds, seconds(settle_seconds)).await?),
+        Kind::Rush {
+            target,
+            rate,
+            settle_seconds,
+        } => print(&workload::rush::run(&target, rate, seconds(settle_seconds)).await?),
         Kind::Idle { target, settle_seconds } => print(&workload::idle::run(&target, seconds(settle_seconds)).await?),
         Kind::Connect { target } => print(&workload::connect::run(&target).await?),
         Kind::Receive {

@@ -6,6 +6,7 @@ pub mod connect;
 pub mod idle;
 pub mod listen;
 pub mod receive;
+pub mod rush;
 pub mod saturate;
 pub mod steady;
 pub mod storm;

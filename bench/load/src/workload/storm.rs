@@ -15,7 +15,7 @@ use tokio::time::sleep;
 /// How long the server may take to notice that all connections are gone.
 const END_LIMIT: Duration = Duration::from_secs(30);
 
-const LOOK_PERIOD: Duration = Duration::from_millis(100);
+pub(super) const LOOK_PERIOD: Duration = Duration::from_millis(100);
 
 #[derive(Serialize)]
 pub struct Report {
@@ -53,7 +53,7 @@ pub async fn run(target: &Target, rounds: usize, settle: Duration) -> Result<Rep
 }
 
 /// Waits until the server has closed the files of all connections, give or take its own.
-async fn wait_for_end(target: &Target, files: usize) -> Result<()> {
+pub(super) async fn wait_for_end(target: &Target, files: usize) -> Result<()> {
     let begun = Instant::now();
     while open_files(target.pid)? > files + target.clients / 100 {
         ensure!(
