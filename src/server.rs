@@ -1,6 +1,7 @@
 //! Lifecycle: the runtime, the parts of a service, and their ordered end.
 
 use std::{
+    collections::BTreeMap,
     io,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -59,7 +60,7 @@ pub struct Server {
     transport: OnceLock<Arc<Transport>>,
     /// Doors of our own.
     #[cfg(unix)]
-    doors: Mutex<Vec<Listener>>,
+    doors: Mutex<BTreeMap<u32, Listener>>,
     cluster: Option<Arc<Cluster>>,
     runtime: Handle,
     memory: AbortHandle,
@@ -113,31 +114,31 @@ impl Server {
             .get_or_init(|| Transport::new(self.service.clone(), self.runtime.clone()))
     }
 
-    /// Opens a door of our own; connections that are Node.js's go to `hand_over`. Returns where it listens.
+    /// Opens a door of our own under a number; connections that are Node.js's go to `hand_over`. Returns where it listens.
     ///
     /// # Errors
     ///
     /// Those of the system: the address is in use, or not ours; and those of TLS.
     #[cfg(unix)]
-    pub fn open_door(&self, config: DoorConfig, hand_over: HandOver) -> Result<Address, OpenError> {
+    pub fn open_door(&self, number: u32, config: DoorConfig, hand_over: HandOver) -> Result<Address, OpenError> {
         let _runtime = self.runtime.enter();
         let door = Listener::open(self.transport(), config, hand_over)?;
         let address = door.address().clone();
-        self.doors.lock().push(door);
+        self.doors.lock().insert(number, door);
         Ok(address)
     }
 
-    /// New connections of the doors with TLS shake hands by these options. False when there is none.
+    /// New connections of a door with TLS shake hands by these options. False when it is none.
     ///
     /// # Errors
     ///
     /// When the options are of no use; the earlier ones stay.
     #[cfg(unix)]
-    pub fn set_secure_context(&self, options: &TlsOptions) -> Result<bool, ContextError> {
-        let doors = self.doors.lock();
-        doors
-            .iter()
-            .try_fold(false, |any, door| Ok(door.set_secure_context(options)? || any))
+    pub fn set_secure_context(&self, number: u32, options: &TlsOptions) -> Result<bool, ContextError> {
+        match self.doors.lock().get(&number) {
+            Some(door) => door.set_secure_context(options),
+            None => Ok(false),
+        }
     }
 
     /// Ends the service and everything that belongs to it, see [`Self::shutdown_of`].
@@ -149,7 +150,7 @@ impl Server {
             // Clients that poll fetch what is queued for them through these.
             end.await;
             #[cfg(unix)]
-            futures_util::future::join_all(doors.iter().map(Listener::close)).await;
+            futures_util::future::join_all(doors.values().map(Listener::close)).await;
         }
     }
 

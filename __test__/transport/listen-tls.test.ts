@@ -239,6 +239,27 @@ describe('files that are watched', () => {
   });
 });
 
+test('each door has its own certificate, and looks after its own files', async () => {
+  const [one, two] = [folder(), folder()];
+  const write = (directory: string, { cert, key }: Certificate) => {
+    writeFileSync(join(directory, 'cert.pem'), cert);
+    writeFileSync(join(directory, 'key.pem'), key);
+  };
+  const files = (directory: string) => ({ certFile: join(directory, 'cert.pem'), keyFile: join(directory, 'key.pem'), watch: true });
+  write(one, mine);
+  write(two, rsa);
+  const { service, port: first } = await open(files(one));
+  const { port: second } = await service.listen({ port: 0, host: HOST, tls: files(two) });
+  const { port: third } = await service.listen({ port: 0, host: HOST, tls: mine });
+  write(one, other);
+  await eventually(async () => expect(await shown(first)).toBe(fingerprint(other)));
+  expect([await shown(second), await shown(third)]).toEqual([rsa, mine].map(fingerprint));
+  write(two, mine);
+  await eventually(async () => expect(await shown(second)).toBe(fingerprint(mine)));
+  service.setSecureContext(rsa);
+  for (const port of [first, second, third]) expect(await shown(port)).toBe(fingerprint(rsa));
+});
+
 describe('what is Node.js’s', () => {
   const echo: RequestListener = (req, res) => {
     const { encrypted, remoteAddress, remotePort, remoteFamily } = req.socket as any;

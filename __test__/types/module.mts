@@ -16,10 +16,12 @@ import type {
   Message,
   MessageType,
   Room,
+  RoomOptions,
   RoomStats,
   SocketLike,
   SocketMiddleware,
   SocketUser,
+  TlsOptions,
   WebSocketConfig,
   WebSocketServiceErrorCode,
 } from 'native-websocket-service';
@@ -36,8 +38,9 @@ same<WebSocketService['isUserOnline'], (userId: string) => boolean>(true);
 same<WebSocketService['getUserSockets'], (userId: string) => string[]>(true);
 same<
   WebSocketService['createRoom'],
-  (name: string, namespace?: string, createdBy?: string, metadata?: object) => Promise<Room>
+  (name: string, namespace?: string, createdBy?: string, metadata?: object, options?: RoomOptions) => Promise<Room>
 >(true);
+same<WebSocketService['setSecureContext'], (options: TlsOptions) => void>(true);
 same<WebSocketService['getRoom'], (roomId: string) => Room | undefined>(true);
 same<WebSocketService['listRooms'], (namespace?: string) => Room[]>(true);
 same<WebSocketService['joinRoom'], (socketId: string, roomId: string) => Promise<void>>(true);

@@ -5,7 +5,7 @@ import { lookup } from 'node:dns/promises';
 import type http from 'node:http';
 import https from 'node:https';
 import { type ListenOptions as NodeListenOptions, type Server, Socket } from 'node:net';
-import { createServer as createTlsServer, type Server as TlsServer } from 'node:tls';
+import { createServer as createTlsServer } from 'node:tls';
 import { getSystemErrorMap } from 'node:util';
 import type { ListenAddress, ListenOptions, Logger, TlsOptions } from '../../index.js';
 import type { NativeService } from '../../binding.js';
@@ -14,7 +14,7 @@ import type { Adopted } from '../native/events.js';
 import type { ResolvedConfig } from '../options/config.js';
 import { nativeDoor } from '../options/listen.js';
 import { type Credentials, credentials, filesOf, nodeTls } from '../options/tls.js';
-import { FileWatch } from './file-watch.js';
+import { FileWatch, stampOf } from './file-watch.js';
 import type { HttpServer } from './server-hook.js';
 
 /** As Node.js has it without a host: every address, where the system has IPv6 also those. */
@@ -25,15 +25,30 @@ const NO_IPV6 = new Set(['EAFNOSUPPORT', 'EADDRNOTAVAIL', 'EINVAL']);
 /** What a service listens on. */
 export type Listening = ListenAddress | ListenAddress<{ path: string }>;
 
+/** Options of TLS, what they say, and the stamp of their files before these were read. */
+interface Given {
+  options: TlsOptions;
+  tls: Credentials;
+  seen: string;
+}
+
+/** A door with TLS. */
+interface Secured {
+  /** Gives new connections this certificate. */
+  swap(tls: Credentials): void;
+  /** Closes the server of Node.js that is in the place of a door. */
+  close?(): void;
+  /** The files of its certificate, where they are watched. */
+  files?: FileWatch | undefined;
+}
+
 export class Doors {
   readonly #native: NativeService;
   readonly #config: ResolvedConfig;
   readonly #logger: Logger;
   /** Number of a door → the server that takes what is Node.js's. */
   readonly #servers = new Map<number, HttpServer>();
-  /** Servers of Node.js in the place of doors with TLS. */
-  readonly #tlsServers: TlsServer[] = [];
-  #files: FileWatch | undefined;
+  readonly #secured: Secured[] = [];
 
   constructor(native: NativeService, config: ResolvedConfig) {
     this.#native = native;
@@ -43,18 +58,16 @@ export class Doors {
 
   /** Opens a door, unless the service `isEnding` meanwhile. What is Node.js's goes to `server`. */
   async open(options: ListenOptions, server: HttpServer, isEnding: () => boolean): Promise<Listening> {
-    const tls = options.tls && credentials(options.tls);
-    const address = await (process.platform === 'win32'
-      ? this.#openByNode(options, server, tls)
-      : this.#openNatively(options, server, tls, isEnding));
-    if (options.tls) this.#watch(options.tls);
-    return address;
+    const tls = options.tls && read(options.tls);
+    return process.platform === 'win32' ? this.#openByNode(options, server, tls) : this.#openNatively(options, server, tls, isEnding);
   }
 
   /** New connections of the doors with TLS shake hands by this. */
   setSecureContext(options: TlsOptions): void {
-    this.#swap(options);
-    this.#watch(options);
+    if (this.#secured.length === 0) throw refused('setSecureContext needs a listen() with tls before it');
+    const given = read(options);
+    for (const secured of this.#secured) secured.swap(given.tls);
+    for (const secured of this.#secured) this.#watch(secured, given);
   }
 
   /** A connection is Node.js's. */
@@ -77,20 +90,23 @@ export class Doors {
 
   /** No more connections are taken. */
   close(): void {
-    this.#files?.close();
     this.#servers.clear();
-    for (const server of this.#tlsServers) server.close();
+    for (const { files, close } of this.#secured) {
+      files?.close();
+      close?.();
+    }
   }
 
-  async #openNatively(options: ListenOptions, server: HttpServer, tls: Credentials | undefined, isEnding: () => boolean): Promise<Listening> {
+  async #openNatively(options: ListenOptions, server: HttpServer, given: Given | undefined, isEnding: () => boolean): Promise<Listening> {
     const addresses = await numeric(options);
     if (isEnding()) throw closed();
     const number = this.#servers.size;
     this.#servers.set(number, server);
     let failure: Error | undefined;
     for (const address of addresses) {
-      const opened = refusing(() => this.#native.openDoor(number, nativeDoor({ options, address, tls }, this.#config)));
+      const opened = refusing(() => this.#native.openDoor(number, nativeDoor({ options, address, tls: given?.tls }, this.#config)));
       if (typeof opened === 'object') {
+        this.#secure(given, { swap: (next) => refusing(() => this.#native.setSecureContext(number, JSON.stringify(next))) });
         if (opened.port === undefined) return { path: opened.address };
         return { address: opened.address, family: opened.address.includes(':') ? 'IPv6' : 'IPv4', port: opened.port };
       }
@@ -100,36 +116,41 @@ export class Doors {
     throw failure;
   }
 
-  async #openByNode(options: ListenOptions, server: HttpServer, tls: Credentials | undefined): Promise<Listening> {
-    if (!tls) return listenByNode(server, options);
-    const tlsServer = createTlsServer(nodeTls(tls), (socket) => accept(server, socket));
+  async #openByNode(options: ListenOptions, server: HttpServer, given: Given | undefined): Promise<Listening> {
+    if (!given) return listenByNode(server, options);
+    const tlsServer = createTlsServer(nodeTls(given.tls), (socket) => accept(server, socket));
     const address = await listenByNode(tlsServer, options);
-    this.#tlsServers.push(tlsServer);
+    this.#secure(given, { swap: (next) => tlsServer.setSecureContext(nodeTls(next)), close: () => void tlsServer.close() });
     return address;
   }
 
-  #swap(options: TlsOptions): void {
-    const tls = credentials(options);
-    const hasSwapped = refusing(() => this.#native.setSecureContext(JSON.stringify(tls)));
-    for (const server of this.#tlsServers) server.setSecureContext(nodeTls(tls));
-    if (!hasSwapped && this.#tlsServers.length === 0) throw refused('setSecureContext needs a listen() with tls before it');
+  /** A door with TLS is open. */
+  #secure(given: Given | undefined, secured: Secured): void {
+    if (!given) return;
+    this.#secured.push(secured);
+    this.#watch(secured, given);
   }
 
   /** What the files hold when they change takes the place of what they held. */
-  #watch(options: TlsOptions): void {
-    this.#files?.close();
-    this.#files = undefined;
+  #watch(secured: Secured, { options, seen }: Given): void {
+    secured.files?.close();
+    secured.files = undefined;
     if (!options.watch) return;
     const files = filesOf(options);
-    this.#files = new FileWatch(files, () => {
+    secured.files = new FileWatch(files, seen, () => {
       try {
-        this.#swap(options);
+        secured.swap(credentials(options));
         this.#logger.info(`new connections are given the certificate that ${files[0]} holds now`);
       } catch (error) {
         this.#logger.error('the certificate cannot be used that the files hold now; the earlier one stays', error);
       }
     });
   }
+}
+
+function read(options: TlsOptions): Given {
+  const seen = stampOf(filesOf(options));
+  return { options, tls: credentials(options), seen };
 }
 
 /** As if the server had accepted the connection, after TLS if it is one for that. */

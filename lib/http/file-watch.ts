@@ -1,32 +1,50 @@
 // Tells when files have changed. By looking at them: links that are put elsewhere, as certbot and Kubernetes do it, cause no
 // event of the system at the path that was given.
 
-import { type StatsListener, unwatchFile, watchFile } from 'node:fs';
-import { clearTimeout, setTimeout } from '../timers.js';
+import { statSync } from 'node:fs';
+import { clearInterval, setInterval } from '../timers.js';
 
-const LOOK_MS = 2000;
-/** How long files that belong together may take to change. */
-const SETTLED_MS = 500;
+/** Files that belong together may take as long to change. */
+const LOOK_MS = 1000;
+
+/** What tells a file from what it was before. */
+export function stampOf(paths: readonly string[]): string {
+  const stamps = paths.map((path) => {
+    try {
+      const { mtimeMs, ino, size } = statSync(path);
+      return `${mtimeMs} ${ino} ${size}`;
+    } catch (error) {
+      return String(error); // whoever reads it says so
+    }
+  });
+  return stamps.join();
+}
 
 export class FileWatch {
   readonly #paths: readonly string[];
   readonly #changed: () => void;
-  #settling: ReturnType<typeof setTimeout> | undefined;
+  readonly #timer: ReturnType<typeof setInterval>;
+  #seen: string;
+  #isChanging = false;
 
-  constructor(paths: readonly string[], changed: () => void) {
+  /** `seen` is the stamp that the files had before they were read. */
+  constructor(paths: readonly string[], seen: string, changed: () => void) {
     this.#paths = paths;
+    this.#seen = seen;
     this.#changed = changed;
-    for (const path of paths) watchFile(path, { interval: LOOK_MS, persistent: false }, this.#look);
+    this.#timer = setInterval(() => this.#look(), LOOK_MS).unref();
   }
 
   close(): void {
-    for (const path of this.#paths) unwatchFile(path, this.#look);
-    clearTimeout(this.#settling);
+    clearInterval(this.#timer);
   }
 
-  readonly #look: StatsListener = (now, before) => {
-    if (now.mtimeMs === before.mtimeMs && now.ino === before.ino) return;
-    clearTimeout(this.#settling);
-    this.#settling = setTimeout(this.#changed, SETTLED_MS).unref();
-  };
+  #look(): void {
+    const now = stampOf(this.#paths);
+    const hasChanged = now !== this.#seen;
+    this.#seen = now;
+    const isDone = this.#isChanging && !hasChanged;
+    this.#isChanging = hasChanged;
+    if (isDone) this.#changed();
+  }
 }

@@ -23,13 +23,13 @@ impl NativeService {
     /// Opens a door; its connections that are JavaScript's are told of under this number. The number of the system's
     /// error where it cannot be opened.
     #[napi]
-    pub fn open_door(&self, number: f64, config: String) -> napi::Result<Either<DoorAddress, i32>> {
+    pub fn open_door(&self, number: u32, config: String) -> napi::Result<Either<DoorAddress, i32>> {
         #[cfg(unix)]
         {
             let config = serde_json::from_str(&config).map_err(invalid)?;
             let queue = self.queue.clone();
-            let hand_over = move |foreign| queue.push(Item::Adopt(number, foreign));
-            Ok(match self.server.open_door(config, std::sync::Arc::new(hand_over)) {
+            let hand_over = move |foreign| queue.push(Item::Adopt(number.into(), foreign));
+            Ok(match self.server.open_door(number, config, std::sync::Arc::new(hand_over)) {
                 Ok(Address::Ip(address)) => Either::A(DoorAddress {
                     address: address.ip().to_string(),
                     port: Some(address.port()),
@@ -49,17 +49,17 @@ impl NativeService {
         }
     }
 
-    /// New connections of the doors with TLS shake hands by these options. False when there is no such door.
+    /// New connections of a door with TLS shake hands by these options. False when it is none.
     #[napi]
-    pub fn set_secure_context(&self, options: String) -> napi::Result<bool> {
+    pub fn set_secure_context(&self, number: u32, options: String) -> napi::Result<bool> {
         #[cfg(unix)]
         {
             let options = serde_json::from_str(&options).map_err(invalid)?;
-            self.server.set_secure_context(&options).map_err(invalid)
+            self.server.set_secure_context(number, &options).map_err(invalid)
         }
         #[cfg(not(unix))]
         {
-            drop(options);
+            let _ = (number, options);
             Ok(false)
         }
     }
