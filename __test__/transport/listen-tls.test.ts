@@ -116,7 +116,7 @@ describe('a handshake', () => {
     for (const rubbish of ['GET / HTTP/1.1\r\nHost: a\r\n\r\n', '\x16\x03\x01\xff\xff'.repeat(50)]) {
       const socket = connectTcp(port, HOST, () => socket.write(rubbish, 'latin1'));
       socket.on('error', () => {}).resume();
-      await once(socket, 'close');
+      await next(socket, 'close');
     }
     expect(client.connected).toBe(true);
   });
@@ -126,7 +126,7 @@ describe('a handshake', () => {
     const socket = connectTcp(port, HOST);
     socket.on('error', () => {}).resume();
     await once(socket, 'connect');
-    const closed = once(socket, 'close');
+    const closed = next(socket, 'close');
     await service.shutdown();
     await closed;
   });
@@ -286,7 +286,7 @@ describe('what is Node.js’s', () => {
     socket.write('GET /who HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
     const [req, res] = await begun;
     expect([req.socket.encrypted, req.socket.remoteAddress, req.socket.remotePort, req.socket.remoteFamily]).toEqual([true, HOST, socket.localPort, 'IPv4']);
-    const closed = once(socket, 'close');
+    const closed = next(socket, 'close');
     res.end();
     socket.resume();
     await closed;
@@ -299,7 +299,7 @@ describe('what is Node.js’s', () => {
     const socket = await dial(port);
     socket.write('GET /slow HTTP/1.1\r\nHost: a\r\n\r\n');
     const [req] = await begun;
-    const closed = once(req.socket, 'close');
+    const closed = next(req.socket, 'close');
     socket.destroy();
     await closed;
   });

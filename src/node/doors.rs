@@ -29,18 +29,20 @@ impl NativeService {
             let config = serde_json::from_str(&config).map_err(invalid)?;
             let queue = self.queue.clone();
             let hand_over = move |foreign| queue.push(Item::Adopt(number.into(), foreign));
-            Ok(match self.server.open_door(number, config, std::sync::Arc::new(hand_over)) {
-                Ok(Address::Ip(address)) => Either::A(DoorAddress {
-                    address: address.ip().to_string(),
-                    port: Some(address.port()),
-                }),
-                Ok(Address::Unix(path)) => Either::A(DoorAddress {
-                    address: path.to_string_lossy().into_owned(),
-                    port: None,
-                }),
-                Err(OpenError::System(error)) => Either::B(-error.raw_os_error().unwrap_or(libc::EINVAL)),
-                Err(OpenError::Tls(error)) => return Err(invalid(error)),
-            })
+            Ok(
+                match self.server.open_door(number, config, std::sync::Arc::new(hand_over)) {
+                    Ok(Address::Ip(address)) => Either::A(DoorAddress {
+                        address: address.ip().to_string(),
+                        port: Some(address.port()),
+                    }),
+                    Ok(Address::Unix(path)) => Either::A(DoorAddress {
+                        address: path.to_string_lossy().into_owned(),
+                        port: None,
+                    }),
+                    Err(OpenError::System(error)) => Either::B(-error.raw_os_error().unwrap_or(libc::EINVAL)),
+                    Err(OpenError::Tls(error)) => return Err(invalid(error)),
+                },
+            )
         }
         #[cfg(not(unix))]
         {
