@@ -1024,7 +1024,7 @@ export interface TlsOptions {
   key?: string | Buffer | Array<string | Buffer | TlsKey> | undefined;
   /**
    * Authorities: those who may vouch for clients (`requestCert`), and those between the certificate and a known one,
-   * where `cert` does not hold them.
+   * where `cert` does not hold them. Of those who vouch for clients, only such as vouch for themselves count.
    */
   ca?: string | Buffer | Array<string | Buffer> | undefined;
   /** A file in the place of `cert`. */

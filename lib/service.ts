@@ -168,7 +168,7 @@ export class WebSocketService extends Operators {
 
   setSecureContext(options: TlsOptions): void {
     this.#assertOpen();
-    if (this.#shutdown) return;
+    if (this.#shutdown) throw closed();
     this.#attachment.setSecureContext(options);
   }
 

@@ -110,6 +110,16 @@ describe('a handshake', () => {
     expect(String((await once(socket, 'data'))[0])).toMatch(/^HTTP\/1.1 200/);
   });
 
+  test('may come with a request, and with the end of the client', async () => {
+    const { port } = await open(mine);
+    const socket = connectTls({ port, host: HOST, ...trusting });
+    socket.end(`GET ${POLL} HTTP/1.1\r\nHost: a\r\n\r\n`);
+    let answer = '';
+    socket.on('data', (chunk) => (answer += chunk));
+    await next(socket, 'close');
+    expect(answer).toMatch(/^HTTP\/1.1 200/);
+  });
+
   test('is ended by what is none, and nobody else is disturbed', async () => {
     const { port, url } = await open(mine);
     const client = await connect(url, { transports: ['websocket'], ...trusting });
@@ -173,6 +183,11 @@ describe('clients are asked for a certificate', () => {
     const { port } = await open({ ...mine, ca: root.cert, requestCert: true });
     expect((await ask(port, POLL, guest)).status).toBe(200);
     await expect(ask(port, POLL)).rejects.toThrow(/certificate required/);
+    await expect(ask(port, POLL, certificate({ issuer: between }))).rejects.toThrow(/alert/);
+  });
+
+  test('and an authority that only leads to others lets nobody in', async () => {
+    const { port } = await open({ ...mine, ca: [certificate({ isAuthority: true }).cert, between.cert], requestCert: true });
     await expect(ask(port, POLL, certificate({ issuer: between }))).rejects.toThrow(/alert/);
   });
 
@@ -371,6 +386,8 @@ describe('what cannot be', () => {
     ['a wrong passphrase', () => ({ cert: mine.cert, key: encrypted(mine.key), passphrase: 'hunter2' }), /^tls.key is encrypted/],
     ['a passphrase that is no text', () => ({ ...mine, passphrase: 5 }), /^tls.passphrase must be a string, got \[hidden\]/],
     ['a file that is not there', () => ({ certFile: '/none/cert.pem', key: mine.key }), /^tls.certFile cannot be read: ENOENT/],
+    ['a key in the place of its path', () => ({ cert: mine.cert, keyFile: String(mine.key) }), /^tls.keyFile must be the path of a file, got \[hidden\]/],
+    ['nobody who vouches for himself', () => ({ ...mine, ca: between.cert, requestCert: true }), /^tls.ca holds no authority that vouches for itself/],
     ['an old version', () => ({ ...mine, minVersion: 'TLSv1' }), /^tls.minVersion must be 'TLSv1.2' or 'TLSv1.3'/],
     ['HTTP/2', () => ({ ...mine, alpn: ['h2'] }), /^tls.alpn must be/],
     ['nobody who vouches', () => ({ ...mine, requestCert: true }), /^tls.ca must be given with tls.requestCert/],

@@ -80,9 +80,9 @@ export class Doors {
     }
     if (secure) {
       // What the application would ask a TLS connection of Node.js; the descriptor is that of a pair.
-      const family = address?.includes(':') ? 'IPv6' : 'IPv4';
+      const family = address && (address.includes(':') ? 'IPv6' : 'IPv4');
       const known = { encrypted: true, remoteAddress: address, remotePort: port, remoteFamily: family };
-      for (const [name, value] of Object.entries(known)) Object.defineProperty(socket, name, { value, enumerable: true });
+      for (const [name, value] of Object.entries(known)) Object.defineProperty(socket, name, { value, enumerable: true, configurable: true });
     }
     accept(server, socket);
     socket.emit('data', bytes);

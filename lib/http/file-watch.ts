@@ -11,8 +11,8 @@ const LOOK_MS = 1000;
 export function stampOf(paths: readonly string[]): string {
   const stamps = paths.map((path) => {
     try {
-      const { mtimeMs, ino, size } = statSync(path);
-      return `${mtimeMs} ${ino} ${size}`;
+      const { ctimeMs, ino, size } = statSync(path);
+      return `${ctimeMs} ${ino} ${size}`;
     } catch (error) {
       return String(error); // whoever reads it says so
     }

@@ -18,15 +18,17 @@ const isKey = (value: unknown) => isPem(value) || (isObject(value) && isPem(valu
 const oneOrMore = (test: (value: unknown) => boolean) => (value: unknown) =>
   Array.isArray(value) ? value.length > 0 && value.every(test) : test(value);
 
+/** The path of a file; not what is in it, which an error about a file would show. */
+const file = { test: (value: unknown) => text.test(value) && !value.includes('-----BEGIN'), allowed: 'the path of a file', secret: true };
 const pem = { test: oneOrMore(isPem), allowed: 'PEM, as a string or a Buffer, or an array of them', secret: true };
 
 const TLS = {
   cert: pem,
   key: { ...pem, test: oneOrMore(isKey), allowed: 'PEM, as a string or a Buffer, or an array of them or of { pem, passphrase }' },
   ca: pem,
-  certFile: text,
-  keyFile: text,
-  caFile: text,
+  certFile: file,
+  keyFile: file,
+  caFile: file,
   passphrase: { test: (value: unknown) => typeof value === 'string', allowed: 'a string', secret: true },
   requestCert: boolean,
   rejectUnauthorized: boolean,
@@ -59,7 +61,7 @@ export function checkTls(tls: unknown): asserts tls is TlsOptions {
   for (const name of SOURCES) {
     const file = `${name}File` as const;
     if (options[name] !== undefined && options[file] !== undefined) {
-      throw invalidArgument(`tls.${file}`, options[file], `left out when tls.${name} is given`);
+      throw invalidArgument(`tls.${file}`, hidden(options[file]), `left out when tls.${name} is given`);
     }
     if (name !== 'ca' && options[name] === undefined && options[file] === undefined) {
       throw invalidArgument(`tls.${name}`, undefined, `given, or tls.${file}, the path of its file`);
@@ -88,9 +90,12 @@ export function credentials(tls: TlsOptions): Credentials {
     if (key === undefined) throw refused('tls.key is not the key of tls.cert');
     return { cert: chain.join(''), key: key.export({ type: 'pkcs8', format: 'pem' }) as string };
   });
+  // As with OpenSSL: one that others vouch for only leads to those who do.
+  const roots = authorities.filter((each) => each.checkIssued(each));
+  if (tls.requestCert && roots.length === 0) throw refused('tls.ca holds no authority that vouches for itself, as tls.requestCert needs it');
   return {
     identities,
-    clientCa: tls.requestCert ? authorities.join('') : undefined,
+    clientCa: tls.requestCert ? roots.join('') : undefined,
     refusesStrangers: tls.rejectUnauthorized ?? true,
     alpn: tls.alpn ?? ['http/1.1'],
     minVersion: tls.minVersion ?? 'TLSv1.2',
@@ -119,7 +124,7 @@ function sources(name: (typeof SOURCES)[number], tls: TlsOptions): Source[] {
   try {
     return [readFileSync(path)];
   } catch (error) {
-    throw refused(`tls.${name}File cannot be read: ${(error as Error).message}`);
+    throw refused(`tls.${name}File cannot be read: ${(error as NodeJS.ErrnoException).code ?? 'it is no path'}`);
   }
 }
 

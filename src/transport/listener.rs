@@ -397,11 +397,12 @@ async fn serve(door: Arc<Door>, stream: TcpStream, client: Option<SocketAddr>, m
 
 /// Closes a connection whose last answer is on its way: a client that still sends would otherwise lose it.
 async fn close(mut stream: Stream) {
-    if stream.shutdown().await.is_err() {
-        return;
-    }
-    let mut left = [0; 4096];
-    let drained = async { while stream.read(&mut left).await.is_ok_and(|length| length > 0) {} };
+    let drained = async {
+        let mut left = [0; 4096];
+        if stream.shutdown().await.is_ok() {
+            while stream.read(&mut left).await.is_ok_and(|length| length > 0) {}
+        }
+    };
     let _ = tokio::time::timeout(Duration::from_secs(1), drained).await;
 }
 

@@ -58,6 +58,8 @@ struct State {
     unsent: Vec<u8>,
     /// How many of the bytes that [`Tls::send`] was given are in `unsent`.
     underway: usize,
+    /// The client was told that no more comes.
+    has_finished: bool,
     /// Nothing more comes.
     has_ended: bool,
 }
@@ -72,6 +74,7 @@ impl Tls {
                 plain: Vec::new(),
                 unsent: Vec::new(),
                 underway: 0,
+                has_finished: false,
                 has_ended: false,
             }),
         };
@@ -82,7 +85,8 @@ impl Tls {
                 outcome => outcome?,
             }
             std::future::poll_fn(|context| tls.poll_flushed(context)).await?;
-            if tls.state.lock().has_ended {
+            let state = tls.state.lock();
+            if state.has_ended && state.session.is_handshaking() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
@@ -220,11 +224,15 @@ impl Tls {
 
     /// Tells the client that no more comes.
     pub(super) fn finish(&self) {
-        let mut state = self.state.lock();
-        let State { session, unsent, .. } = &mut *state;
-        session.say_goodbye(unsent);
-        let _ = self.flush(&mut state);
+        let _ = self.say_goodbye(&mut self.state.lock());
         let _ = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
+    }
+
+    fn say_goodbye(&self, state: &mut State) -> io::Result<()> {
+        if !std::mem::replace(&mut state.has_finished, true) {
+            state.session.say_goodbye(&mut state.unsent);
+        }
+        self.flush(state)
     }
 
     /// Writes some of the bytes, which need not come again.
@@ -292,7 +300,7 @@ impl AsyncWrite for TlsStream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.0.poll_flushed(context))?;
+        ready!(self.0.poll_writing(context, |state| self.0.say_goodbye(state)))?;
         self.0.finish();
         Poll::Ready(Ok(()))
     }

@@ -4,7 +4,7 @@ use std::{
     io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use tokio::{
@@ -115,10 +115,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Bare(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Tls(stream) => {
-                ready!(Pin::new(&mut *stream).poll_flush(context))?;
-                Pin::new(stream).poll_shutdown(context)
-            }
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }

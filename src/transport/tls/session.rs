@@ -13,6 +13,9 @@ use rustls::{
 
 /// Plain bytes that a record holds at most (RFC 8446, section 5.1).
 pub(super) const RECORD: usize = 16 * 1024;
+/// Bytes that may be kept of what has not come whole: the longest message of a handshake, in records that are worth it. A
+/// client could fill them with padding otherwise.
+const MOST_REST: usize = 96 * 1024;
 /// What sealing adds to a record, and the key update that may come before it.
 const OVERHEAD: usize = 256;
 
@@ -63,15 +66,22 @@ impl Session {
         if rest.is_empty() {
             let (used, outcome) = self.process(received, plain, unsent);
             self.rest = received.get(used..).unwrap_or_default().to_vec();
-            return outcome;
+            return outcome.and_then(|()| self.check_rest());
         }
         rest.extend_from_slice(received);
         let (used, outcome) = self.process(&mut rest, plain, unsent);
-        rest.drain(..used);
-        if !rest.is_empty() {
-            self.rest = rest;
+        // Without the room that a whole record needed.
+        self.rest = rest.get(used..).unwrap_or_default().to_vec();
+        outcome.and_then(|()| self.check_rest())
+    }
+
+    fn check_rest(&mut self) -> io::Result<()> {
+        if self.rest.len() <= MOST_REST {
+            return Ok(());
         }
-        outcome
+        self.has_failed = true;
+        self.rest = Vec::new();
+        self.check()
     }
 
     fn check(&self) -> io::Result<()> {
@@ -187,6 +197,7 @@ mod tests {
     struct Pair {
         client: ClientConnection,
         server: Session,
+        context: Arc<ServerConfig>,
         told: Vec<u8>,
         unsent: Vec<u8>,
     }
@@ -211,9 +222,11 @@ mod tests {
                 .unwrap()
                 .with_root_certificates(roots)
                 .with_no_client_auth();
+            let context = Arc::new(context);
             let mut pair = Self {
                 client: ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap(),
-                server: Session::new(Arc::new(context)).unwrap(),
+                server: Session::new(context.clone()).unwrap(),
+                context,
                 told: Vec::new(),
                 unsent: Vec::new(),
             };
@@ -321,6 +334,26 @@ mod tests {
             pair.answer();
             assert_eq!(pair.client.reader().read(&mut [0; 10]).unwrap(), 0);
         }
+    }
+
+    #[test]
+    fn nobody_makes_us_keep_much_of_what_has_not_come_whole() {
+        let mut pair = Pair::over(&TLS13);
+        let mut server = Session::new(pair.context.clone()).unwrap();
+        // The beginning of a long ClientHello, then a byte of it at a time.
+        let mut flood = vec![22, 3, 1, 0, 4, 1, 0, 0xff, 0xff];
+        for _ in 0..40_000 {
+            flood.extend([22, 3, 1, 0, 1, 0]);
+        }
+        let mut outcome = Ok(());
+        for piece in flood.chunks(16_000) {
+            outcome = server.open(&mut piece.to_vec(), &mut pair.told, &mut pair.unsent);
+            assert!(server.rest.len() <= MOST_REST);
+            if outcome.is_err() {
+                break;
+            }
+        }
+        assert!(outcome.is_err());
     }
 
     #[test]
