@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use super::{handover::Descriptor, tls::Tls};
 
-/// Where a connection's bytes go when they do not go to a descriptor of ours: TLS, and anything without one.
+/// Where a connection's bytes go when they do not go to a descriptor of ours: TLS of Node.js, and anything without one.
 pub trait ByteSink: Send + Sync {
     /// Writes bytes; the connection is told when they are gone.
     fn write(&self, bytes: Bytes);

@@ -3,7 +3,6 @@
 //! HTTP is hyper's. Where a request asks for WebSocket, its connection is taken back from hyper with what was read of it, so
 //! that the response leaves with the open packet in one write. Requests for other paths are Node.js's: their connection
 //! is handed to it, with the bytes of the request.
-
 //!
 //! | part | owns |
 //! |---|---|
