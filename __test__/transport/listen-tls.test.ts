@@ -385,6 +385,7 @@ describe('what cannot be', () => {
     ['no passphrase', () => ({ cert: mine.cert, key: encrypted(mine.key) }), /^tls.key is encrypted, and tls.passphrase is missing or wrong/],
     ['a wrong passphrase', () => ({ cert: mine.cert, key: encrypted(mine.key), passphrase: 'hunter2' }), /^tls.key is encrypted/],
     ['a passphrase that is no text', () => ({ ...mine, passphrase: 5 }), /^tls.passphrase must be a string, got \[hidden\]/],
+    ['a passphrase of a key that is no text', () => ({ cert: mine.cert, key: [{ pem: mine.key, passphrase: 5 }] }), /^tls.key must be PEM.* got \[hidden\]/],
     ['a file that is not there', () => ({ certFile: '/none/cert.pem', key: mine.key }), /^tls.certFile cannot be read: ENOENT/],
     ['a key in the place of its path', () => ({ cert: mine.cert, keyFile: String(mine.key) }), /^tls.keyFile must be the path of a file, got \[hidden\]/],
     ['nobody who vouches for himself', () => ({ ...mine, ca: between.cert, requestCert: true }), /^tls.ca holds no authority that vouches for itself/],

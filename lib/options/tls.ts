@@ -14,7 +14,9 @@ const VERSIONS: unknown[] = ['TLSv1.2', 'TLSv1.3'];
 const NOT_SERVED = ['h2', 'h2c', 'h3'];
 
 const isPem = (value: unknown): value is string | Buffer => (typeof value === 'string' || Buffer.isBuffer(value)) && value.length > 0;
-const isKey = (value: unknown) => isPem(value) || (isObject(value) && isPem(value.pem));
+const isPassphrase = (value: unknown): value is string => typeof value === 'string';
+const isKey = (value: unknown) =>
+  isPem(value) || (isObject(value) && isPem(value.pem) && (value.passphrase === undefined || isPassphrase(value.passphrase)));
 const oneOrMore = (test: (value: unknown) => boolean) => (value: unknown) =>
   Array.isArray(value) ? value.length > 0 && value.every(test) : test(value);
 
@@ -29,7 +31,7 @@ const TLS = {
   certFile: file,
   keyFile: file,
   caFile: file,
-  passphrase: { test: (value: unknown) => typeof value === 'string', allowed: 'a string', secret: true },
+  passphrase: { test: isPassphrase, allowed: 'a string', secret: true },
   requestCert: boolean,
   rejectUnauthorized: boolean,
   alpn: {
