@@ -1,6 +1,6 @@
 // CORS, cookies and the client bundle: the same headers and bodies as from a real `socket.io` server.
 
-import { connect, open, refused, silentLogger, start } from '../support/harness';
+import { connect, open, refused, silentLogger, start, type Running } from '../support/harness';
 import { raw, startReference, upgradeHeaders, type Answer } from '../support/http';
 import type { CorsConfig, WebSocketConfig } from '../../index';
 
@@ -20,6 +20,28 @@ describe('a poll', () => {
     const reference = await startReference();
     const told = ({ status, body }: Answer) => ({ status, body: status === 200 ? 'opened' : body });
     expect(told(await raw(running.port, url))).toEqual(told(await raw(reference.port, url)));
+  });
+
+  test.each<[who: string, end: (running: Running, url: string, id: string) => unknown]>([
+    ['its client', ({ port }, url) => raw(port, url, { method: 'POST', body: '1' })],
+    ['the server', ({ service }, _url, id) => service.disconnectUser(id)],
+  ])('of a session that %s ends is answered, and so is every one after it', async (_who, end) => {
+    const running = await start();
+    const poll = (url: string) => raw(running.port, url);
+    const polledToTheEnd = async () => {
+      const url = `${POLL}&sid=${JSON.parse((await poll(POLL)).body.slice(1)).sid}`;
+      await raw(running.port, url, { method: 'POST', body: '40' });
+      const { sid } = JSON.parse((await poll(url)).body.slice(2));
+      let answer = poll(url);
+      const ended = end(running, url, sid);
+      while ((await answer).status === 200) answer = poll(url);
+      await ended;
+      return (await answer).status;
+    };
+    for (let round = 0; round < 5; round++) {
+      const statuses = await Promise.all(Array.from({ length: 60 }, polledToTheEnd));
+      expect(new Set(statuses)).toEqual(new Set([400]));
+    }
   });
 });
 

@@ -76,18 +76,18 @@ impl<'a> Query<'a> {
 
     /// A parameter that is given exactly once.
     pub fn text(&self, name: &str) -> Option<Cow<'a, str>> {
-        let mut values = self.parameters().filter(|(key, _)| key == name);
+        let mut values = self.named(name);
         match (values.next(), values.next()) {
-            (Some((_, value)), None) => Some(value),
+            (Some(value), None) => Some(value),
             _ => None,
         }
     }
 
     /// Whether a parameter says anything: it is repeated, or not empty.
     pub fn gives(&self, name: &str) -> bool {
-        let mut values = self.parameters().filter(|(key, _)| key == name);
+        let mut values = self.named(name);
         match (values.next(), values.next()) {
-            (Some((_, value)), None) => !value.is_empty(),
+            (Some(value), None) => !value.is_empty(),
             (first, _) => first.is_some(),
         }
     }
@@ -107,8 +107,25 @@ impl<'a> Query<'a> {
         serde_json::Value::from(members).to_string()
     }
 
+    /// The values of a parameter. Each request asks for some: only what may be it is decoded.
+    fn named(&self, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
+        self.pairs().filter_map(move |pair| {
+            let key = pair.split('=').next().unwrap_or_default();
+            let is_encoded = key.contains(['%', '+']);
+            let decoded = (is_encoded || key == name).then(|| form_urlencoded::parse(pair.as_bytes()).next());
+            let (key, value) = decoded.flatten()?;
+            (key == name).then_some(value)
+        })
+    }
+
     fn parameters(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
-        form_urlencoded::parse(self.0.as_bytes()).take(MOST_PARAMETERS)
+        self.pairs()
+            .filter_map(|pair| form_urlencoded::parse(pair.as_bytes()).next())
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = &'a str> {
+        let pairs = self.0.split('&').filter(|pair| !pair.is_empty());
+        pairs.take(MOST_PARAMETERS)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The outgoing half of one client: its outbox, and the way that a packet takes.
 //!
-//! A packet goes straight to the connection when the client is on WebSocket, through socketioxide's queue when it
-//! polls. Where one way follows the other, packets are held until the earlier ones have demonstrably left: first
-//! until the CONNECT answer has passed, and after an upgrade until the queue has been emptied.
+//! A packet goes straight to the connection when the client is on WebSocket, and waits for its next poll when it polls.
+//! Before either, packets are held until the CONNECT answer is on its way. At an upgrade, what waits for a poll is written
+//! first.
 //!
 //! | part | owns |
 //! |---|---|
@@ -34,12 +34,15 @@ use super::{
     engine::Engine,
     outbox::Outbox,
     phase::{Phase, PhaseCell, Route},
-    poll_queue::PollQueue,
+    poll_queue::{PollQueue, Waiting},
 };
 use crate::{
     backpressure::Account,
     disconnect::DisconnectReason,
-    wire::packet::{Packet, text_frame},
+    wire::{
+        packet::{Packet, text_frame},
+        payload::FAREWELL,
+    },
 };
 
 /// The outgoing half of one client.
@@ -52,7 +55,7 @@ pub struct Connection {
     eio3: bool,
     round_trip_us: AtomicU32,
     outbox: Mutex<Outbox>,
-    /// The queue that socketioxide keeps, of a client that polls or did.
+    /// What waits for the next poll of a client that polls or did.
     queue: Option<Box<PollQueue>>,
     /// What the client has caused, and what holds its reader back.
     account: Arc<Account>,
@@ -108,7 +111,7 @@ impl Connection {
         self.phase.get()
     }
 
-    /// The queue that socketioxide keeps, of a client that polls or did.
+    /// What waits for the next poll of a client that polls or did.
     pub(super) fn queue(&self) -> Option<&PollQueue> {
         self.queue.as_deref()
     }
@@ -183,16 +186,44 @@ impl Connection {
         was_expected
     }
 
-    /// The client has upgraded to WebSocket: what comes now follows what the queue still holds. False when it had no
-    /// probe answered.
+    /// The client has upgraded to WebSocket: it gets there what waited for a poll, and what comes from now on. False when it
+    /// had no probe answered.
     pub(super) fn upgrade(&self) -> bool {
-        let outbox = self.outbox.lock();
-        let has_moved = self.phase.step(Phase::upgrade).is_some();
-        drop(outbox);
-        if has_moved {
-            self.has_changed();
+        let mut outbox = self.outbox.lock();
+        if self.phase.step(Phase::upgrade).is_none() {
+            return false;
         }
-        has_moved
+        let is_last = self.write_waiting(&mut outbox);
+        drop(outbox);
+        self.has_changed();
+        if is_last {
+            self.farewell_passed();
+        }
+        true
+    }
+
+    /// Writes what waited for a poll. True when the goodbye is among it.
+    fn write_waiting(&self, outbox: &mut Outbox) -> bool {
+        let mut is_last = false;
+        while let Some(item) = self.queue().and_then(|queue| queue.pop_if(|_| true)) {
+            outbox.polled(item.len());
+            match item {
+                Waiting::Packet(packet) => {
+                    let frames = self.frames(&packet);
+                    outbox.stage(frames);
+                }
+                Waiting::Text(text) => outbox.stage(text_frame(&text)),
+                Waiting::Farewell => {
+                    is_last = true;
+                    outbox.stage(text_frame(FAREWELL));
+                }
+                Waiting::Close => is_last = true,
+            }
+        }
+        if !outbox.pending.is_empty() {
+            self.write(outbox);
+        }
+        is_last
     }
 
     /// Closes the stream of an upgrade that failed; the client goes on polling.
@@ -201,14 +232,38 @@ impl Connection {
         self.phase.step(Phase::fail_upgrade);
     }
 
-    /// The CONNECT answer is in the queue; a polling client's packets may follow it.
-    pub(super) fn connected(&self) {
-        self.follow(Phase::register);
+    /// Passes on what socketioxide says to the client, wherever that is now.
+    pub(super) fn say(&self, text: String) {
+        let mut outbox = self.outbox.lock();
+        let phase = self.phase();
+        if phase.is_closing() {
+            return;
+        }
+        if phase.is_on_websocket() {
+            outbox.stage(text_frame(&text));
+            return self.write(&mut outbox);
+        }
+        if let Some(queue) = self.queue() {
+            queue.push(Waiting::Text(text));
+            queue.wake();
+        }
     }
 
-    /// The CONNECT answer has left with a poll.
-    pub(super) fn connect_passed(&self) {
-        self.follow(Phase::pass_answer);
+    /// As [`Self::say`], with the CONNECT answer: packets that were held follow it.
+    pub(super) fn say_connected(&self, text: String) {
+        let outbox = self.outbox.lock();
+        if self.phase().is_on_websocket() {
+            let generation = outbox.generation;
+            drop(outbox);
+            return self.answer_connect(&text, generation);
+        }
+        if let Some(queue) = self.queue().filter(|_| !self.phase().is_closing()) {
+            queue.push(Waiting::Text(text));
+            if self.phase.step(Phase::pass_answer).is_some() {
+                self.let_go(outbox, Route::Queue);
+            }
+            queue.wake();
+        }
     }
 
     /// Which socket on this transport packets are for.
@@ -231,25 +286,10 @@ impl Connection {
         }
     }
 
-    /// The queue has been emptied.
-    pub(super) fn drained(&self) {
-        self.follow(Phase::drain);
-    }
-
-    /// Takes a step; where packets may then leave that were held, they do, and a goodbye after them.
-    fn follow(&self, step: impl Fn(Phase) -> Option<Phase>) {
-        let outbox = self.outbox.lock();
-        if self.phase.step(step).is_some() {
-            match self.phase().route() {
-                Route::Held => {}
-                route => self.let_go(outbox, route),
-            }
-        }
-    }
-
     fn let_go(&self, mut outbox: MutexGuard<'_, Outbox>, route: Route) {
-        outbox.queued_bytes = 0;
         let held = std::mem::take(&mut outbox.held);
+        let bytes = held.iter().map(Packet::polling_len).sum();
+        outbox.queued_bytes = outbox.queued_bytes.saturating_sub(bytes);
         if self.phase().is_closing() {
             return;
         }
@@ -259,7 +299,7 @@ impl Connection {
                     let frames = self.frames(&packet);
                     outbox.stage(frames);
                 }
-                Route::Queue | Route::Held => self.enqueue(&mut outbox, &packet),
+                Route::Queue | Route::Held => drop(self.enqueue(&mut outbox, &packet)),
             }
         }
         if route == Route::Direct {
@@ -296,7 +336,7 @@ impl Connection {
         }
     }
 
-    /// Bytes left the polling queue with a response.
+    /// Bytes have left with the answer to a poll.
     pub(super) fn polled(&self, bytes: usize) {
         let mut outbox = self.outbox.lock();
         outbox.polled(bytes);
@@ -316,57 +356,44 @@ impl Connection {
         self.round_trip_us.store(micros, Ordering::Relaxed);
     }
 
-    /// Resolves when a poll is to end that waits.
-    pub(super) async fn polls_end(&self) {
-        self.reached(Phase::ends_polls).await;
-    }
-
     /// Resolves when the session has ended.
     pub(super) async fn over(&self) {
-        self.reached(Phase::is_over).await;
+        self.until(|| self.phase().is_over()).await;
     }
 
-    /// Resolves when the client has moved to WebSocket.
-    pub(super) async fn moved(&self) {
-        self.reached(Phase::is_on_websocket).await;
-    }
-
-    async fn reached(&self, is_reached: impl Fn(Phase) -> bool) {
-        self.until(|_, phase| is_reached(phase)).await;
-    }
-
-    async fn until(&self, is_reached: impl Fn(&Outbox, Phase) -> bool) {
+    /// Waits for something of which [`Self::has_changed`] tells.
+    pub(super) async fn until(&self, is_reached: impl Fn() -> bool) {
         let rare = self.rare.get_or_init(Box::default);
         loop {
             let changed = rare.changed.notified();
-            // Under the lock: whoever changes it looks afterwards whether anybody waits.
-            let is_reached = is_reached(&self.outbox.lock(), self.phase());
-            if is_reached {
+            // Whoever changes it takes the lock, and looks afterwards whether anybody waits.
+            drop(self.outbox.lock());
+            if is_reached() {
                 return;
             }
             changed.await;
         }
     }
 
-    /// Tells whoever waits that the phase has changed.
+    /// Tells whoever waits that the phase has changed, or something else that is waited for.
     pub(super) fn has_changed(&self) {
         drop(self.outbox.lock());
+        if let Some(queue) = self.queue() {
+            queue.wake();
+        }
         if let Some(rare) = self.rare.get() {
             rare.changed.notify_waiters();
         }
     }
 
-    fn enqueue(&self, outbox: &mut Outbox, packet: &Packet) {
-        if self.phase().is_closed() {
-            return;
-        }
+    /// Has a packet wait for the next poll. True when nothing else did: the poll that is open is to be told.
+    fn enqueue(&self, outbox: &mut Outbox, packet: &Packet) -> bool {
         let bytes = packet.polling_len();
         self.account.took(bytes);
         outbox.queued_bytes += bytes;
         self.check_limit(outbox);
-        if let Some(queue) = self.queue().filter(|_| !self.phase().is_closed()) {
-            queue.push(packet);
-        }
+        let queue = self.queue().filter(|_| !self.phase().is_closed());
+        queue.is_some_and(|queue| queue.push(Waiting::Packet(packet.clone())))
     }
 
     fn frames(&self, packet: &Packet) -> Bytes {

@@ -21,7 +21,7 @@ use tower_service::Service as _;
 
 use crate::{config::Config, wire::packet::MAX_ATTACHMENTS};
 
-/// Packets that may wait in a polling client's queue; the byte limit comes first.
+/// Answers that may wait for a polling client; the byte limit comes first.
 const QUEUE_PACKETS: usize = 1 << 20;
 /// The library's own bound on CONNECT follows ours after this, so that ours can still answer.
 pub(super) const CONNECT_GRACE: Duration = Duration::from_millis(100);
@@ -73,7 +73,7 @@ impl Engine {
 
     /// Opens a polling session, whose sockets will know `session`. Returns the body of the answer.
     pub(super) async fn open<S: Clone + Send + Sync + 'static>(&self, eio3: bool, session: S) -> String {
-        // The library types binary packets wrongly for Engine.IO 3; in base64 that can be put right.
+        // Payloads of text, whatever the client can read.
         let b64 = if eio3 { "&b64=1" } else { "" };
         let uri = format!("{}/?EIO={}&transport=polling{b64}", self.path, protocol(eio3));
         match Request::builder().uri(uri).extension(session).body(Full::default()) {
@@ -103,14 +103,7 @@ impl Engine {
         }
     }
 
-    /// Puts a packet into the queue of a client; one for a session that has ended is refused there.
-    pub(super) fn queue(&self, sid: SessionId, packet: SocketPacket) {
-        if let Some(local) = &self.local {
-            let _ = local.broadcast(packet, BroadcastOptions::new(sid));
-        }
-    }
-
-    /// Has a client disconnected from its namespace once what is queued has left.
+    /// Has a client leave its namespace, and told so.
     pub(super) fn disconnect(&self, sid: SessionId) {
         if let Some(local) = &self.local {
             let _ = local.disconnect_socket(BroadcastOptions::new(sid));
@@ -154,7 +147,7 @@ fn protocol(eio3: bool) -> u8 {
 #[derive(Clone, Default)]
 pub(super) struct AdapterSlot(Arc<OnceLock<Arc<CoreLocalAdapter<Emitter>>>>);
 
-/// An adapter whose core is within reach, so that raw packets can be queued synchronously. Its rooms are not used.
+/// An adapter whose core is within reach, so that a socket can be disconnected synchronously. Its rooms are not used.
 pub(super) struct LocalRooms(Arc<CoreLocalAdapter<Emitter>>);
 
 impl CoreAdapter<Emitter> for LocalRooms {

@@ -117,12 +117,13 @@ impl Transport {
                 Reply::new(503, TEXT, "Server is shutting down")
             }
             Ok(Target::Handshake { eio3 }) => match head {
-                Some(head) => Session::open(&self.sessions, head, eio3).await,
+                // Boxed, as posts: a poll would keep room for either.
+                Some(head) => Box::pin(Session::open(&self.sessions, head, eio3)).await,
                 None => Reply::error(3),
             },
             Ok(Target::Session(session)) => match method {
                 "GET" => session.poll().await,
-                "POST" => session.take_post(content_type, body).await,
+                "POST" => Box::pin(session.take_post(content_type, body)).await,
                 _ => Reply::new(500, TEXT, ""),
             },
         }

@@ -390,7 +390,8 @@ async fn serve(door: Arc<Door>, stream: TcpStream, client: Option<SocketAddr>, m
                 });
             }
         }
-        _ => close(stream).await,
+        // Boxed: every connection would keep room for its buffer.
+        _ => Box::pin(close(stream)).await,
     }
 }
 
@@ -452,6 +453,7 @@ impl Connection {
             *answer.headers_mut() = headers;
             return answer;
         }
+        drop(head);
         let mut answer = self.respond(request).await;
         answer.headers_mut().extend(headers);
         answer
@@ -489,17 +491,19 @@ impl Connection {
         };
         let head = is_handshake.then(|| self.head(&url, &headers_json(request.headers())));
         let content_type = request.headers().get(header::CONTENT_TYPE).map(text_of);
-        let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
+        let length = length_of(request.headers());
+        // The head goes, and with it the buffer that it is in: a poll may be open for long.
+        let body = request.into_body();
         // A client that goes away takes its request with it.
         let abandons = Abandons(transport, &method, &url);
-        let mut body = Bytes::new();
+        let mut bytes = Bytes::new();
         if method == "POST" {
-            let length = request.headers().get(header::CONTENT_LENGTH);
-            let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-            self.gate.open(if is_chunked { None } else { length.or(Some(0)) });
+            self.gate.open(length);
             let limit = transport.sessions.service.config.max_http_buffer_size;
-            body = match tokio::time::timeout(BODY_TIME, read(request.into_body(), limit)).await {
-                Ok(Ok(body)) => body,
+            // Boxed: a poll has none, and would keep room for it.
+            let reading = Box::pin(tokio::time::timeout(BODY_TIME, read(body, limit)));
+            bytes = match reading.await {
+                Ok(Ok(bytes)) => bytes,
                 Ok(Err(Unread::TooLarge)) => {
                     std::mem::forget(abandons);
                     transport.refuse_oversized(&method, &url);
@@ -509,7 +513,10 @@ impl Connection {
                 Err(_) => return closing(StatusCode::REQUEST_TIMEOUT, String::new()),
             };
             self.has_read.store(true, Ordering::Release);
+        } else {
+            drop(body);
         }
+        let body = bytes;
         let reply = transport.clone().respond(&method, &url, head, content_type, body).await;
         std::mem::forget(abandons);
         self.put(reply)
@@ -529,6 +536,19 @@ impl Connection {
         }
         answer
     }
+}
+
+/// The bytes of a body that is not in chunks.
+fn length_of(headers: &HeaderMap) -> Option<u64> {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        return None;
+    }
+    let length = headers.get(header::CONTENT_LENGTH);
+    Some(
+        length
+            .and_then(|length| length.to_str().ok()?.parse().ok())
+            .unwrap_or(0),
+    )
 }
 
 /// Why a body was not read.

@@ -21,7 +21,7 @@ pub(super) struct Outbox {
     /// Bytes the kernel has not taken yet; of the first buffer, what is left of it. Given back when there are none.
     pub(super) pending: VecDeque<Bytes>,
     pending_bytes: usize,
-    /// Bytes in socketioxide's queue, or held.
+    /// Bytes that wait for a poll, or are held.
     pub(super) queued_bytes: usize,
     /// Counts the bytes that have left, and wraps: shows whether the client reads.
     pub(super) left: usize,
@@ -29,8 +29,6 @@ pub(super) struct Outbox {
     pub(super) is_slow: bool,
     /// It was seen to read nothing for long.
     pub(super) is_stalled: bool,
-    /// A goodbye is on its way to the library's queue.
-    pub(super) is_leaving: bool,
     /// A task writes what is pending when the client has read.
     pub(super) is_flushing: bool,
     /// Which socket on this transport packets are for; those for an earlier one are dropped.
@@ -48,7 +46,7 @@ impl Outbox {
         if self.is_stalled { 0 } else { self.waiting() }
     }
 
-    /// Bytes in socketioxide's queue have left with a response.
+    /// Bytes have left with the answer to a poll.
     pub(super) fn polled(&mut self, bytes: usize) {
         self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
         self.has_left(bytes);

@@ -34,8 +34,8 @@ enum Upgrade {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Polled {
     /// They wait for the CONNECT answer.
-    Held(Answer),
-    /// Through socketioxide's queue.
+    Held,
+    /// With the next poll.
     Queued,
 }
 
@@ -43,20 +43,9 @@ enum Polled {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Written {
     /// They wait for the CONNECT answer.
-    Held(Answer),
-    /// They wait until the queue has drained, which the client polled before.
-    Draining,
+    Held,
     /// Straight to the stream.
     Direct,
-}
-
-/// The answer to CONNECT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
-    /// It has not left.
-    Awaited,
-    /// It has left.
-    Passed,
 }
 
 /// How far the end of a connection has come.
@@ -79,7 +68,7 @@ enum End {
 pub(super) enum Route {
     /// It is held.
     Held,
-    /// Through socketioxide's queue.
+    /// With the next poll.
     Queue,
     /// Straight to the stream.
     Direct,
@@ -100,7 +89,7 @@ impl Phase {
         match self.way {
             Way::Polling(_, Polled::Queued) => Route::Queue,
             Way::WebSocket(Written::Direct) => Route::Direct,
-            Way::Polling(_, Polled::Held(_)) | Way::WebSocket(Written::Held(_) | Written::Draining) => Route::Held,
+            Way::Polling(_, Polled::Held) | Way::WebSocket(Written::Held) => Route::Held,
         }
     }
 
@@ -163,8 +152,8 @@ impl Phase {
     /// A session begins, on WebSocket or polling; its packets are held.
     pub(super) fn begin(on_websocket: bool) -> Self {
         let way = match on_websocket {
-            true => Way::WebSocket(Written::Held(Answer::Awaited)),
-            false => Way::Polling(Upgrade::None, Polled::Held(Answer::Awaited)),
+            true => Way::WebSocket(Written::Held),
+            false => Way::Polling(Upgrade::None, Polled::Held),
         };
         Self {
             way,
@@ -189,11 +178,11 @@ impl Phase {
         }
     }
 
-    /// A client whose probe was answered has moved. What comes now follows what the queue still holds.
+    /// A client whose probe was answered has moved. What waits for a poll goes to the stream first.
     pub(super) fn upgrade(self) -> Option<Self> {
         match self.way {
-            Way::Polling(Upgrade::Probed, Polled::Held(answer)) => Some(self.on(Way::WebSocket(Written::Held(answer)))),
-            Way::Polling(Upgrade::Probed, Polled::Queued) => Some(self.on(Way::WebSocket(Written::Draining))),
+            Way::Polling(Upgrade::Probed, Polled::Held) => Some(self.on(Way::WebSocket(Written::Held))),
+            Way::Polling(Upgrade::Probed, Polled::Queued) => Some(self.on(Way::WebSocket(Written::Direct))),
             _ => None,
         }
     }
@@ -211,37 +200,17 @@ impl Phase {
     /// A new socket on the transport: packets are held until its CONNECT answer has passed.
     pub(super) fn hold(self) -> Option<Self> {
         Some(self.on(match self.way {
-            Way::Polling(upgrade, _) => Way::Polling(upgrade, Polled::Held(Answer::Awaited)),
-            Way::WebSocket(_) => Way::WebSocket(Written::Held(Answer::Awaited)),
+            Way::Polling(upgrade, _) => Way::Polling(upgrade, Polled::Held),
+            Way::WebSocket(_) => Way::WebSocket(Written::Held),
         }))
     }
 
-    /// The socket is registered. Its CONNECT answer is in the queue, so a polling client's packets may follow it there;
-    /// on WebSocket they may once it has left.
-    pub(super) fn register(self) -> Option<Self> {
-        match self.way {
-            Way::Polling(upgrade, Polled::Held(_)) => Some(self.on(Way::Polling(upgrade, Polled::Queued))),
-            Way::WebSocket(Written::Held(Answer::Passed)) => Some(self.on(Way::WebSocket(Written::Direct))),
-            _ => None,
-        }
-    }
-
-    /// The CONNECT answer has left. On WebSocket packets follow it at once, whether the socket is registered or not: before
-    /// that there are none.
+    /// The CONNECT answer is on its way. Packets follow it at once, whether the socket is registered or not: before that
+    /// there are none.
     pub(super) fn pass_answer(self) -> Option<Self> {
         match self.way {
-            Way::Polling(upgrade, Polled::Held(Answer::Awaited)) => {
-                Some(self.on(Way::Polling(upgrade, Polled::Held(Answer::Passed))))
-            }
-            Way::WebSocket(Written::Held(_)) => Some(self.on(Way::WebSocket(Written::Direct))),
-            _ => None,
-        }
-    }
-
-    /// The queue has drained: nothing older is left there.
-    pub(super) fn drain(self) -> Option<Self> {
-        match self.way {
-            Way::WebSocket(Written::Draining) => Some(self.on(Way::WebSocket(Written::Direct))),
+            Way::Polling(upgrade, Polled::Held) => Some(self.on(Way::Polling(upgrade, Polled::Queued))),
+            Way::WebSocket(Written::Held) => Some(self.on(Way::WebSocket(Written::Direct))),
             _ => None,
         }
     }
@@ -323,23 +292,19 @@ impl PhaseCell {
     }
 }
 
-/// One bit for WebSocket, two for the packets, two for the upgrade, three for the end, one for what is over.
+/// One bit for WebSocket, one for the packets, two for the upgrade, three for the end, one for what is over.
 const PACKETS: u16 = 1;
-const UPGRADE: u16 = 3;
-const END: u16 = 5;
-const OVER: u16 = 8;
+const UPGRADE: u16 = 2;
+const END: u16 = 4;
+const OVER: u16 = 7;
 
 impl Phase {
     fn pack(self) -> u16 {
-        let held = |answer| match answer {
-            Answer::Awaited => 0,
-            Answer::Passed => 1,
-        };
         let way = match self.way {
             Way::Polling(upgrade, packets) => {
                 let packets = match packets {
-                    Polled::Held(answer) => held(answer),
-                    Polled::Queued => 2,
+                    Polled::Held => 0,
+                    Polled::Queued => 1,
                 };
                 let upgrade = match upgrade {
                     Upgrade::None => 0,
@@ -350,9 +315,8 @@ impl Phase {
             }
             Way::WebSocket(packets) => {
                 let packets = match packets {
-                    Written::Held(answer) => held(answer),
-                    Written::Draining => 2,
-                    Written::Direct => 3,
+                    Written::Held => 0,
+                    Written::Direct => 1,
                 };
                 1 | packets << PACKETS
             }
@@ -371,10 +335,8 @@ impl Phase {
 
     fn unpack(bits: u16) -> Self {
         let way = if bits & 1 == 1 {
-            Way::WebSocket(match bits >> PACKETS & 3 {
-                0 => Written::Held(Answer::Awaited),
-                1 => Written::Held(Answer::Passed),
-                2 => Written::Draining,
+            Way::WebSocket(match bits >> PACKETS & 1 {
+                0 => Written::Held,
                 _ => Written::Direct,
             })
         } else {
@@ -383,9 +345,8 @@ impl Phase {
                 1 => Upgrade::Begun,
                 _ => Upgrade::Probed,
             };
-            let packets = match bits >> PACKETS & 3 {
-                0 => Polled::Held(Answer::Awaited),
-                1 => Polled::Held(Answer::Passed),
+            let packets = match bits >> PACKETS & 1 {
+                0 => Polled::Held,
                 _ => Polled::Queued,
             };
             Way::Polling(upgrade, packets)

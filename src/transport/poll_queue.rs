@@ -1,35 +1,70 @@
-//! The queue that socketioxide keeps for one client, and what is posted to it in the client's place. Never decides which
-//! packets go there.
+//! What waits for the next poll of one client. Never decides what does.
 
-use std::sync::{Arc, OnceLock};
-
-use bytes::Bytes;
-use http::Response;
-use socketioxide_core::{
-    Str, Value,
-    packet::{Packet as SocketPacket, PacketData},
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
 };
-use tokio::sync::Mutex;
+
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
 
 use super::engine::{Engine, SessionId};
-use crate::wire::packet::{Packet, PacketKind};
+use crate::{backpressure::ITEM_COST, wire::packet::Packet};
 
-/// The arguments of an event that never leaves the process: it goes through the queue behind everything else, and where
-/// it comes out, the session ends. Neither clients nor servers can send one of such a name.
-const LAST: &str = "[\"\u{0}last\"]";
+/// Socket.IO's refusal of a namespace other than the default one.
+const REFUSED: &str = "44/";
 
-/// Whether a text packet of the library is that event.
-pub(super) fn is_last(text: &str) -> bool {
-    text.strip_prefix("42") == Some(LAST)
+/// What waits for a poll.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    Packet(Packet),
+    /// What socketioxide says: heartbeats, the answers to CONNECT.
+    Text(String),
+    /// Socket.IO's DISCONNECT.
+    Farewell,
+    /// The end of the session.
+    Close,
 }
 
-/// The queue of one client. Until its session has an id, nothing can be queued.
+impl Waiting {
+    /// Bytes that count while it waits: those that a client or a server can have any number of.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Packet(packet) => packet.polling_len(),
+            Self::Text(text) => text.strip_prefix(REFUSED).map_or(0, |rest| {
+                let namespace = rest.split(',').next().map_or(0, str::len);
+                ITEM_COST + 1 + namespace
+            }),
+            Self::Farewell | Self::Close => 0,
+        }
+    }
+}
+
+/// What waits for one client, and its session in the library.
 pub(super) struct PollQueue {
     engine: Arc<Engine>,
     sid: OnceLock<SessionId>,
     eio3: bool,
-    /// Held by whoever polls: the library ends a session that is polled twice at a time.
-    polled: Mutex<()>,
+    waiting: Mutex<VecDeque<Waiting>>,
+    /// The poll that is open.
+    poll: AtomicWaker,
+    is_polled: AtomicBool,
+    /// The library has ended the session: nothing will ever wait any more.
+    has_ended: AtomicBool,
+}
+
+/// The turn to poll: one at a time.
+pub(super) struct Turn<'a>(&'a AtomicBool);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 impl std::fmt::Debug for PollQueue {
@@ -45,7 +80,10 @@ impl PollQueue {
             engine: engine.clone(),
             sid: OnceLock::new(),
             eio3,
-            polled: Mutex::const_new(()),
+            waiting: Mutex::default(),
+            poll: AtomicWaker::new(),
+            is_polled: AtomicBool::new(false),
+            has_ended: AtomicBool::new(false),
         }
     }
 
@@ -59,39 +97,72 @@ impl PollQueue {
         self.sid.set(sid).is_ok()
     }
 
-    /// Queues a packet; nothing happens when the session is gone.
-    pub(super) fn push(&self, packet: &Packet) {
-        let attachments = (!packet.attachments().is_empty()).then(|| packet.attachments().iter().cloned().collect());
-        let args = Value::Str(Str::copy_from_slice(packet.args()), attachments);
-        let binary = !packet.attachments().is_empty();
-        self.queue(match packet.kind() {
-            PacketKind::Event(id) if binary => PacketData::BinaryEvent(args, ack_id(id)),
-            PacketKind::Event(id) => PacketData::Event(args, ack_id(id)),
-            PacketKind::Ack(id) if binary => PacketData::BinaryAck(args, ack_id(Some(id)).unwrap_or(0)),
-            PacketKind::Ack(id) => PacketData::EventAck(args, ack_id(Some(id)).unwrap_or(0)),
-        });
+    /// Has something wait for the next poll. True when nothing else did: the poll that is open is to be woken.
+    pub(super) fn push(&self, item: Waiting) -> bool {
+        let mut waiting = self.waiting.lock();
+        waiting.push_back(item);
+        waiting.len() == 1
     }
 
-    /// Queues the last of all packets: where it comes out, the session ends.
-    pub(super) fn push_last(&self) {
-        self.queue(PacketData::Event(Value::Str(LAST.into(), None), None));
+    /// Wakes the poll that is open.
+    pub(super) fn wake(&self) {
+        self.poll.wake();
     }
 
-    /// Has the client disconnected from its namespace once what is queued has left.
+    /// The turn to poll, unless somebody has it.
+    pub(super) fn turn(&self) -> Option<Turn<'_>> {
+        let is_polled = self.is_polled.swap(true, Ordering::AcqRel);
+        (!is_polled).then_some(Turn(&self.is_polled))
+    }
+
+    /// Nothing will ever wait any more.
+    pub(super) fn end(&self) {
+        self.has_ended.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Whether nothing will ever wait any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Acquire)
+    }
+
+    /// Resolves when something waits, or never will, or `is_over` says so when the poll is woken.
+    pub(super) async fn filled(&self, is_over: impl Fn() -> bool) {
+        poll_fn(|context| {
+            // First: what comes after the look wakes.
+            self.poll.register(context.waker());
+            let is_empty = self.waiting.lock().is_empty();
+            match is_empty && !self.has_ended() && !is_over() {
+                true => Poll::Pending,
+                false => Poll::Ready(()),
+            }
+        })
+        .await;
+    }
+
+    /// Takes the next of what waits, if it fits.
+    pub(super) fn pop_if(&self, fits: impl FnOnce(&Waiting) -> bool) -> Option<Waiting> {
+        let mut waiting = self.waiting.lock();
+        if !waiting.front().is_some_and(fits) {
+            return None;
+        }
+        let next = waiting.pop_front();
+        if waiting.is_empty() {
+            *waiting = VecDeque::new();
+        }
+        next
+    }
+
+    /// Forgets what waits.
+    pub(super) fn clear(&self) {
+        *self.waiting.lock() = VecDeque::new();
+    }
+
+    /// Has the library let the client's socket go.
     pub(super) fn disconnect(&self) {
         if let Some(sid) = self.sid() {
             self.engine.disconnect(sid);
         }
-    }
-
-    /// Polls of it, one at a time.
-    pub(super) fn turn(&self) -> &Mutex<()> {
-        &self.polled
-    }
-
-    /// Waits in the client's place for what there is for it; `None` before there is a session.
-    pub(super) fn poll(&self) -> Option<impl Future<Output = Response<Bytes>> + Send + 'static> {
-        self.engine.poll(self.sid()?, self.eio3)
     }
 
     /// Posts packets as if the client had.
@@ -100,14 +171,4 @@ impl PollQueue {
             self.engine.post(sid, self.eio3, packets).await;
         }
     }
-
-    fn queue(&self, inner: PacketData) {
-        if let Some(sid) = self.sid() {
-            self.engine.queue(sid, SocketPacket { inner, ns: "/".into() });
-        }
-    }
-}
-
-fn ack_id(id: Option<u64>) -> Option<i64> {
-    id.and_then(|id| i64::try_from(id).ok())
 }

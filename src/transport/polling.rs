@@ -2,8 +2,7 @@
 //! client says is taken before it gets there.
 
 use std::{
-    borrow::Cow,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
 
@@ -13,7 +12,9 @@ use futures_util::StreamExt as _;
 use http::HeaderValue;
 
 use super::{
+    engine::{Engine, SessionId},
     head::Head,
+    poll_queue::{PollQueue, Waiting},
     reply::{Reply, TEXT},
     session::{Session, Verdict, rewrite::Outgoing},
     sessions::Sessions,
@@ -26,8 +27,6 @@ use crate::{
 
 /// How long a poll may wait while its client moves to WebSocket.
 const PROBED_POLL: Duration = Duration::from_millis(100);
-/// Socket.IO's refusal of a namespace other than the default one.
-const REFUSED: &str = "44/";
 
 impl Session {
     /// Opens a session.
@@ -40,6 +39,8 @@ impl Session {
         let Some(sid) = session.sid() else {
             return Reply::error(3);
         };
+        let listening = listen(Arc::downgrade(&session), sessions.engine.clone(), sid, eio3);
+        sessions.common.runtime.spawn(listening);
         let config = &sessions.service.config;
         let text = if config.allow_upgrades && config.websocket {
             text
@@ -54,105 +55,77 @@ impl Session {
 
     /// Waits until there is something for the client.
     pub(super) async fn poll(self: Arc<Self>) -> Reply {
-        let Some(queue) = self.connection().queue() else {
+        let connection = self.connection();
+        let Some(queue) = connection.queue() else {
             return Reply::error(3);
         };
-        let Ok(_turn) = queue.turn().try_lock() else {
+        let Some(_turn) = queue.turn() else {
             if self.phase().is_on_websocket() {
                 return Reply::error(3);
             }
             // As Engine.IO has it.
-            self.connection().close(DisconnectReason::TransportError);
+            connection.close(DisconnectReason::TransportError);
             return Reply::error(1);
         };
-        loop {
-            let Some(request) = queue.poll() else {
-                return Reply::error(1);
-            };
-            // Of an upgrade that began before, only a while is waited for.
-            let is_moving = self.phase().ends_polls();
-            let response = tokio::select! {
-                biased;
-                response = request => response,
-                () = self.connection().polls_end(), if !is_moving => return self.packet(NOOP),
-                () = tokio::time::sleep(PROBED_POLL), if is_moving => return self.packet(NOOP),
-                () = self.connection().moved(), if is_moving => return self.packet(NOOP),
-            };
-            if response.status() != http::StatusCode::OK {
-                return Reply::error(1);
-            }
-            let body = response.into_body();
-            if body.is_empty() {
-                // The session ended meanwhile.
-                return self.packet(CLOSE);
-            }
-            let text = String::from_utf8_lossy(&body);
-            let packets = self.pass_out(&text).await;
-            if !packets.is_empty() {
-                return Reply::new(200, TEXT, packets);
-            }
+        // Of an upgrade that began before, only a while is waited for.
+        let is_moving = self.phase().ends_polls();
+        tokio::select! {
+            biased;
+            () = queue.filled(|| self.phase().is_on_websocket() || (!is_moving && self.phase().is_probed())) => {}
+            () = tokio::time::sleep(PROBED_POLL), if is_moving => {}
+        }
+        let payload = self.fetch(queue);
+        match payload.is_empty() {
+            true if queue.has_ended() => Reply::error(1),
+            // The client moves to WebSocket.
+            true => self.packet(NOOP),
+            false => Reply::new(200, TEXT, payload),
         }
     }
 
     /// A payload of one packet.
     fn packet(&self, packet: &'static str) -> Reply {
-        let payload = if self.is_eio3() {
-            format!("{}:{packet}", packet.len()).into()
-        } else {
-            Bytes::from_static(packet.as_bytes())
-        };
+        let mut payload = String::new();
+        payload::put(&mut payload, packet, self.is_eio3());
         Reply::new(200, TEXT, payload)
     }
 
-    /// Puts right what socketioxide tells a polling client.
-    async fn pass_out(self: &Arc<Self>, payload: &str) -> String {
-        let (connection, eio3) = (self.connection(), self.is_eio3());
-        let mut packets = String::with_capacity(payload.len());
-        let mut polled = 0;
-        let mut farewell = false;
-        for packet in payload_packets(payload, eio3) {
-            farewell |= packet == FAREWELL;
-            polled += cost(packet);
-            let packet = match self.outgoing(packet) {
-                Outgoing::Pass(packet) => match packet.strip_prefix('b') {
-                    // In Engine.IO 3, the type "message" follows the mark of base64.
-                    Some(data) if eio3 => Cow::Owned(format!("b4{data}")),
-                    _ => Cow::Borrowed(packet),
-                },
-                Outgoing::Replace(packet) => Cow::Owned(packet),
-                Outgoing::Connected(packet) => {
-                    connection.connect_passed();
-                    Cow::Owned(packet)
+    /// Takes what waits into a payload, which is not to become longer than one that a client may send.
+    fn fetch(&self, queue: &PollQueue) -> String {
+        let (eio3, limit) = (self.is_eio3(), self.sessions().service.config.max_http_buffer_size);
+        let (mut payload, mut polled, mut is_last) = (String::new(), 0, false);
+        let fits = |item: &Waiting, payload: &str| match item {
+            _ if payload.is_empty() => true,
+            Waiting::Packet(packet) => payload.len() + packet.polling_len() < limit,
+            Waiting::Text(_) | Waiting::Farewell => true,
+            // The client would drop what comes with it in one.
+            Waiting::Close => false,
+        };
+        while let Some(item) = queue.pop_if(|item| fits(item, &payload)) {
+            polled += item.len();
+            match item {
+                Waiting::Packet(packet) => {
+                    payload::put(&mut payload, packet.text(), eio3);
+                    for attachment in packet.attachments() {
+                        payload::put_binary(&mut payload, attachment, eio3);
+                    }
                 }
-                Outgoing::Answer(answer) => {
-                    // Boxed, because it is rare and each poll's task would keep room for it.
-                    Box::pin(connection.post(answer)).await;
-                    continue;
+                Waiting::Text(text) => payload::put(&mut payload, &text, eio3),
+                Waiting::Farewell => {
+                    is_last = true;
+                    payload::put(&mut payload, FAREWELL, eio3);
                 }
-                Outgoing::Last if packets.is_empty() => {
-                    farewell = true;
-                    Cow::Borrowed(CLOSE)
+                Waiting::Close => {
+                    is_last = true;
+                    payload::put(&mut payload, CLOSE, eio3);
                 }
-                Outgoing::Last => {
-                    connection.close_later();
-                    continue;
-                }
-                Outgoing::Nothing => continue,
-            };
-            if eio3 {
-                packets.push_str(&format!("{}:{packet}", packet.encode_utf16().count()));
-            } else {
-                if !packets.is_empty() {
-                    packets.push(SEPARATOR);
-                }
-                packets.push_str(&packet);
             }
         }
-        connection.polled(polled);
-        if farewell {
-            connection.farewell_passed();
+        self.connection().polled(polled);
+        if is_last {
+            self.connection().farewell_passed();
         }
-        packets
+        payload
     }
 
     /// Takes what the client posts; one request at a time.
@@ -210,7 +183,49 @@ enum Taken {
     Text(String),
 }
 
+/// Hears what socketioxide says to a client, for as long as it has the session.
+async fn listen(session: Weak<Session>, engine: Arc<Engine>, sid: SessionId, eio3: bool) {
+    let mut has_ended = false;
+    while let Some(asked) = engine.poll(sid, eio3) {
+        let response = asked.await;
+        let Some(session) = session.upgrade() else { return };
+        if response.status() != http::StatusCode::OK || response.body().is_empty() {
+            return session.forgotten(has_ended);
+        }
+        let said = String::from_utf8_lossy(response.body());
+        for packet in payload_packets(&said, eio3) {
+            has_ended |= packet == NOOP && !session.phase().is_closing();
+            session.pass(packet).await;
+        }
+    }
+}
+
 impl Session {
+    /// Passes on what socketioxide says, put right.
+    async fn pass(self: &Arc<Self>, packet: &str) {
+        let connection = self.connection();
+        match self.outgoing(packet) {
+            // It ends a poll.
+            Outgoing::Pass(NOOP) if self.phase().is_on_websocket() => {}
+            Outgoing::Pass(packet) => connection.say(packet.to_owned()),
+            Outgoing::Replace(packet) => connection.say(packet),
+            Outgoing::Connected(packet) => connection.say_connected(packet),
+            Outgoing::Answer(answer) => connection.post(answer).await,
+            Outgoing::Nothing => {}
+        }
+        // Somebody may wait for the answer to a CONNECT.
+        connection.has_changed();
+    }
+
+    /// The library has ended the session; the client knows when its poll `has_ended`.
+    fn forgotten(&self, has_ended: bool) {
+        let Some(queue) = self.connection().queue() else { return };
+        if !has_ended && !self.phase().is_on_websocket() {
+            queue.push(Waiting::Close);
+        }
+        queue.end();
+    }
+
     /// Takes a packet that the client has posted; the library is to see what is not for us alone.
     async fn take_packet<'a>(self: &Arc<Self>, packet: &'a Taken) -> Verdict<'a> {
         self.heard();
@@ -242,18 +257,8 @@ impl Session {
     }
 }
 
-/// Bytes that a packet in the polling queue has counted, or more.
-pub(super) fn cost(packet: &str) -> usize {
-    if !packet.starts_with(['4', 'b']) {
-        return 0;
-    }
-    // What the library answers by itself counts beyond its bytes.
-    let besides = if packet.starts_with(REFUSED) { ITEM_COST } else { 0 };
-    packet.len() + besides
-}
-
 /// The packets of a payload that the library has made.
-pub(super) fn payload_packets(payload: &str, eio3: bool) -> impl Iterator<Item = &str> {
+fn payload_packets(payload: &str, eio3: bool) -> impl Iterator<Item = &str> {
     let mut rest = Some(payload).filter(|payload| !payload.is_empty());
     std::iter::from_fn(move || {
         let payload = rest?;

@@ -1,13 +1,11 @@
 //! Streams that are handed over for WebSocket: of new sessions, and of those that polled before.
 //!
-//! The upgrade of a polling session is ours: the library never hears of it. Once the client has completed its part, what the
-//! library still holds for it goes to the stream, and the library is told that the client is gone.
+//! The upgrade of a polling session is ours: the library never hears of it. Once the client has completed its part, what
+//! waits for a poll goes to the stream, and the library is told that the client is gone.
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use engineioxide_core::{Packet as EnginePacket, ProtocolVersion};
-use futures_util::FutureExt as _;
+use bytes::Bytes;
 use tokio::sync::mpsc;
 
 #[cfg(unix)]
@@ -17,18 +15,11 @@ use super::{
     connection::Connection,
     gateway::{Target, Transport},
     head::{Head, Offer},
-    polling::{cost, payload_packets},
     reply::{Reply, TEXT},
-    session::{Session, rewrite::Outgoing},
+    session::Session,
     websocket::{Reader, Source, Stream, opening},
 };
-use crate::{
-    disconnect::DisconnectReason,
-    wire::{
-        packet::{FIN_BINARY, FIN_TEXT, put_frame},
-        payload::{CLOSE, FAREWELL, NOOP},
-    },
-};
+use crate::wire::payload::CLOSE;
 
 /// What a client's bytes come from.
 #[derive(Debug)]
@@ -145,83 +136,16 @@ impl Session {
         if matches!(completed, Ok(true)) && connection.upgrade() {
             self.take_over();
             connection.seat().pass_through_node(by_node);
-            self.drain().await;
-            connection.drained();
-            // What the client sent behind its upgrade is read now, and not before: it may be another CONNECT.
+            if self.phase().is_over() {
+                // The client was waited for, to find that out.
+                return connection.kill();
+            }
+            // Not before: what the client has sent behind its upgrade may be another CONNECT.
+            self.library_has_answered().await;
             self.read(stream, &[]);
             connection.post(CLOSE).await;
         } else {
             connection.fail_upgrade();
         }
     }
-
-    /// Empties the queue of a client that has moved. Nearly all that is ever put there is there: what still comes is the
-    /// answer to a CONNECT, which the library has got and not passed on yet, and a goodbye that has just been said.
-    async fn drain(self: &Arc<Self>) {
-        let connection = self.connection();
-        let Some(queue) = connection.queue() else { return };
-        // A poll that was open ends now.
-        let _turn = queue.turn().lock().await;
-        loop {
-            let (awaits_library, is_leaving) = (self.awaits_library(), connection.is_leaving());
-            let Some(request) = queue.poll() else { return };
-            // The budget of a task would make a full queue look empty.
-            let mut request = Box::pin(tokio::task::unconstrained(request));
-            let response = match (&mut request).now_or_never() {
-                Some(response) => response,
-                None if awaits_library || is_leaving => tokio::select! {
-                    response = request => response,
-                    () = connection.has_left(), if is_leaving => continue,
-                    () = connection.over() => return,
-                },
-                None => return,
-            };
-            if response.status() != http::StatusCode::OK || response.body().is_empty() {
-                // The library has ended the session.
-                return connection.close(DisconnectReason::TransportClose);
-            }
-            self.pass_on(&String::from_utf8_lossy(response.body())).await;
-        }
-    }
-
-    /// Writes what the library told a polling client to its stream.
-    async fn pass_on(self: &Arc<Self>, payload: &str) {
-        let connection = self.connection();
-        let mut frames = BytesMut::new();
-        let mut polled = 0;
-        let mut is_last = false;
-        for packet in payload_packets(payload, self.is_eio3()) {
-            polled += cost(packet);
-            is_last |= packet == FAREWELL;
-            match self.outgoing(packet) {
-                Outgoing::Pass(NOOP) | Outgoing::Nothing => {}
-                Outgoing::Pass(packet) => put_packet(&mut frames, packet, self.is_eio3()),
-                Outgoing::Replace(packet) => put_packet(&mut frames, &packet, self.is_eio3()),
-                Outgoing::Connected(packet) => {
-                    connection.write_raw(frames.split().freeze());
-                    connection.answer_connect(&packet, connection.generation());
-                }
-                Outgoing::Answer(answer) => connection.post(answer).await,
-                Outgoing::Last => is_last = true,
-            }
-        }
-        connection.write_raw(frames.freeze());
-        connection.polled(polled);
-        if is_last {
-            connection.farewell_passed();
-        }
-    }
-}
-
-/// Appends a packet of a polling payload as WebSocket has it: bytes are not in base64 there.
-fn put_packet(frames: &mut BytesMut, packet: &str, eio3: bool) {
-    if packet.starts_with('b')
-        && let Ok(EnginePacket::Binary(data)) = EnginePacket::parse(ProtocolVersion::V4, packet.to_owned())
-    {
-        return match eio3 {
-            true => put_frame(frames, FIN_BINARY, &[&[4], &data[..]].concat()),
-            false => put_frame(frames, FIN_BINARY, &data),
-        };
-    }
-    put_frame(frames, FIN_TEXT, packet.as_bytes());
 }

@@ -119,6 +119,14 @@ impl Packet {
         self.0.frame.slice(self.0.args_at..)
     }
 
+    /// The Engine.IO message: its type, and the Socket.IO packet without its attachments.
+    pub fn text(&self) -> &str {
+        let at = self.0.frame.len() - self.0.text_len;
+        // Built from `&str` parts only.
+        let text = self.0.frame.get(at..).map(std::str::from_utf8);
+        text.and_then(Result::ok).unwrap_or_default()
+    }
+
     /// Binary attachments in the order of their placeholders.
     pub fn attachments(&self) -> &[Bytes] {
         &self.0.attachments

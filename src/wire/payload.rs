@@ -1,4 +1,4 @@
-//! The packets in the body of a polling client's request, and those that have no content.
+//! Payloads: the packets in the body of a polling client's request, or of the answer to one, and those without content.
 
 use bytes::Bytes;
 use engineioxide_core::{Packet, PacketParseError, ProtocolVersion, payload};
@@ -23,6 +23,27 @@ pub(crate) const FAREWELL: &str = "41";
 
 /// Digits of the longest length that a body can hold.
 const MOST_DIGITS: usize = 20;
+
+/// Appends a packet to a payload.
+pub(crate) fn put(payload: &mut String, packet: &str, eio3: bool) {
+    if eio3 {
+        payload.push_str(&packet.encode_utf16().count().to_string());
+        payload.push(':');
+    } else if !payload.is_empty() {
+        payload.push(SEPARATOR);
+    }
+    payload.push_str(packet);
+}
+
+/// Appends bytes to a payload, as base64.
+pub(crate) fn put_binary(payload: &mut String, bytes: &Bytes, eio3: bool) {
+    let packet = String::from(Packet::Binary(bytes.clone()));
+    match packet.strip_prefix('b') {
+        // In Engine.IO 3, the type "message" follows the mark of base64.
+        Some(data) if eio3 => put(payload, &format!("b4{data}"), eio3),
+        _ => put(payload, &packet, eio3),
+    }
+}
 
 /// Reads the packets of a body of at most `limit` bytes, in order, up to the first fault.
 ///

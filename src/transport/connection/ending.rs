@@ -12,6 +12,7 @@ use crate::{
     transport::{
         outbox::Outbox,
         phase::{Phase, Route},
+        poll_queue::Waiting,
     },
     wire::{
         packet::text_frame,
@@ -53,45 +54,23 @@ impl Connection {
                 }
             }
             (Route::Queue, _) => {
-                // Not under the lock: the library tells of the end at once. A client that moves to WebSocket meanwhile
-                // waits for it.
-                outbox.is_leaving = true;
+                let Some(queue) = self.queue() else { return };
                 let closes = ending != Ending::Leave && self.phase.step(Phase::leave).is_some();
+                queue.push(if ending == Ending::Close {
+                    Waiting::Close
+                } else {
+                    Waiting::Farewell
+                });
                 drop(outbox);
-                self.leave(ending);
-                self.outbox.lock().is_leaving = false;
-                self.has_changed();
+                queue.wake();
+                if ending != Ending::Close {
+                    // Not under the lock: the library tells of the end at once. What it says to the client is ours to say.
+                    queue.disconnect();
+                }
                 if closes {
                     self.close_after_farewell();
                 }
             }
-        }
-    }
-
-    /// Says goodbye through the queue.
-    fn leave(&self, ending: Ending) {
-        let Some(queue) = self.queue() else { return };
-        if ending == Ending::Close {
-            queue.push_last();
-        } else {
-            queue.disconnect();
-        }
-    }
-
-    /// Whether a goodbye is on its way to the queue.
-    pub(in crate::transport) fn is_leaving(&self) -> bool {
-        self.outbox.lock().is_leaving
-    }
-
-    /// Resolves when the goodbye is there.
-    pub(in crate::transport) async fn has_left(&self) {
-        self.until(|outbox, _| !outbox.is_leaving).await;
-    }
-
-    /// A polling client is to get its close with the next response: it would drop what comes with it in one.
-    pub(in crate::transport) fn close_later(&self) {
-        if let Some(queue) = self.queue() {
-            queue.push_last();
         }
     }
 
@@ -188,6 +167,9 @@ impl Connection {
     fn cut(&self, outbox: &mut Outbox) {
         self.phase.step(Phase::kill);
         outbox.clear();
+        if let Some(queue) = self.queue() {
+            queue.clear();
+        }
         self.account.wake();
         self.progressed(outbox);
     }
@@ -220,6 +202,10 @@ impl Connection {
         self.seat.common().runtime.spawn(async move {
             connection.post(CLOSE).await;
             connection.finish();
+            if connection.phase().is_on_websocket() {
+                // It has moved meanwhile.
+                connection.kill();
+            }
         });
     }
 

@@ -45,8 +45,11 @@ impl Connection {
                 first
             }
             Route::Queue => {
-                self.enqueue(&mut outbox, packet);
-                false
+                let is_first = self.enqueue(&mut outbox, packet);
+                if is_first && now {
+                    self.tell_poll();
+                }
+                is_first && !now
             }
             Route::Held => {
                 outbox.held.push(packet.clone());
@@ -82,6 +85,13 @@ impl Connection {
         is_first
     }
 
+    /// Tells the poll that is open that something waits for it.
+    fn tell_poll(&self) {
+        if let Some(queue) = self.queue() {
+            queue.wake();
+        }
+    }
+
     fn close_socket(&self, generation: u32, ending: Ending) {
         if self.outbox.lock().generation == generation {
             self.say_goodbye(ending);
@@ -101,8 +111,10 @@ impl Link for Connection {
 
     fn flush(&self) {
         let mut outbox = self.outbox.lock();
-        if self.phase().route() == Route::Direct && !outbox.pending.is_empty() {
-            self.write(&mut outbox);
+        match self.phase().route() {
+            Route::Direct if !outbox.pending.is_empty() => self.write(&mut outbox),
+            Route::Queue => self.tell_poll(),
+            Route::Direct | Route::Held => {}
         }
     }
 

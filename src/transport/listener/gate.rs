@@ -2,16 +2,16 @@
 //! to be given to somebody else, and the head is there as it was sent.
 
 use std::{
-    future::Future as _,
     io,
-    pin::{Pin, pin},
+    mem::MaybeUninit,
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker, ready},
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::stream::Stream;
 
@@ -43,6 +43,7 @@ struct State {
     is_seen: bool,
     /// The request has a body that somebody wants: it is answered though its client sends no more.
     has_body: bool,
+    /// Whoever waits for the gate: something was read that may not pass, or the end.
     reader: Option<Waker>,
 }
 
@@ -176,6 +177,15 @@ impl Gated {
         most > 0
     }
 
+    /// Reads what is there, or the end. By way of the stack: a buffer of each connection would be made for each request.
+    fn read_ahead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut scratch = [MaybeUninit::uninit(); READ];
+        let mut buffer = ReadBuf::uninit(&mut scratch);
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+        self.ahead.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
     /// Whether what waits is behind a request that is being answered and has no body: it might wait for long.
     fn is_flooded(&self) -> bool {
         let state = self.gate.0.lock();
@@ -201,9 +211,11 @@ impl AsyncRead for Gated {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
-            this.gate.0.lock().reader = Some(context.waker().clone());
             if this.pass(buffer) {
                 return Poll::Ready(Ok(()));
+            }
+            if this.has_ended || !this.ahead.is_empty() {
+                this.gate.0.lock().reader = Some(context.waker().clone());
             }
             if this.has_ended {
                 return if this.may_end() {
@@ -220,12 +232,7 @@ impl AsyncRead for Gated {
             }
             // Also while nothing may pass: the end of the connection is to be seen.
             ready!(this.stream.poll_read_ready(context))?;
-            this.ahead.reserve(READ);
-            let read = pin!(this.stream.read_buf(&mut this.ahead)).poll(context);
-            if this.ahead.is_empty() {
-                this.ahead = BytesMut::new();
-            }
-            this.has_ended = ready!(read)? == 0;
+            this.has_ended = ready!(this.read_ahead(context))? == 0;
         }
     }
 }
@@ -258,7 +265,10 @@ impl AsyncWrite for Gated {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+    };
 
     use super::*;
 

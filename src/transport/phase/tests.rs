@@ -10,9 +10,7 @@ const STEPS: &[(&str, Step)] = &[
     ("upgrade", Phase::upgrade),
     ("fail_upgrade", Phase::fail_upgrade),
     ("hold", Phase::hold),
-    ("register", Phase::register),
     ("pass_answer", Phase::pass_answer),
-    ("drain", Phase::drain),
     ("ask to leave", |phase| phase.ask(Ending::Leave)),
     ("ask to kick", |phase| phase.ask(Ending::Kick)),
     ("ask to close", |phase| phase.ask(Ending::Close)),
@@ -45,7 +43,7 @@ fn run(mut phase: Phase, steps: &[Step]) -> Phase {
 #[test]
 fn every_phase_comes_out_of_its_bits_as_it_went_in() {
     let all = reachable();
-    assert!(all.len() > 50, "{} phases", all.len());
+    assert!(all.len() > 30, "{} phases", all.len());
     for bits in all {
         assert_eq!(Phase::unpack(bits).pack(), bits);
     }
@@ -70,28 +68,25 @@ fn nothing_leads_to_what_cannot_be() {
 fn a_websocket_holds_its_packets_until_the_answer_has_left() {
     let begun = Phase::begin(true);
     assert_eq!(begun.route(), Route::Held);
-    assert_eq!(begun.register(), None, "the answer is still to come");
     assert_eq!(run(begun, &[Phase::pass_answer]).route(), Route::Direct);
 }
 
 #[test]
 fn a_polling_client_gets_its_packets_behind_the_answer() {
-    let registered = run(Phase::begin(false), &[Phase::register]);
-    assert_eq!(registered.route(), Route::Queue);
-    let passed_before = run(Phase::begin(false), &[Phase::pass_answer, Phase::register]);
-    assert_eq!(passed_before, registered);
+    assert_eq!(Phase::begin(false).route(), Route::Held);
+    let passed = run(Phase::begin(false), &[Phase::pass_answer]);
+    assert_eq!(passed.route(), Route::Queue);
+    assert_eq!(run(passed, &[Phase::hold]), Phase::begin(false), "for the next socket");
 }
 
 #[test]
-fn after_an_upgrade_packets_wait_until_the_queue_has_drained() {
+fn after_an_upgrade_packets_go_straight_to_the_stream() {
     let probed = run(
         Phase::begin(false),
-        &[Phase::register, Phase::begin_upgrade, Phase::probe],
+        &[Phase::pass_answer, Phase::begin_upgrade, Phase::probe],
     );
     assert_eq!(probed.route(), Route::Queue);
-    let upgraded = run(probed, &[Phase::upgrade]);
-    assert_eq!(upgraded.route(), Route::Held);
-    assert_eq!(run(upgraded, &[Phase::drain]).route(), Route::Direct);
+    assert_eq!(run(probed, &[Phase::upgrade]).route(), Route::Direct);
 }
 
 #[test]
@@ -100,8 +95,8 @@ fn an_answer_that_left_with_a_poll_counts_after_the_upgrade() {
         Phase::begin(false),
         &[Phase::begin_upgrade, Phase::pass_answer, Phase::probe, Phase::upgrade],
     );
-    assert_eq!(upgraded.route(), Route::Held);
-    assert_eq!(run(upgraded, &[Phase::register]).route(), Route::Direct);
+    assert_eq!(upgraded.route(), Route::Direct);
+    assert_eq!(upgraded.pass_answer(), None);
 }
 
 #[test]
@@ -119,7 +114,7 @@ fn a_goodbye_waits_for_held_packets() {
     let asked = run(Phase::begin(false), &[|phase| phase.ask(Ending::Kick)]);
     assert!(asked.is_ending() && !asked.is_closing());
     assert_eq!(asked.release(), None, "they are still held");
-    let queued = run(asked, &[Phase::register]);
+    let queued = run(asked, &[Phase::pass_answer]);
     assert_eq!(queued.asked(), Some(Ending::Kick));
     let leaving = run(queued, &[Phase::release, Phase::leave]);
     assert!(leaving.is_leaving());
@@ -149,11 +144,11 @@ fn threads_take_a_step_once() {
 }
 
 #[test]
-fn an_answer_and_a_registration_count_in_either_order_after_the_upgrade() {
+fn an_answer_that_comes_after_the_upgrade_lets_packets_go() {
     let upgraded = run(
         Phase::begin(false),
         &[Phase::begin_upgrade, Phase::probe, Phase::upgrade],
     );
-    assert_eq!(upgraded.register(), None, "the answer is still to come");
+    assert_eq!(upgraded.route(), Route::Held, "the answer is still to come");
     assert_eq!(run(upgraded, &[Phase::pass_answer]).route(), Route::Direct);
 }

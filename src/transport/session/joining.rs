@@ -77,9 +77,10 @@ impl Session {
         }
     }
 
-    /// Whether an answer to CONNECT is still to come out of the library.
-    pub(in crate::transport) fn awaits_library(&self) -> bool {
-        self.inner.lock().awaits_library
+    /// Resolves when no answer to CONNECT is still to come out of the library, or the session is over.
+    pub(in crate::transport) async fn library_has_answered(&self) {
+        let is_reached = || !self.inner.lock().awaits_library || self.phase().is_over();
+        self.connection.until(is_reached).await;
     }
 
     /// What waits meanwhile goes with this, and this ends with the session.
@@ -181,8 +182,6 @@ impl Session {
         if !socket.is_connected() {
             // Disconnected by the server before the answer could leave: the answer, what was sent, then goodbye.
             inner.standing = Standing::Left;
-            drop(inner);
-            self.connection.connected();
             return true;
         }
         // An overridden `handleConnection` has registered it already.
@@ -192,7 +191,6 @@ impl Session {
             return false;
         }
         inner.standing = Standing::Connected(socket.clone());
-        self.connection.connected();
         // Under the lock, so that later packets do not overtake early ones.
         let is_malformed = |packet: Early| {
             self.account()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::{Session, joining::Withdrawn};
-use crate::transport::{engine::SessionId, poll_queue};
+use crate::{transport::engine::SessionId, wire::payload::FAREWELL};
 
 impl Session {
     /// A text packet of socketioxide on its way to the client: what becomes of it.
@@ -25,7 +25,8 @@ impl Session {
                 Outgoing::Connected(self.accepted(inner.accepted.as_deref().unwrap_or_default()))
             }
             [b'4', b'4', ..] => self.connect_error(text),
-            _ if poll_queue::is_last(text) => Outgoing::Last,
+            // Ours has gone before.
+            _ if text == FAREWELL => Outgoing::Nothing,
             _ => Outgoing::Pass(text),
         }
     }
@@ -75,8 +76,6 @@ pub(in crate::transport) enum Outgoing<'a> {
     Answer(&'static str),
     /// It is withheld.
     Nothing,
-    /// It is withheld: the queue has drained for the last time, and the session ends.
-    Last,
 }
 
 /// The session id in an open packet.
