@@ -105,6 +105,10 @@ async function end(client: Client): Promise<void> {
   if (closed) {
     free();
     engine.on('drain', free);
+    // Nor does it get rid of that when its upgrade fails meanwhile: what it polled by is paused.
+    engine.on('upgradeError', (error?: Error) => {
+      if (error && stuck.upgrading) stuck.emit('drain');
+    });
   }
   await closed;
 }
