@@ -17,7 +17,10 @@ use std::{
     cell::Cell,
     time::{Duration, Instant},
 };
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::{
+    sync::oneshot,
+    time::{MissedTickBehavior, interval, sleep},
+};
 
 /// Clients that chat, in the first room.
 const CHATTERS: usize = 20;
@@ -41,17 +44,11 @@ pub struct Report {
 
 pub async fn run(target: &Target, rate: u32, settle: Duration) -> Result<Report> {
     let (first, others) = target.rooms.split_first().context("at least two rooms are needed")?;
-    let chatters = Target {
-        clients: CHATTERS,
-        rooms: vec![first.clone()],
-        ..target.clone()
-    };
     let crowd = Target {
         rooms: others.to_vec(),
         ..target.clone()
     };
-    let chat = Fleet::open(&chatters, Tally::new(None)?).await?;
-    chat.pace(Phase::Margin, rate, WARM_UP).await?;
+    let chat = Chat::begin(target, first, rate).await?;
     let rss_before_bytes = resident_bytes(target.pid)?;
     let files = open_files(target.pid)?;
     let peak = Cell::new(rss_before_bytes);
@@ -60,27 +57,99 @@ pub async fn run(target: &Target, rate: u32, settle: Duration) -> Result<Report>
     let begun = Instant::now();
     let crowd_fleet = tokio::select! {
         fleet = Fleet::open(&crowd, Tally::new(None)?) => fleet?,
-        failed = go_on(&chat, rate) => return Err(failed),
         failed = watch(target.pid, &peak) => return Err(failed),
     };
     let all_in_s = begun.elapsed().as_secs_f64();
     let usage = window.close()?;
-    chat.drain().await;
+    let (said, leave) = chat.end().await?;
     let (connected, closed) = (crowd_fleet.len(), crowd_fleet.tally(Tally::closed));
     crowd_fleet.close().await;
     wait_for_end(target, files).await?;
     sleep(settle).await;
+    let rss_after_bytes = resident_bytes(target.pid)?;
+    drop(leave);
     Ok(Report {
-        connected: connected + chat.len(),
-        closed: closed + chat.tally(Tally::closed),
-        deliveries: chat.tally(Tally::deliveries),
+        connected: connected + CHATTERS,
+        closed: closed + said.closed,
+        deliveries: said.deliveries,
         all_in_s,
-        delay_ms: chat.tally(Tally::normal_delays),
+        delay_ms: said.delays,
         rss_before_bytes,
         rss_peak_bytes: peak.get(),
-        rss_after_bytes: resident_bytes(target.pid)?,
+        rss_after_bytes,
         usage,
     })
+}
+
+/// What became of the chat.
+struct Said {
+    closed: u64,
+    deliveries: Deliveries,
+    delays: Delays,
+}
+
+/// The chat, on a thread of its own: on that of the crowd, its clients would wait for thousands of others to be served.
+struct Chat {
+    end: oneshot::Sender<()>,
+    said: oneshot::Receiver<Result<Said>>,
+    /// The clients stay until this is dropped.
+    leave: oneshot::Sender<()>,
+}
+
+impl Chat {
+    /// Resolves when it goes on in this room.
+    async fn begin(target: &Target, room: &str, rate: u32) -> Result<Self> {
+        let target = Target {
+            clients: CHATTERS,
+            rooms: vec![room.to_owned()],
+            ..target.clone()
+        };
+        let ((end, ended), (leave, left)) = (oneshot::channel(), oneshot::channel());
+        let ((goes_on, begun), (tell, said)) = (oneshot::channel(), oneshot::channel());
+        std::thread::spawn(move || {
+            let chatting = async {
+                let fleet = Fleet::open(&target, Tally::new(None)?).await?;
+                fleet.pace(Phase::Margin, rate, WARM_UP).await?;
+                let _ = goes_on.send(());
+                tokio::select! {
+                    _ = ended => {}
+                    failed = go_on(&fleet, rate) => return Err(failed),
+                }
+                fleet.drain().await;
+                let said = Said {
+                    closed: fleet.tally(Tally::closed),
+                    deliveries: fleet.tally(Tally::deliveries),
+                    delays: fleet.tally(Tally::normal_delays),
+                };
+                Ok((fleet, said))
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let Ok(runtime) = runtime else { return };
+            tokio::task::LocalSet::new().block_on(&runtime, async {
+                let (fleet, said) = match chatting.await {
+                    Ok((fleet, said)) => (Some(fleet), Ok(said)),
+                    Err(error) => (None, Err(error)),
+                };
+                let _ = tell.send(said);
+                let _ = left.await;
+                drop(fleet);
+            });
+        });
+        match begun.await {
+            Ok(()) => Ok(Self { end, said, leave }),
+            Err(_) => Err(said
+                .await
+                .context("the chat")?
+                .err()
+                .context("the chat has not begun")?),
+        }
+    }
+
+    /// Ends it; its clients stay until what is returned is dropped.
+    async fn end(self) -> Result<(Said, oneshot::Sender<()>)> {
+        let _ = self.end.send(());
+        Ok((self.said.await.context("the chat")??, self.leave))
+    }
 }
 
 /// Sends messages until it is dropped, or one cannot be sent.
