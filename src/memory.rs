@@ -19,6 +19,9 @@ const REST: u32 = 10;
 const CALM_BYTES: usize = 1 << 20;
 /// So many connections, half of which are gone, were a storm.
 const MANY_CONNECTIONS: usize = 1_000;
+/// Looks after such a storm at which memory is given back once more: the tasks of those that are gone, and what JavaScript
+/// was to hear of them, are freed after their sockets, and one piece keeps a page.
+const ECHOES: u32 = 5;
 
 /// Gives memory back after each storm, for as long as the service lives.
 pub async fn watch(service: Weak<Service>) {
@@ -40,19 +43,22 @@ struct Storm {
     was_seen: bool,
     /// Looks until memory may be given back again.
     rest: u32,
+    echoes: u32,
     most_connections: usize,
     /// At the last look.
     connections: usize,
 }
 
 impl Storm {
-    /// Looks at the service. True once after each storm.
+    /// Looks at the service. True when memory is to be given back.
     fn is_over(&mut self, service: &Arc<Service>) -> bool {
         let connections = service.hub.socket_count();
         self.most_connections = self.most_connections.max(connections);
         let have_left = self.most_connections >= MANY_CONNECTIONS && connections <= self.most_connections / 2;
         if have_left {
             self.most_connections = connections;
+            self.echoes = ECHOES;
+            self.rest = 0;
         }
         let is_any_slow = service.fanout().congestion().is_any_slow();
         self.was_seen |= service.budget().take_storm() || is_any_slow || have_left;
@@ -61,16 +67,18 @@ impl Storm {
         let are_leaving = connections < self.connections - self.connections / 100;
         self.connections = connections;
         let is_calm = !is_any_slow && !are_leaving && service.budget().waiting() <= CALM_BYTES;
-        let is_over = self.was_seen && is_calm && self.rest == 0;
-        if is_over {
-            *self = Self {
-                most_connections: connections,
-                connections,
-                rest: REST,
-                was_seen: false,
-            };
+        if !is_calm {
+            return false;
         }
-        is_over
+        if self.was_seen && self.rest == 0 {
+            self.most_connections = connections;
+            self.rest = REST;
+            self.was_seen = false;
+            return true;
+        }
+        let is_echo = self.echoes > 0;
+        self.echoes = self.echoes.saturating_sub(1);
+        is_echo
     }
 }
 
