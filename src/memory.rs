@@ -22,6 +22,9 @@ const MANY_CONNECTIONS: usize = 1_000;
 /// Looks after such a storm at which memory is given back once more: the tasks of those that are gone, and what JavaScript
 /// was to hear of them, are freed after their sockets, and one piece keeps a page.
 const ECHOES: u32 = 5;
+/// How many of them are still to come when JavaScript is to look for its garbage, which V8 does not by itself while nothing
+/// happens: once to free it, and once more to give back the room.
+const GARBAGE: [u32; 2] = [ECHOES - 1, ECHOES - 3];
 
 /// Gives memory back after each storm, for as long as the service lives.
 pub async fn watch(service: Weak<Service>) {
@@ -30,6 +33,9 @@ pub async fn watch(service: Weak<Service>) {
         tokio::time::sleep(STEP).await;
         let Some(service) = service.upgrade() else { return };
         if storm.is_over(&service) {
+            if GARBAGE.contains(&storm.echoes) {
+                service.sink().many_have_gone();
+            }
             drop(service);
             // It may take a while.
             let _ = tokio::task::spawn_blocking(give_back).await;

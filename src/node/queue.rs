@@ -127,6 +127,7 @@ pub(super) struct Queue {
     listening: AtomicU32,
     /// A probe waits to be taken.
     is_probed: AtomicBool,
+    has_garbage: AtomicBool,
     closed: AtomicBool,
 }
 
@@ -141,6 +142,7 @@ impl Queue {
             wake: Mutex::new(Some(wake)),
             listening: AtomicU32::new(0),
             is_probed: AtomicBool::new(false),
+            has_garbage: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         }
     }
@@ -185,6 +187,11 @@ impl Queue {
         if first && let Some(wake) = &*self.wake.lock() {
             wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
         }
+    }
+
+    /// Whether JavaScript has garbage of connections that have gone; once.
+    pub(super) fn take_garbage(&self) -> bool {
+        self.has_garbage.swap(false, Ordering::AcqRel)
     }
 
     /// Takes up to `most` of what waits, as a flat array that `lib/native/signs.ts` reads, behind how many they are.
@@ -264,5 +271,10 @@ impl EventSink for Queue {
         }
         self.push(Item::Probe);
         true
+    }
+
+    fn many_have_gone(&self) {
+        self.has_garbage.store(true, Ordering::Release);
+        self.push(Item::Probe);
     }
 }

@@ -133,4 +133,6 @@ pub trait EventSink: Send + Sync {
     fn is_responsive(&self) -> bool {
         true
     }
+    /// Many connections have gone: what JavaScript made for them is garbage.
+    fn many_have_gone(&self) {}
 }
