@@ -205,7 +205,8 @@ impl Connection {
     /// Writes what waited for a poll. True when the goodbye is among it.
     fn write_waiting(&self, outbox: &mut Outbox) -> bool {
         let mut is_last = false;
-        while let Some(item) = self.queue().and_then(|queue| queue.pop_if(|_| true)) {
+        let waiting = self.queue().map(|queue| queue.take_while(|_| true));
+        for item in waiting.into_iter().flatten() {
             outbox.polled(item.len());
             match item {
                 Waiting::Packet(packet) => {

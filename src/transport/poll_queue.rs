@@ -140,17 +140,12 @@ impl PollQueue {
         .await;
     }
 
-    /// Takes the next of what waits, if it fits.
-    pub(super) fn pop_if(&self, fits: impl FnOnce(&Waiting) -> bool) -> Option<Waiting> {
+    /// Takes what waits, up to what does not fit: at once, or a poll and an upgrade could each take every other packet.
+    pub(super) fn take_while(&self, mut fits: impl FnMut(&Waiting) -> bool) -> VecDeque<Waiting> {
         let mut waiting = self.waiting.lock();
-        if !waiting.front().is_some_and(fits) {
-            return None;
-        }
-        let next = waiting.pop_front();
-        if waiting.is_empty() {
-            *waiting = VecDeque::new();
-        }
-        next
+        let count = waiting.iter().take_while(|item| fits(item)).count();
+        let left = waiting.split_off(count);
+        std::mem::replace(&mut *waiting, left)
     }
 
     /// Forgets what waits.

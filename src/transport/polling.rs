@@ -94,14 +94,20 @@ impl Session {
     fn fetch(&self, queue: &PollQueue) -> String {
         let (eio3, limit) = (self.is_eio3(), self.sessions().service.config.max_http_buffer_size);
         let (mut payload, mut polled, mut is_last) = (String::new(), 0, false);
-        let fits = |item: &Waiting, payload: &str| match item {
-            _ if payload.is_empty() => true,
-            Waiting::Packet(packet) => payload.len() + packet.polling_len() < limit,
-            Waiting::Text(_) | Waiting::Farewell => true,
-            // The client would drop what comes with it in one.
-            Waiting::Close => false,
-        };
-        while let Some(item) = queue.pop_if(|item| fits(item, &payload)) {
+        let (mut count, mut bytes) = (0, 0);
+        let taken = queue.take_while(|item| {
+            let fits = match item {
+                _ if count == 0 => true,
+                Waiting::Packet(packet) => bytes + packet.polling_len() < limit,
+                Waiting::Text(_) | Waiting::Farewell => true,
+                // The client would drop what comes with it in one.
+                Waiting::Close => false,
+            };
+            count += 1;
+            bytes += item.len();
+            fits
+        });
+        for item in taken {
             polled += item.len();
             match item {
                 Waiting::Packet(packet) => {
