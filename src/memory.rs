@@ -49,6 +49,7 @@ struct Storm {
     was_seen: bool,
     /// Looks until memory may be given back again.
     rest: u32,
+    /// Looks at which memory is still to be given back once more.
     echoes: u32,
     most_connections: usize,
     /// At the last look.

@@ -127,6 +127,7 @@ pub(super) struct Queue {
     listening: AtomicU32,
     /// A probe waits to be taken.
     is_probed: AtomicBool,
+    /// Many connections have gone since JavaScript last took something.
     has_garbage: AtomicBool,
     closed: AtomicBool,
 }
