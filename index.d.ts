@@ -113,9 +113,12 @@ export interface ConnectionStats {
   /** Mean round-trip time of the live connections in milliseconds; 0 with no connection. */
   avgLatency: number;
   /**
-   * Acknowledgements that were waited for no longer because their client owed more than 10,000; only once there is one.
+   * Acknowledgements that were waited for no longer because their client owed more than `limits.pendingAcks`; only once there
+   * is one.
    */
   expiredAcks?: number;
+  /** How often clients went beyond a bound, by its name; only once one did. */
+  exceeded?: { [limit in LimitName]?: number };
   /** How it stands with the cluster; only with `redis`. */
   cluster?: ClusterState;
 }
@@ -152,7 +155,7 @@ export interface ClusterState {
  * See {@link WebSocketService.getClusterStats}. Each figure is the sum over the instances, except `totalRooms`, which
  * is the same on all, and `avgLatency`, the mean over all connections.
  */
-export interface ClusterStats extends Omit<ConnectionStats, 'cluster' | 'expiredAcks'> {
+export interface ClusterStats extends Omit<ConnectionStats, 'cluster' | 'expiredAcks' | 'exceeded'> {
   /** Living instances, this one included; 1 without `redis`. */
   instances: number;
 }
@@ -247,6 +250,14 @@ export interface AuthenticatedSocket {
    */
   get user(): SocketUser | undefined;
   set user(details: SocketUserDetails | undefined);
+  /**
+   * When what let the client in ends, in milliseconds since the epoch: the socket is disconnected then (`token expired`), and
+   * the client does not come back by itself. {@link LimitsConfig.expiryNoticeMs} before, the client and the service get
+   * `token:expiring` `{ expiresAt }`; a later time keeps the socket. `undefined` for never. May be set by middleware, or at
+   * any time later.
+   * @throws TypeError `ERR_INVALID_ARGUMENT`
+   */
+  expiresAt: number | undefined;
   /** The socket's own id, ids of rooms of the registry and plain Socket.IO rooms. */
   readonly rooms: Set<string>;
   /** Free for the application. */
@@ -260,8 +271,8 @@ export interface AuthenticatedSocket {
    *
    * @param event - not empty and not reserved by Socket.IO
    * @param args - anything that Socket.IO sends; a function in the last place is called with the client's answer,
-   * and with an error first after {@link AuthenticatedSocket.timeout}. Of more than 10,000 answers that the client owes,
-   * the oldest are waited for no longer: with a timeout the error has `code: 'ERR_TIMEOUT'`, without one the function is
+   * and with an error first after {@link AuthenticatedSocket.timeout}. Of more than `limits.pendingAcks` answers that the client
+   * owes, the oldest are waited for no longer: with a timeout the error has `code: 'ERR_TIMEOUT'`, without one the function is
    * never called. An answer that is nested too deep counts as an error with `code: 'ERR_INVALID_ARGUMENT'`.
    * @throws TypeError `ERR_INVALID_ARGUMENT`, also for a value that is nested deeper than {@link LimitsConfig.maxDepth};
    * then nothing was sent and no answer is waited for
@@ -323,6 +334,8 @@ export interface SocketLike {
   userId?: any;
   /** After the registration, the user itself is set here. */
   user?: any;
+  /** As of an {@link AuthenticatedSocket}; read when the socket is registered. */
+  expiresAt?: any;
   /** `query` may hold `username` and `email`. Must be JSON. */
   readonly handshake?:
     | {
@@ -659,8 +672,92 @@ export interface PresenceConfig {
   broadcast?: boolean | undefined;
 }
 
-/** Limits against abuse. */
+/** A bound as it is counted: the name of an option of {@link LimitsConfig}, or of one of the two others. */
+export type LimitName =
+  | Exclude<
+      keyof LimitsConfig,
+      | 'trustProxy'
+      | 'preset'
+      | 'eventsBurst'
+      | 'eventsBurstPerUser'
+      | 'pendingAcks'
+      | 'stallMs'
+      | 'headersTimeoutMs'
+      | 'maxHeaderBytes'
+      | 'expiryNoticeMs'
+    >
+  | 'maxHttpBufferSize'
+  | 'connectTimeout';
+
+/**
+ * Bounds on what clients may use; docs/security.md has them in one table. How often clients went beyond each is counted in
+ * {@link ConnectionStats.exceeded}.
+ *
+ * A refused handshake is answered with 429, when it is one address that goes beyond a bound, or 503, and `Retry-After`; the
+ * service emits `connection_error`. An event beyond a bound is not looked at: the first of a second is answered with `error`
+ * and a failed acknowledgement (`ERR_LIMIT_EXCEEDED`), the others of that second are ignored, and a client that goes on for
+ * more than ten seconds in a row is closed (`forced server close`). Other clients that go beyond a bound are closed
+ * (`transport error`).
+ */
 export interface LimitsConfig {
+  /**
+   * `'strict'`: other defaults, for services that anybody can reach; docs/security.md has them. The same as `limits: 'strict'`,
+   * where others are given, too.
+   */
+  preset?: 'strict' | undefined;
+  /**
+   * Sessions at a time.
+   * @defaultValue `Infinity`
+   */
+  maxConnections?: number | undefined;
+  /**
+   * Sessions at a time from one address; of IPv6, from the same 64 bits. Over a Unix socket there is none.
+   * @defaultValue `Infinity`
+   */
+  connectionsPerAddress?: number | undefined;
+  /**
+   * Handshakes a second; as many may come at once.
+   * @defaultValue `Infinity`
+   */
+  handshakesPerSecond?: number | undefined;
+  /**
+   * Handshakes a second from one address; as many may come at once.
+   * @defaultValue `Infinity`
+   */
+  handshakesPerSecondPerAddress?: number | undefined;
+  /**
+   * Whose `X-Forwarded-For` says which address a client has, as in Express: the number of proxies in front of the service, or
+   * their addresses and networks (`'loopback'`, `'linklocal'`, `'uniquelocal'`, `'10.0.0.0/8'`), as an array or separated by
+   * commas; `true` for everybody's, which any client can write. It counts for these limits alone: `handshake.address` is
+   * always that of the connection.
+   * @defaultValue `false`
+   */
+  trustProxy?: boolean | number | string | string[] | undefined;
+  /**
+   * Events a second of one socket.
+   * @defaultValue `Infinity`
+   */
+  eventsPerSecond?: number | undefined;
+  /** Events that a socket may send at once. Default: those of a second. */
+  eventsBurst?: number | undefined;
+  /**
+   * Events a second of all sockets of one user on this instance.
+   * @defaultValue `Infinity`
+   */
+  eventsPerSecondPerUser?: number | undefined;
+  /** Events that they may send at once. Default: those of a second. */
+  eventsBurstPerUser?: number | undefined;
+  /**
+   * Rooms that a socket may be in when its client asks to join one more: `ERR_LIMIT_EXCEEDED`. The server may have it join
+   * any number.
+   * @defaultValue `1000`
+   */
+  roomsPerSocket?: number | undefined;
+  /**
+   * Acknowledgements that are awaited from one client; beyond it the oldest expire.
+   * @defaultValue `10000`
+   */
+  pendingAcks?: number | undefined;
   /**
    * Bytes that may wait for one client. With more, the connection is closed when the client reads nothing for
    * `stallMs`; with four times as much, at once. An awaited send waits while half of it or more waits for one of
@@ -675,6 +772,46 @@ export interface LimitsConfig {
    */
   stallMs?: number | undefined;
   /**
+   * Bytes that a client may send before its CONNECT is answered.
+   * @defaultValue `1000000`
+   */
+  maxEarlyBytes?: number | undefined;
+  /**
+   * Bytes of all clients together: what they have sent and is not dealt with, and what waits for one of them alone. Above it
+   * the heaviest are closed, until an eighth of it is free. `Infinity` for no bound.
+   *
+   * Default: half of the memory that the process may have.
+   */
+  maxTotalBytes?: number | undefined;
+  /**
+   * How long a message, or a packet with its attachments, may take from its first byte to its last, in milliseconds.
+   * @defaultValue `300000`
+   */
+  messageTimeoutMs?: number | undefined;
+  /**
+   * With {@link WebSocketService.listen}: how long the head of a request may take, in milliseconds. Of an HTTP server of
+   * Node.js it is `server.headersTimeout`.
+   * @defaultValue `60000`
+   */
+  headersTimeoutMs?: number | undefined;
+  /**
+   * With {@link WebSocketService.listen}: how long the body of a request may take, in milliseconds; 408 after it. Of an HTTP
+   * server of Node.js it is `server.requestTimeout`.
+   * @defaultValue `300000`
+   */
+  bodyTimeoutMs?: number | undefined;
+  /**
+   * With {@link WebSocketService.listen}: bytes of the head of a request, 8,192 to 1,048,576; 431 with more. Of an HTTP server
+   * of Node.js it is `maxHeaderSize`.
+   * @defaultValue `32768`
+   */
+  maxHeaderBytes?: number | undefined;
+  /**
+   * How long before {@link AuthenticatedSocket.expiresAt} `token:expiring` is sent, in milliseconds.
+   * @defaultValue `60000`
+   */
+  expiryNoticeMs?: number | undefined;
+  /**
    * Arrays and objects within each other in one value, 1 to 1,000. A client's event or acknowledgement with more is
    * refused: the client gets `error` and a failed acknowledgement. A call with more throws or rejects with
    * `ERR_INVALID_ARGUMENT` and changes nothing. No bound at all would let one client's payload overflow the stack of
@@ -682,6 +819,35 @@ export interface LimitsConfig {
    * @defaultValue `1000`
    */
   maxDepth?: number | undefined;
+}
+
+/**
+ * Says whether a client may do something: `true`, or `false`, or why not. What is no `true` refuses, and so does a function
+ * that throws, or does not answer within `connectTimeout`.
+ *
+ * @param user - the client's user; with `roles` and whatever else the application has set on it
+ * @param room - where; `undefined` for `connect`
+ * @param data - what the client sent, unchecked; for `connect` the handshake
+ */
+export type Authorizer = (user: SocketUser, room: Room | undefined, data: any) => boolean | string | Promise<boolean | string>;
+
+/**
+ * Who may do what. Each function is asked before anything is stored or sent, and after what needs no asking: that the room
+ * exists, that the client is a member. What the client sends meanwhile waits for its turn. A refusal is answered with `error`
+ * and a failed acknowledgement, both with `code: 'ERR_FORBIDDEN'` and the function's text as the message; of `connect`, with
+ * `connect_error`. What the server does itself is not asked about. What is left out is allowed and costs nothing.
+ */
+export interface AuthorizeConfig {
+  /** May connect; asked after the middleware. */
+  connect?: Authorizer | undefined;
+  /** May join a room: `room:join`. */
+  join?: Authorizer | undefined;
+  /** May send a chat message: `message`. */
+  message?: Authorizer | undefined;
+  /** May tell that it types: `typing`. */
+  typing?: Authorizer | undefined;
+  /** May send an event of `relayEvents`. */
+  relay?: Authorizer | undefined;
 }
 
 /** The cookie with the Engine.IO session id, for sticky load balancers. */
@@ -812,7 +978,15 @@ export interface WebSocketConfig {
    * @defaultValue `'each'`
    */
   membershipEvents?: MembershipEvents | undefined;
-  limits?: LimitsConfig | undefined;
+  /** Who may do what. Default: everybody everything. */
+  authorize?: AuthorizeConfig | undefined;
+  /**
+   * Whether clients may send messages of the type `'system'`: `ERR_FORBIDDEN` otherwise.
+   * @defaultValue `false`
+   */
+  allowSystemMessages?: boolean | undefined;
+  /** Bounds on what clients may use; `'strict'` for services that anybody can reach. */
+  limits?: LimitsConfig | 'strict' | undefined;
   /** Native threads, at least 1. Default: the number of cores. */
   workerThreads?: number | undefined;
   /** Default: the console, `warn` and above. */
@@ -854,9 +1028,17 @@ export interface WebSocketConfig {
  * - `ERR_NOT_FOUND`: the room does not exist
  * - `ERR_NOT_A_MEMBER`: the client has not joined the room
  * - `ERR_INVALID_ARGUMENT`: the payload has the wrong shape
+ * - `ERR_FORBIDDEN`: the application does not allow it, see {@link AuthorizeConfig}; or the room is private
+ * - `ERR_LIMIT_EXCEEDED`: it goes beyond one of {@link LimitsConfig}
  * - `ERR_CLOSED`: the service has been shut down
  */
-export type ClientErrorCode = 'ERR_NOT_FOUND' | 'ERR_NOT_A_MEMBER' | 'ERR_INVALID_ARGUMENT' | 'ERR_CLOSED';
+export type ClientErrorCode =
+  | 'ERR_NOT_FOUND'
+  | 'ERR_NOT_A_MEMBER'
+  | 'ERR_INVALID_ARGUMENT'
+  | 'ERR_FORBIDDEN'
+  | 'ERR_LIMIT_EXCEEDED'
+  | 'ERR_CLOSED';
 
 /** What a client gets through the acknowledgement callback of `room:join`, `room:leave`, `message`, `typing`, ... */
 export type ClientAcknowledgement =
@@ -956,6 +1138,10 @@ export interface WebSocketServiceEvents {
   'room:delete': [room: Room];
   /** With `redis`: how it stands with the cluster has changed. */
   cluster: [status: ClusterStatus];
+  /** A handshake was refused because of one of {@link LimitsConfig}. At most a hundred a second are told. */
+  connection_error: [error: { code: 4; message: string; context: { limit: LimitName; address: string; status: 429 | 503 } }];
+  /** `expiresAt` of a socket of the user comes in {@link LimitsConfig.expiryNoticeMs}. Setting a later one keeps the socket. */
+  'token:expiring': [event: { user: SocketUser; expiresAt: number }];
   /** Something failed that no call can report. Without a listener it is logged; it never throws. */
   error: [error: Error];
 }
@@ -979,6 +1165,21 @@ export type MembershipEvents = 'each' | 'gathered' | 'none';
 export interface RoomOptions {
   /** Default: that of the service. */
   membershipEvents?: MembershipEvents | undefined;
+  /**
+   * Whether clients may come in only where `authorize.join` says so, or the server has them join: `ERR_FORBIDDEN` otherwise.
+   * @defaultValue `false`
+   */
+  private?: boolean | undefined;
+}
+
+/** How {@link WebSocketService.shutdown} ends. */
+export interface ShutdownOptions {
+  /**
+   * Milliseconds over which the ends of the clients are spread, so that they do not all come to the other instances at once.
+   * They are served until then; new ones get 503. Added to the time that a shutdown takes.
+   * @defaultValue `0`
+   */
+  drainMs?: number | undefined;
 }
 
 /** Where {@link WebSocketService.listen} listens: `port`, or `path`. As of `net.Server.listen`. */
@@ -1332,7 +1533,7 @@ export class WebSocketService extends EventEmitter {
    * others, is left to them and named in a warning. Afterwards nothing of the service keeps the process alive. May be
    * called again.
    */
-  shutdown(): Promise<void>;
+  shutdown(options?: ShutdownOptions): Promise<void>;
 
   on<E extends WebSocketServiceEventName>(event: E, listener: WebSocketServiceListener<E>): this;
   once<E extends WebSocketServiceEventName>(event: E, listener: WebSocketServiceListener<E>): this;

@@ -2,6 +2,7 @@
 
 import type { AuthenticatedSocket, SocketMiddleware } from '../index.js';
 import type { NativeService } from '../binding.js';
+import type { Authorization } from './authorization.js';
 import type { UserRecord } from './objects/record.js';
 import type { Users } from './objects/users.js';
 import type { Sockets } from './objects/sockets.js';
@@ -16,6 +17,7 @@ export interface AdmissionTools {
   handler: () => ((socket: AuthenticatedSocket) => Promise<void>) | undefined;
   /** What other instances are told of a socket's user. */
   profileOf: (socket: AuthenticatedSocket) => string | undefined;
+  authorization: Authorization;
 }
 
 export class Admission {
@@ -33,7 +35,7 @@ export class Admission {
 
   /** Says to the native side whether it is to ask. */
   refresh(): void {
-    this.#tools.native.setAdmits(this.#middleware.length > 0 || this.#tools.handler() !== undefined);
+    this.#tools.native.setAdmits(this.#middleware.length > 0 || this.#tools.handler() !== undefined || this.#tools.authorization.asks('connect'));
   }
 
   /** Decides about a connection, which the native side knows under this key. */
@@ -45,12 +47,10 @@ export class Admission {
     let profile: string | undefined;
     try {
       await runMiddleware(this.#middleware, socket);
+      await this.#authorize(socket, record);
       await this.#tools.handler()?.(socket);
       if (!native.isConnected(socketId)) {
-        const username = socket.user?.username ?? socket.handshake.query.username;
-        record.userId = String(socket.userId ?? socketId);
-        record.username = typeof username === 'string' ? username : undefined;
-        record.profile = socket.user;
+        describe(record, socket);
         profile = this.#tools.profileOf(socket);
         socket.user = users.of(socketId);
       }
@@ -60,4 +60,27 @@ export class Admission {
       native.refuse(key, socketId, message, data);
     }
   }
+
+  /** Asks whether the client may connect that middleware has let in. */
+  #authorize(socket: AuthenticatedSocket, record: UserRecord): Promise<void> | undefined {
+    const { authorization, users } = this.#tools;
+    if (!authorization.asks('connect')) return undefined;
+    const user = users.draft(describe({ ...record }, socket));
+    return new Promise((resolve, reject) => {
+      authorization.ask({ verb: 'connect', user, room: undefined, data: socket.handshake }, (refusal) => {
+        if (refusal === undefined) resolve();
+        else reject(Object.assign(new Error(refusal), { data: { code: 'ERR_FORBIDDEN' } }));
+      });
+    });
+  }
+}
+
+/** Fills a record in with what middleware has said of a socket. */
+function describe(record: UserRecord, socket: AuthenticatedSocket): UserRecord {
+  const username = socket.user?.username ?? socket.handshake.query.username;
+  return Object.assign(record, {
+    userId: String(socket.userId ?? record.socketId),
+    username: typeof username === 'string' ? username : undefined,
+    profile: socket.user,
+  });
 }

@@ -106,6 +106,11 @@ export const assertMilliseconds = (name: string, value: unknown): void => {
   }
 };
 
+export const assertExpiry = (value: unknown): void => {
+  const isTime = typeof value === 'number' && Number.isInteger(value) && value >= 0;
+  if (value !== undefined && !isTime) throw invalidArgument('expiresAt', value, 'a whole number of milliseconds since the epoch, or undefined');
+};
+
 export const assertCount = (name: string, value: unknown): void => {
   if (!(value === Infinity || (typeof value === 'number' && Number.isInteger(value) && value >= 0))) {
     throw invalidArgument(name, value, 'a whole number, at least 0');

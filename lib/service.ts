@@ -2,6 +2,7 @@
 
 import type {
   AuthenticatedSocket,
+  AuthorizeConfig,
   BroadcastOptions,
   ClusterStats,
   ConnectionStats,
@@ -12,6 +13,7 @@ import type {
   Room,
   RoomOptions,
   RoomStats,
+  ShutdownOptions,
   SocketLike,
   SocketMiddleware,
   SocketUser,
@@ -22,6 +24,7 @@ import type { Failure, NativeService, Scope } from '../binding.js';
 import { Admission } from './admission.js';
 import { Attachment } from './attachment.js';
 import { attempt } from './attempt.js';
+import { Authorization } from './authorization.js';
 import { Departures } from './departures.js';
 import {
   assertCount,
@@ -52,13 +55,16 @@ import { Sockets } from './objects/sockets.js';
 import { profileText, Users } from './objects/users.js';
 import { type ResolvedConfig, resolveConfig } from './options/config.js';
 import { checkRoom } from './options/room.js';
+import { checkShutdown } from './options/shutdown.js';
 import { Cluster } from './socketio/cluster.js';
 import { watchListeners } from './socketio/listeners.js';
 import { lend, Operators } from './socketio/operators.js';
-import { Encoding, filterOf, MAX_DEPTH } from './socketio/payload.js';
+import { decodeArgs, Encoding, filterOf, MAX_DEPTH } from './socketio/payload.js';
 import { NativeSocket } from './socketio/socket.js';
 import { nextTick } from './timers.js';
 
+/** Acknowledgements that are awaited of one client where `limits.pendingAcks` does not say. */
+const MOST_ACKS = 10_000;
 const MESSAGE_TYPES: MessageType[] = ['text', 'image', 'file', 'system'];
 
 export class WebSocketService extends Operators {
@@ -72,6 +78,7 @@ export class WebSocketService extends Operators {
   /** How values are encoded. */
   readonly #encoding: Encoding;
   readonly #admission: Admission;
+  readonly #authorization: Authorization;
   readonly #departures = new Departures();
   readonly #gateway: Gateway;
   readonly #attachment: Attachment;
@@ -98,6 +105,7 @@ export class WebSocketService extends Operators {
       native: this.#native,
       reads: this.#reads,
       encoding: this.#encoding,
+      mostAcks: this.#config.limits.pendingAcks ?? MOST_ACKS,
       users: this.#users,
       operations: this.#operations,
       logger: this.#config.logger,
@@ -105,7 +113,10 @@ export class WebSocketService extends Operators {
     });
     this.#rooms = new Rooms(this.#native, this.#reads, this.#encoding);
     this.#messages = new Messages(this.#native, this.#reads);
+    const { authorize, connectTimeout: patience, logger } = this.#config;
+    this.#authorization = new Authorization(authorize, { logger, patience });
     this.#admission = new Admission({
+      authorization: this.#authorization,
       native: this.#native,
       users: this.#users,
       sockets: this.#sockets,
@@ -172,15 +183,20 @@ export class WebSocketService extends Operators {
     this.#attachment.setSecureContext(options);
   }
 
-  shutdown(): Promise<void> {
-    this.#shutdown ??= this.#end();
+  shutdown(options: ShutdownOptions = {}): Promise<void> {
+    try {
+      checkShutdown(options);
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+    this.#shutdown ??= this.#end(options.drainMs ?? 0);
     return this.#shutdown;
   }
 
-  async #end(): Promise<void> {
+  async #end(drainMs: number): Promise<void> {
     this.#attachment.release();
     this.#cluster.leave();
-    await this.#operations.run((id) => this.#native.shutdown(id));
+    await this.#operations.run((id) => this.#native.shutdown(id, drainMs));
     this.#hear();
     this.#cluster.close();
     await this.#attachment.detach();
@@ -225,6 +241,7 @@ export class WebSocketService extends Operators {
       this.#users.remember({ socketId: id, userId, username: name, handshake, connectedAt: Date.now(), profile: socket.user });
       this.#sockets.adopt(socket, [...builtInEvents(), ...this.#config.relayEvents]);
       socket.on?.('disconnect', (reason) => void this.handleDisconnection(id, reason));
+      if (socket.expiresAt !== undefined) this.#native.expireAt(id, socket.expiresAt);
     }
     socket.user = this.#users.get(id);
     this.#hear();
@@ -434,7 +451,9 @@ export class WebSocketService extends Operators {
   getStats(): ConnectionStats {
     const cluster = this.#cluster.state();
     const { expiredAcks } = this.#sockets;
-    return { ...this.#reads.stats(), ...(expiredAcks > 0 && { expiredAcks }), ...(cluster && { cluster }) };
+    const exceeded = this.#native.exceeded();
+    const isAny = Object.keys(exceeded).length > 0;
+    return { ...this.#reads.stats(), ...(expiredAcks > 0 && { expiredAcks }), ...(isAny && { exceeded }), ...(cluster && { cluster }) };
   }
 
   getClusterStats(): ClusterStats {
@@ -528,6 +547,9 @@ export class WebSocketService extends Operators {
       disconnect: (socketId, reason, rooms) => this.#disconnected(socketId, reason, rooms),
       abandoned: (socketId) => this.#forget(socketId),
       admission: (key, record) => void this.#admission.admit(key, record),
+      authorize: (question) => this.#authorize(question),
+      connectionError: (limit, address, status, message) => this.#announce('connection_error', { code: 4, message, context: { limit, address, status } }),
+      tokenExpiring: (user, expiresAt) => this.#announce('token:expiring', { user, expiresAt }),
       message: (message) => this.#announce('message', message),
       roomJoin: (user, room) => this.#announce('room:join', { user, room }),
       roomLeave: (user, room) => this.#announce('room:leave', { user, room }),
@@ -551,6 +573,16 @@ export class WebSocketService extends Operators {
       log: (level, text) => this.#config.logger[level](text),
       fault: (code, message) => void this.emit('error', new WebSocketServiceError(code, message)),
     };
+  }
+
+  /** A client wants to do something that the application is to allow. */
+  #authorize({ user, room, number, verb, text, attachments }: Parameters<EventHandlers['authorize']>[0]): void {
+    const [, data] = decodeArgs(text, attachments) ?? [];
+    const question = { verb: verb as keyof AuthorizeConfig, user, room, data }; // `src/service/client/authorize.rs` has them
+    this.#authorization.ask(question, (refusal) => {
+      this.#native.decide(user.socketId, number, refusal);
+      this.#hear();
+    });
   }
 
   #connected(socketId: string): void {

@@ -117,6 +117,24 @@ impl Account {
         }
     }
 
+    /// So many bytes are kept of a message of which the rest is still to come, where there were `before`.
+    pub fn keeps(&self, before: usize, bytes: usize) {
+        let kind = Work::Arrival as usize;
+        for waiting in [self.waiting.get(kind), self.budget.waiting.get(kind)]
+            .into_iter()
+            .flatten()
+        {
+            // In turn, so that it never shows less than nothing.
+            waiting.fetch_add(bytes, Ordering::SeqCst);
+            waiting.fetch_sub(before, Ordering::SeqCst);
+        }
+    }
+
+    /// Bytes that wait because of the client.
+    pub fn waiting(&self) -> usize {
+        self.waiting.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum()
+    }
+
     /// Whether the client may cause more.
     pub fn has_room(&self) -> bool {
         let together = self.budget.waiting.iter().zip(TOGETHER);
@@ -191,6 +209,13 @@ pub struct Charge {
     account: Arc<Account>,
     kind: usize,
     cost: usize,
+}
+
+impl Charge {
+    /// Whose it is.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
 }
 
 impl Drop for Charge {

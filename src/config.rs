@@ -3,9 +3,16 @@
 //! Options arrive already checked: the JavaScript edge (`lib/options/config.js`) validates them once and names the field
 //! in its error. This module never reads the environment.
 
+mod limits;
+mod time;
+
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
+
+use self::time::millis;
+
+pub use limits::{Limit, LimitsConfig, MOST_DEPTH, TrustProxy};
 
 /// Everything the native side needs to know before it starts.
 #[derive(Debug, Clone, Deserialize)]
@@ -45,11 +52,15 @@ pub struct Config {
     /// Client events that are passed on to the other members of `data.roomId`, each as `JSON.stringify` writes it
     /// between the quotes.
     pub relay_events: Vec<String>,
+    /// What the application decides about clients.
+    pub authorize: AuthorizeConfig,
+    /// Whether clients may send chat messages of the type `system`. Default false.
+    pub allow_system_messages: bool,
     /// Presence announcements.
     pub presence: PresenceConfig,
     /// What the members of a room are told of those who come and go, where the room does not say. Default each.
     pub membership_events: MembershipEvents,
-    /// Bounds on what one connection may use.
+    /// Bounds on what clients may use.
     pub limits: LimitsConfig,
     /// Native threads. Default: the number of cores.
     pub worker_threads: usize,
@@ -194,6 +205,27 @@ pub struct HistoryConfig {
     pub persist: bool,
 }
 
+/// What the application decides about clients, before anything is done. Default nothing.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct AuthorizeConfig {
+    /// Whether one may join a room.
+    pub join: bool,
+    /// Whether one may send a chat message.
+    pub message: bool,
+    /// Whether one may tell that it types.
+    pub typing: bool,
+    /// Whether one may send an event that is relayed.
+    pub relay: bool,
+}
+
+impl AuthorizeConfig {
+    /// Whether anything is decided.
+    pub fn is_any(&self) -> bool {
+        self.join || self.message || self.typing || self.relay
+    }
+}
+
 /// Presence announcements.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -215,34 +247,6 @@ pub enum MembershipEvents {
     None,
 }
 
-/// Bounds on what one connection may use.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct LimitsConfig {
-    /// Bytes that may wait for one client; with more, one that does not read is closed, and with four times as much,
-    /// any. Default 16 MiB.
-    pub max_queued_bytes: usize,
-    /// How long a client over that may read nothing before it is closed, and how long an awaited send waits for slow
-    /// clients at the most. Milliseconds at the JavaScript edge, default 5,000.
-    #[serde(rename = "stallMs", deserialize_with = "millis")]
-    pub stall: Duration,
-    /// Arrays and objects within each other in one argument of a packet. Default and most: [`MOST_DEPTH`].
-    pub max_depth: usize,
-}
-
-/// Levels that the recursive parsers of Node.js servers and of JavaScript clients stand, whatever is on their stack.
-pub const MOST_DEPTH: usize = 1_000;
-
-impl Default for LimitsConfig {
-    fn default() -> Self {
-        Self {
-            max_queued_bytes: 16 << 20,
-            stall: Duration::from_secs(5),
-            max_depth: MOST_DEPTH,
-        }
-    }
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -260,6 +264,8 @@ impl Default for Config {
             require_membership: true,
             deliver_messages: true,
             relay_events: vec!["document:edit".to_owned()],
+            authorize: AuthorizeConfig::default(),
+            allow_system_messages: false,
             presence: PresenceConfig::default(),
             membership_events: MembershipEvents::default(),
             limits: LimitsConfig::default(),
@@ -267,10 +273,6 @@ impl Default for Config {
             redis: None,
         }
     }
-}
-
-fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    u64::deserialize(deserializer).map(Duration::from_millis)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub enum DisconnectReason {
     PingTimeout,
     /// The client sent what is no packet. It comes back.
     ParseError,
-    /// The client sent something for a namespace that it is not in. It comes back.
+    /// The client sent something for a namespace that it is not in, or events too fast for too long. It comes back.
     ForcedServerClose,
     /// The client called `disconnect()`. It does not come back.
     ClientLeft,
@@ -29,6 +29,8 @@ pub enum DisconnectReason {
     Shutdown,
     /// `cleanup()`: the client sent no event for long. One that only listens comes back.
     Inactive,
+    /// What let the client in has ended: `socket.expiresAt`. The client does not come back by itself.
+    TokenExpired,
     /// The instance that the socket was connected to is lost. The client comes back to another one.
     InstanceLost,
     /// The server's own words, `disconnectUser(id, reason)`. The client does not come back.
@@ -36,7 +38,7 @@ pub enum DisconnectReason {
 }
 
 /// The reasons that have fixed words.
-const FIXED: [DisconnectReason; 11] = [
+const FIXED: [DisconnectReason; 12] = [
     DisconnectReason::TransportClose,
     DisconnectReason::TransportError,
     DisconnectReason::PingTimeout,
@@ -47,6 +49,7 @@ const FIXED: [DisconnectReason; 11] = [
     DisconnectReason::ServerClosing,
     DisconnectReason::Shutdown,
     DisconnectReason::Inactive,
+    DisconnectReason::TokenExpired,
     DisconnectReason::InstanceLost,
 ];
 
@@ -64,6 +67,7 @@ impl DisconnectReason {
             Self::ServerClosing => "server shutting down",
             Self::Shutdown => "server_shutdown",
             Self::Inactive => "inactive",
+            Self::TokenExpired => "token expired",
             Self::InstanceLost => "instance lost",
             Self::Custom(words) => words,
         }

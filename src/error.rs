@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Limit;
+
 /// What can go wrong in a call of the API or an event of a client.
 #[derive(Debug, Clone, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -28,6 +30,15 @@ pub enum Error {
     /// A packet for other servers that Redis would not take.
     #[error("larger than {0} bytes, the most that reaches other servers")]
     TooLarge(usize),
+    /// Events that come faster than this bound allows.
+    #[error("sent more often than limits.{} allows", .0.name())]
+    TooMany(Limit),
+    /// A client is in as many rooms as `limits.roomsPerSocket` allows.
+    #[error("Already in {0} rooms (limits.roomsPerSocket)")]
+    TooManyRooms(usize),
+    /// The application does not allow it; the text says why.
+    #[error("{0}")]
+    Forbidden(String),
     /// Another instance, which a socket is connected to, has not answered.
     #[error("The instance of the socket did not answer in time")]
     Unanswered,
@@ -63,6 +74,8 @@ impl Error {
         match self {
             Self::UserOrRoomNotFound | Self::RoomNotFound | Self::UserNotFound => Self::NOT_FOUND,
             Self::NotAMember => "ERR_NOT_A_MEMBER",
+            Self::TooMany(_) | Self::TooManyRooms(_) => "ERR_LIMIT_EXCEEDED",
+            Self::Forbidden(_) => "ERR_FORBIDDEN",
             Self::InvalidArgument(_) | Self::TooDeep(_) | Self::TooLarge(_) => "ERR_INVALID_ARGUMENT",
             Self::Unanswered | Self::TimedOut | Self::Unasked(_) | Self::NotAdmitted => "ERR_TIMEOUT",
             Self::Closed => "ERR_CLOSED",

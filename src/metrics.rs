@@ -9,7 +9,12 @@
 //! | readers that pause | clients | [`Budget`](crate::backpressure::Budget) |
 //! | what waits because of clients | bytes | [`Budget`](crate::backpressure::Budget) |
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+use crate::config::Limit;
 
 /// What the service counts of itself.
 #[derive(Debug, Default)]
@@ -18,6 +23,27 @@ pub struct Metrics {
     pub connections: Counter,
     /// Chat messages and payload bytes.
     pub traffic: Traffic,
+    /// How often clients went beyond each bound.
+    pub exceeded: Arc<Exceeded>,
+}
+
+/// How often clients went beyond each bound.
+#[derive(Debug, Default)]
+pub struct Exceeded([Counter; Limit::ALL.len()]);
+
+impl Exceeded {
+    /// A client went beyond a bound.
+    pub fn count(&self, limit: Limit) {
+        if let Some(counter) = self.0.get(limit as usize) {
+            counter.count();
+        }
+    }
+
+    /// The bounds that clients went beyond, and how often.
+    pub fn counts(&self) -> impl Iterator<Item = (Limit, u64)> + '_ {
+        let counts = Limit::ALL.into_iter().zip(self.0.iter().map(Counter::get));
+        counts.filter(|(_, count)| *count > 0)
+    }
 }
 
 /// What has been counted, at one moment.

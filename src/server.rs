@@ -65,6 +65,7 @@ pub struct Server {
     runtime: Handle,
     memory: AbortHandle,
     gathering: AbortHandle,
+    tokens: AbortHandle,
 }
 
 impl Server {
@@ -81,9 +82,13 @@ impl Server {
         let gathering = runtime
             .spawn(service::tell_gathered(Arc::downgrade(&service)))
             .abort_handle();
+        let tokens = runtime
+            .spawn(service::watch_tokens(Arc::downgrade(&service)))
+            .abort_handle();
         Ok(Self {
             memory,
             gathering,
+            tokens,
             service,
             cluster,
             transport: OnceLock::new(),
@@ -142,10 +147,11 @@ impl Server {
     }
 
     /// Ends the service and everything that belongs to it, see [`Self::shutdown_of`].
-    pub fn shutdown(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub fn shutdown(&self, drain: Duration) -> impl Future<Output = ()> + Send + 'static {
         #[cfg(unix)]
         let doors = std::mem::take(&mut *self.doors.lock());
-        let end = Self::shutdown_of(self.service.clone(), self.opened_transport(), self.cluster.clone());
+        let parts = (self.service.clone(), self.opened_transport(), self.cluster.clone());
+        let end = Self::shutdown_of(parts, drain);
         async move {
             // Clients that poll fetch what is queued for them through these.
             end.await;
@@ -154,18 +160,18 @@ impl Server {
         }
     }
 
-    /// Refuses new clients, delivers to the others what is queued, and closes everything in bounded time. Clients are
+    /// Refuses new clients, spreads the end of the others over the time to `drain`, delivers to the others what is queued, and closes everything in bounded time. Clients are
     /// not told that they are disconnected, so that they come back by themselves, here or to another instance. A second
     /// call waits for the same end.
     ///
     /// Nobody is let in or refused any more from the call on, before the future is polled for the first time.
     fn shutdown_of(
-        service: Arc<Service>,
-        transport: Option<Arc<Transport>>,
-        cluster: Option<Arc<Cluster>>,
+        (service, transport, cluster): (Arc<Service>, Option<Arc<Transport>>, Option<Arc<Cluster>>),
+        drain: Duration,
     ) -> impl Future<Output = ()> + Send + 'static {
         service.close();
         async move {
+            drain_clients(&service, drain).await;
             for socket in service.hub.sockets() {
                 service.disconnect(&socket, DisconnectReason::Shutdown, Ending::Close);
             }
@@ -207,6 +213,20 @@ impl Server {
     }
 }
 
+/// Lets clients go one after the other, so that they do not come to the other instances all at once.
+async fn drain_clients(service: &Service, time: Duration) {
+    let sockets = service.hub.sockets();
+    if time.is_zero() || sockets.is_empty() {
+        return;
+    }
+    let began = tokio::time::Instant::now();
+    let count = u32::try_from(sockets.len()).unwrap_or(u32::MAX);
+    for (number, socket) in (1..).zip(sockets) {
+        tokio::time::sleep_until(began + time.mul_f64(f64::from(number) / f64::from(count))).await;
+        service.disconnect(&socket, DisconnectReason::Shutdown, Ending::Close);
+    }
+}
+
 /// Joins the cluster that the options name, if they name one, over the bus and the store that they name.
 fn join_cluster(service: &Arc<Service>, runtime: &Handle) -> Option<Arc<Cluster>> {
     let redis = service.config.redis.as_ref()?;
@@ -224,6 +244,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.memory.abort();
         self.gathering.abort();
+        self.tokens.abort();
         // Its tasks would keep it for ever.
         if let Some(cluster) = &self.cluster {
             cluster.abandon();

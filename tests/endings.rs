@@ -242,7 +242,7 @@ async fn shutdown_delivers_what_is_queued_and_refuses_newcomers() {
     for (_, id) in &clients {
         server.count_to(id, 0..100);
     }
-    let shutdown = tokio::spawn(server.server.shutdown());
+    let shutdown = tokio::spawn(server.server.shutdown(Duration::ZERO));
     for (mut client, id) in clients {
         let mut packets = Vec::new();
         while let Some(packet) = client.packet().await {
@@ -255,11 +255,11 @@ async fn shutdown_delivers_what_is_queued_and_refuses_newcomers() {
     }
     within("shutdown", shutdown).await.unwrap();
     let url = "/socket.io/?EIO=4&transport=polling";
-    let head = native_websocket_service::transport::Head::new(url, "{}", "127.0.0.1", false);
+    let caller = native_websocket_service::transport::Caller::default();
     let refused = server
         .transport()
         .clone()
-        .respond("GET", url, Some(head), None, bytes::Bytes::new())
+        .respond("GET", url, Some(caller), None, bytes::Bytes::new())
         .await;
     assert_eq!(refused.status, 503);
     server.end().await;
@@ -277,7 +277,7 @@ async fn shutdown_ends_in_time_with_clients_that_neither_read_nor_poll() {
     for id in std::iter::repeat_n(&ws_id, 120).chain([&polling_id]) {
         server.service().emit_to_socket(id, packet.clone(), false);
     }
-    let shutdown = server.server.shutdown();
+    let shutdown = server.server.shutdown(Duration::ZERO);
     let in_time = tokio::time::timeout(Duration::from_secs(10), shutdown).await;
     assert!(in_time.is_ok(), "shutdown took longer than 10 s");
     for id in [&ws_id, &polling_id] {

@@ -8,7 +8,7 @@ use native_websocket_service::{
     ports::{EventKind, EventSink, ServiceEvent},
     server::runtime,
     service::{ClientPacket, Service},
-    transport::{ByteSink, Carrier, Head, Incoming},
+    transport::{ByteSink, Caller, Carrier, Incoming},
 };
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -256,10 +256,14 @@ fn websocket_url(client: &Polling) -> String {
     format!("/socket.io/?EIO=4&transport=websocket&sid={}", client.sid)
 }
 
-const OFFER: &str = r#"{"sec-websocket-key":"dGhlIHNhbXBsZSBub25jZQ==","sec-websocket-version":"13"}"#;
+const OFFER: &str =
+    r#"{"upgrade":"websocket","sec-websocket-key":"dGhlIHNhbXBsZSBub25jZQ==","sec-websocket-version":"13"}"#;
 
-fn head(client: &Polling) -> Head {
-    Head::new(&websocket_url(client), OFFER, "127.0.0.1", false)
+fn caller() -> Caller {
+    Caller {
+        headers: OFFER.to_owned(),
+        ..Caller::default()
+    }
 }
 
 /// Two ends of a connection.
@@ -279,11 +283,11 @@ async fn a_probe_whose_stream_is_reset_leaves_the_session_polling() {
     far.readable().await.unwrap();
     let upgrade = server
         .transport()
-        .upgrade("GET", &websocket_url(&client), OFFER)
+        .upgrade("GET", &websocket_url(&client), &caller())
         .unwrap();
     let far = Arc::new(far);
     let (carrier, source) = (Carrier::Tcp(far.clone().into()), Incoming::Tcp(far));
-    server.transport().attach(upgrade, head(&client), carrier, source, &[]);
+    server.transport().attach(upgrade, carrier, source, &[]);
     // Accepted only when the attempt before is over.
     drop(Ws::open(server.address, Some(&client.sid), false).await);
     server.count_to(&id, 0..3);
@@ -318,13 +322,13 @@ async fn a_second_stream_for_one_upgrade_is_closed() {
     let first = Ws::open(server.address, Some(&client.sid), false).await;
     let upgrade = server
         .transport()
-        .upgrade("GET", &websocket_url(&client), OFFER)
+        .upgrade("GET", &websocket_url(&client), &caller())
         .unwrap();
     let (calls, mut called) = tokio::sync::mpsc::unbounded_channel();
     let (_chunks, incoming) = tokio::sync::mpsc::channel(1);
     let carrier = Carrier::Bridge(Arc::new(Stream(calls)));
     let source = Incoming::Bridge(incoming);
-    server.transport().attach(upgrade, head(&client), carrier, source, &[]);
+    server.transport().attach(upgrade, carrier, source, &[]);
     assert_eq!(
         within("the end of the second stream", called.recv()).await,
         Some("destroy")

@@ -203,7 +203,7 @@ describe('a function', () => {
     await asked;
     answers[0]!(null, true);
     await service.shutdown();
-    expect(await waiting).toMatchObject({ status: 400, body: 'Server is shutting down' });
+    expect(await waiting).toMatchObject({ status: 503, body: 'Server is shutting down' });
     answers[1]!(null, true);
     expect(service.getStats().activeConnections).toBe(0);
   });

@@ -18,6 +18,7 @@ import type {
   Room,
   RoomOptions,
   RoomStats,
+  ShutdownOptions,
   SocketLike,
   SocketMiddleware,
   SocketUser,
@@ -66,7 +67,7 @@ same<WebSocketService['getStats'], () => ConnectionStats>(true);
 same<WebSocketService['getRoomStats'], (roomId: string) => RoomStats | null>(true);
 same<WebSocketService['disconnectUser'], (userId: string, reason?: string) => Promise<void>>(true);
 same<WebSocketService['cleanup'], (inactiveMinutes?: number) => Promise<number>>(true);
-same<WebSocketService['shutdown'], () => Promise<void>>(true);
+same<WebSocketService['shutdown'], (options?: ShutdownOptions) => Promise<void>>(true);
 same<WebSocketService['getSocket'], (socketId: string) => AuthenticatedSocket | undefined>(true);
 
 // Shapes.

@@ -1,7 +1,7 @@
 // From Node.js's HTTP server to the native side: long-polling requests, and upgrades, whose connections are handed
 // over by their file descriptor or bridged.
 
-import type { IncomingMessage, OutgoingHttpHeader, ServerResponse } from 'node:http';
+import { type IncomingMessage, type OutgoingHttpHeader, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import corsMiddleware, { type CorsOptions } from 'cors';
@@ -9,13 +9,16 @@ import type { ErrorReply, NativeService, RequestHead } from '../../binding.js';
 import type { Operations } from '../native/operations.js';
 import { Waiting } from '../native/waiting.js';
 import { type ResolvedConfig, sessionCookie } from '../options/config.js';
-import { setImmediate } from '../timers.js';
+import { clearTimeout, setImmediate, setTimeout } from '../timers.js';
 import { bundleOf, serveBundle } from './client-bundle.js';
 import { Origins } from './origins.js';
 import type { Handler } from './server-hook.js';
 
 const FORBIDDEN = 4;
 const CLOSING = 'Server is shutting down';
+/** Statuses that say that there are too many just now, and the seconds after which one may come again. */
+const COME_AGAIN = new Set([429, 503]);
+const RETRY_AFTER = '1';
 /** A URL whose query has an `sid`: a request of a session. */
 const OF_SESSION = /^[^?]*\?(?:.*&)?sid=[^&]/;
 const NO_HEADERS: Headers = [];
@@ -53,6 +56,8 @@ export class Gateway implements Handler {
   readonly #undecided = new Set<Duplex>();
   /** Number → stream that is bridged. */
   readonly #bridges = new Map<number, Duplex>();
+  /** Handshakes that were counted before `allowRequest` was asked. */
+  readonly #counted = new WeakSet<Request>();
   #closed = false;
 
   constructor(native: NativeService, config: ResolvedConfig, operations: Operations) {
@@ -78,6 +83,7 @@ export class Gateway implements Handler {
   onRequest(message: IncomingMessage, res: ServerResponse): void {
     const req = message as Request;
     if (this.#closed) return unavailable(res);
+    if (this.#asksForHealth(req)) return answerWith(res, this.#native.health(), NO_HEADERS);
     const bundle = this.#config.serveClient ? bundleOf(req.url, this.path) : undefined;
     if (this.#corsHeaders && !bundle && req.method !== 'OPTIONS') return this.#serve(req, res, this.#corsHeaders);
     this.#cors(req, res, (error?: unknown) => {
@@ -91,18 +97,18 @@ export class Gateway implements Handler {
     const req = message as Request;
     const ignore = () => {};
     socket.on('error', ignore);
-    if (this.#closed) return abort(socket, CLOSING);
+    if (this.#closed) return abort(socket, CLOSING, 503);
     const received = [head];
-    const decided = (refusal?: string) => {
+    const decided = (refusal?: ErrorReply) => {
       // What is decided twice, or after the end, has an answer already.
       if (!this.#undecided.delete(socket)) return;
-      if (refusal) abort(socket, refusal);
+      if (refusal) abort(socket, messageOf(refusal), refusal.status);
       else this.#attach(req, socket, received);
     };
     this.#undecided.add(socket);
     this.#origins.admitUpgrade(req, (isAdmitted) => {
-      if (!isAdmitted) return decided('Forbidden');
-      this.#authorize(req, true, (reply) => decided(reply && messageOf(reply)));
+      if (!isAdmitted) return decided(forbidden('Forbidden'));
+      this.#authorize(req, true, decided);
     });
   }
 
@@ -136,7 +142,7 @@ export class Gateway implements Handler {
       this.#native.cancel(id);
       unavailable(res, headers);
     }
-    for (const socket of this.#undecided) abort(socket, CLOSING);
+    for (const socket of this.#undecided) abort(socket, CLOSING, 503);
     this.#undecided.clear();
     for (const socket of this.#bridges.values()) socket.destroy();
   }
@@ -146,7 +152,11 @@ export class Gateway implements Handler {
     this.#authorize(req, false, (refusal) => (refusal ? answerWith(res, refusal, headers) : this.#read(req, res, headers)));
   }
 
-  /** Runs Engine.IO's checks and `allowRequest`; calls back with the reply of a refusal. */
+  #asksForHealth({ method, url }: Request): boolean {
+    return (method === 'GET' || method === 'HEAD') && url.split('?', 1)[0] === `${this.path}/health`;
+  }
+
+  /** Runs Engine.IO's checks and `allowRequest`; calls back once, with the reply of a refusal. */
   #authorize(req: Request, upgrade: boolean, done: (refusal?: ErrorReply) => void): void {
     const { allowRequest } = this.#config;
     // Without the application's check, the native side's own is made when it takes the request.
@@ -154,20 +164,36 @@ export class Gateway implements Handler {
     const checked = this.#native.check(req.method, req.url, upgrade);
     if (typeof checked === 'object') return done(checked);
     if (!checked) return done();
-    const refuse = (message: string) => done({ status: 403, contentType: 'application/json', body: errorBody(FORBIDDEN, message) });
+    const refused = this.#native.knock(headOf(req));
+    if (refused) return done(refused);
+    this.#counted.add(req);
+    let isDecided = false;
+    const decide = (refusal?: ErrorReply) => {
+      if (isDecided) return;
+      isDecided = true;
+      clearTimeout(timer);
+      done(refusal);
+    };
+    const fail = (error: unknown) => {
+      this.#config.logger.error('allowRequest has failed', error);
+      decide(forbidden('Forbidden'));
+    };
+    const patience = this.#config.connectTimeout;
+    const timer = setTimeout(() => fail(new Error(`it has not answered within ${patience} ms`)), patience);
     try {
-      allowRequest(req, (message, success) => (success ? done() : refuse(message || 'Forbidden')));
+      // It may be an asynchronous function, whatever its type says.
+      const returned: unknown = allowRequest(req, (message, success) => decide(success ? undefined : forbidden(message || 'Forbidden')));
+      Promise.resolve(returned).catch(fail);
     } catch (error) {
-      this.#config.logger.error('allowRequest threw', error);
-      refuse('Forbidden');
+      fail(error);
     }
   }
 
   #read(req: Request, res: ServerResponse, headers: Headers): void {
     if (req.method !== 'POST') return this.#respond(req, res, headers);
-    // As Engine.IO: nothing is kept of a body that belongs to no session.
-    const checked = this.#native.check(req.method, req.url, false);
-    if (typeof checked === 'object') return answerWith(res, checked, headers);
+    // As Engine.IO: nothing is kept of a body that belongs to no session, nor of a second one at a time.
+    const refused = this.#native.beginPost(req.url);
+    if (refused) return answerWith(res, refused, headers);
     const limit = this.#config.maxHttpBufferSize;
     const chunks: Buffer[] = [];
     let size = 0;
@@ -196,9 +222,14 @@ export class Gateway implements Handler {
     if (req.method === 'GET' && OF_SESSION.test(req.url)) return this.#poll(req.url, this.#expect(req, res, headers));
     const checked = this.#native.check(req.method, req.url, false);
     if (typeof checked === 'object') return answerWith(res, checked, headers);
-    const head = checked ? headOf(req) : undefined;
+    const head = checked ? this.#headOf(req) : undefined;
     const id = this.#expect(req, res, headers);
     this.#native.respond(id, req.method, req.url, head, req.headers['content-type'], body);
+  }
+
+  /** What the handshake object needs of a request. */
+  #headOf(req: Request): RequestHead {
+    return { ...headOf(req), counted: this.#counted.has(req) };
   }
 
   /** Gives a response that the native side will answer its number. */
@@ -234,7 +265,7 @@ export class Gateway implements Handler {
       const refusal = handle
         ? this.#handOver(req, socket as Socket, handle, received) // only a TCP connection has one
         : this.#bridge(req, socket, received);
-      if (refusal) abort(socket, messageOf(refusal));
+      if (refusal) abort(socket, messageOf(refusal), refusal.status);
     } catch (error) {
       this.#config.logger.warn('a connection could not be taken over', error);
       abort(socket, 'Bad request');
@@ -244,14 +275,14 @@ export class Gateway implements Handler {
   /** Gives the connection to the native side; Node.js closes its own descriptor and forgets it. */
   #handOver(req: Request, socket: Socket, handle: Handle, received: Buffer[]): ErrorReply | null {
     handle.readStop();
-    const refusal = this.#native.takeOver(req.method, req.url, headOf(req), handle.fd, drain(socket, received));
+    const refusal = this.#native.takeOver(req.method, req.url, this.#headOf(req), handle.fd, drain(socket, received));
     if (!refusal) socket.destroy();
     return refusal;
   }
 
   /** Reads and writes the stream for the native side. */
   #bridge(req: Request, socket: Duplex, received: Buffer[]): ErrorReply | undefined {
-    const bridged = this.#native.bridge(req.method, req.url, headOf(req), drain(socket, received));
+    const bridged = this.#native.bridge(req.method, req.url, this.#headOf(req), drain(socket, received));
     if (typeof bridged === 'object') return bridged;
     this.#bridges.set(bridged, socket);
     const { setTimeout, setNoDelay }: Partial<Socket> = socket as Partial<Socket>; // it may be any stream
@@ -283,7 +314,7 @@ function handleOf(socket: Duplex): Handle | undefined {
 /** What the handshake object needs of a request. */
 function headOf({ headers, socket }: Request): RequestHead {
   const secure = 'encrypted' in socket && Boolean(socket.encrypted);
-  return { headers: JSON.stringify(headers), address: socket.remoteAddress ?? '', secure };
+  return { headers: JSON.stringify(headers), address: socket.remoteAddress ?? '', secure, counted: false };
 }
 
 /** What was read from a stream before it is taken over, if anything. */
@@ -297,6 +328,7 @@ function answer(res: ServerResponse, status: number, contentType: string, body: 
   if (res.headersSent || res.destroyed) return;
   const own: (string | number)[] = ['Content-Type', contentType, 'Content-Length', Buffer.byteLength(body)];
   if (status === 200) own.push('Cache-Control', 'no-store');
+  if (COME_AGAIN.has(status)) own.push('Retry-After', RETRY_AFTER);
   res.writeHead(status, [...headers, ...own] as OutgoingHttpHeader[]);
   res.end(body);
 }
@@ -318,6 +350,10 @@ function fixedHeaders(middleware: ReturnType<typeof corsMiddleware>, { origin }:
   return [...headers].flat();
 }
 
+function forbidden(message: string): ErrorReply {
+  return { status: 403, contentType: 'application/json', body: errorBody(FORBIDDEN, message) };
+}
+
 function errorBody(code: number, message: string): string {
   return JSON.stringify({ code, message });
 }
@@ -326,11 +362,13 @@ function messageOf({ contentType, body }: ErrorReply): string {
   return contentType === 'application/json' ? (JSON.parse(body) as { message: string }).message : body;
 }
 
-/** Refuses an upgrade as Engine.IO does. */
-function abort(socket: Duplex, message: string): void {
+/** Refuses an upgrade as Engine.IO does: by 400, unless there are too many, or the method is a wrong one. */
+function abort(socket: Duplex, message: string, status = 400): void {
   if (socket.writable) {
+    const told = COME_AGAIN.has(status) || status === 405 ? status : 400;
+    const retry = COME_AGAIN.has(told) ? `Retry-After: ${RETRY_AFTER}\r\n` : '';
     socket.write(
-      'HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-type: text/html\r\n' +
+      `HTTP/1.1 ${told} ${STATUS_CODES[told]}\r\nConnection: close\r\nContent-type: text/html\r\n${retry}` +
         `Content-Length: ${Buffer.byteLength(message)}\r\n\r\n${message}`,
     );
   }

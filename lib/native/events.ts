@@ -29,6 +29,11 @@ export interface EventHandlers {
   abandoned(socketId: string): void;
   /** A connection, known under `key`, waits to be let in. */
   admission(key: number, record: UserRecord): void;
+  /** A handshake went beyond a bound. */
+  connectionError(limit: string, address: string, status: number, message: string): void;
+  tokenExpiring(user: SocketUser, expiresAt: number): void;
+  /** A client waits to be allowed something; `text` is its event, a JSON array. */
+  authorize(question: { user: SocketUser; room: Room; number: number; verb: string; text: string; attachments: Buffer[] }): void;
   message(message: Message): void;
   roomJoin(user: SocketUser, room: Room): void;
   roomLeave(user: SocketUser, room: Room): void;
@@ -121,6 +126,19 @@ export function eventReader(handlers: EventHandlers, { users, rooms, messages }:
     [Tag.Admission]: (fields) => {
       const [key, socketId, handshake, connectedAt] = [fields.number(), fields.text(), fields.text(), fields.number()];
       return () => handlers.admission(key, { socketId, userId: socketId, handshake, connectedAt });
+    },
+    [Tag.ConnectionError]: (fields) => {
+      const [limit, address, status, message] = [fields.text(), fields.text(), fields.number(), fields.text()];
+      return () => handlers.connectionError(limit, address, status, message);
+    },
+    [Tag.TokenExpiring]: (fields) => {
+      const [who, expiresAt] = [user(fields), fields.number()];
+      return () => handlers.tokenExpiring(who, expiresAt);
+    },
+    [Tag.Authorize]: (fields) => {
+      const [who, where, number] = [user(fields), room(fields), fields.number()];
+      const [verb, text, attachments] = [fields.text(), fields.text(), fields.attachments()];
+      return () => handlers.authorize({ user: who, room: where, number, verb, text, attachments });
     },
     // A packet for a socket object in JavaScript: an event, or the acknowledgement of one of its own.
     [Tag.Deliver]: (fields) => {

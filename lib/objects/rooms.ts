@@ -28,7 +28,7 @@ export class Rooms {
     // It may be sent, even where no other instance is told of it.
     this.#encoding.assertDepth('metadata', metadata);
     const told = this.#isShared && metadata !== undefined ? metadataText(metadata) : undefined;
-    const made = new Fields(this.#native.createRoom(name, namespace, this.#isShared ? createdBy : undefined, told, options.membershipEvents));
+    const made = new Fields(this.#native.createRoom(name, namespace, this.#isShared ? createdBy : undefined, told, options.membershipEvents, options.private ?? false));
     return this.#make(made.text(), name, namespace, made.number(), createdBy, metadata);
   }
 

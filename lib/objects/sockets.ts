@@ -15,6 +15,8 @@ export interface SocketTools {
   native: NativeService;
   reads: Reads;
   encoding: Encoding;
+  /** Acknowledgements that are awaited of one client. */
+  mostAcks: number;
   users: Users;
   operations: Operations;
   logger: Logger;
@@ -66,9 +68,10 @@ export class Sockets {
 
   /** Makes the object of a client's socket. */
   add(socketId: string, handshake: string): NativeSocket {
-    const { native, reads, encoding } = this.#tools;
+    const { native, reads, encoding, mostAcks } = this.#tools;
     const socket: NativeSocket = new NativeSocket(native, reads, socketId, handshake, {
       encoding,
+      mostAcks,
       expired: () => this.#ackExpired(socket),
     });
     this.#known.set(socketId, socket);

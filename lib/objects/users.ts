@@ -75,6 +75,11 @@ export class Users {
     return user;
   }
 
+  /** The user that would be made of a record. */
+  draft(record: UserRecord): SocketUser {
+    return this.#make(record);
+  }
+
   /** The same, where the native side has told of it before. */
   told(socketId: string): SocketUser {
     const user = this.of(socketId);

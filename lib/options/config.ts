@@ -3,12 +3,14 @@
 import { availableParallelism } from 'node:os';
 import { isDate, isRegExp } from 'node:util/types';
 import { serialize } from 'cookie';
-import type { CookieConfig, CorsConfig, Logger, TransportName, WebSocketConfig } from '../../index.js';
+import type { AuthorizeConfig, CookieConfig, CorsConfig, LimitsConfig, TransportName, WebSocketConfig } from '../../index.js';
 import { invalidArgument, refused, RESERVED_EVENTS } from '../errors.js';
 import { correctOrigin } from './origin.js';
 import { boolean, check, isInteger, isObject, milliseconds, type Rules } from './rules.js';
 import { builtInEvents } from '../native/addon.js';
-import { canonicalName, MAX_DEPTH } from '../socketio/payload.js';
+import { canonicalName } from '../socketio/payload.js';
+import { chosenLimits, limits, nativeLimits } from './limits.js';
+import { logger, safely } from './logger.js';
 import { REDIS, checkRedis, nativeRedis } from './redis.js';
 import { membershipEvents } from './room.js';
 import { callOf } from './wrong-arguments.js';
@@ -118,24 +120,12 @@ export const OPTIONS = {
   relayEvents: { ...strings('event names'), correct: correctRelayed },
   presence: { members: { broadcast: boolean } },
   membershipEvents,
-  limits: {
-    members: {
-      maxQueuedBytes: { test: isInteger(1), allowed: 'an integer number of bytes, at least 1' },
-      stallMs: milliseconds(1),
-      maxDepth: { test: isInteger(1, MAX_DEPTH), allowed: `an integer number of levels, 1 to ${MAX_DEPTH}` },
-    },
-  },
+  authorize: { members: { connect: fn, join: fn, message: fn, typing: fn, relay: fn } },
+  allowSystemMessages: boolean,
+  limits,
   workerThreads: { test: isInteger(1, 1024), allowed: 'an integer from 1 to 1024' },
-  logger: {
-    test: isLogger,
-    allowed: 'an object with the methods debug, info, warn and error',
-  },
+  logger,
 } satisfies Rules;
-
-function isLogger(value: unknown): boolean {
-  const levels = value as Partial<Record<string, unknown>> | null | undefined;
-  return ['debug', 'info', 'warn', 'error'].every((level) => typeof levels?.[level] === 'function');
-}
 
 /**
  * Options of Socket.IO that are no choice here. The values that ask for what this server does are taken; accepting and
@@ -153,13 +143,6 @@ export const FIXED: Readonly<Record<string, readonly [accepted: unknown[], reaso
   addTrailingSlash: [[true], 'requests of the path have a slash behind it'],
   destroyUpgrade: [[true], 'an upgrade is ended when nobody listens for upgrades, and otherwise left to who listens'],
   destroyUpgradeTimeout: [[1000], 'an upgrade for which nobody listens is ended after 1000 ms'],
-};
-
-const consoleLogger: Logger = {
-  debug() {},
-  info() {},
-  warn: (...args) => console.warn(...args),
-  error: (...args) => console.error(...args),
 };
 
 /** Options that keep their type, and are always there. */
@@ -180,7 +163,7 @@ type Completed =
   | 'relayEvents'
   | 'presence'
   | 'membershipEvents'
-  | 'limits'
+  | 'allowSystemMessages'
   | 'workerThreads'
   | 'logger';
 
@@ -188,6 +171,8 @@ type Completed =
 export type ResolvedConfig = { [K in Completed]: NonNullable<WebSocketConfig[K]> } & {
   path: string;
   cors: CorsConfig & { origin: NonNullable<CorsConfig['origin']> };
+  authorize: AuthorizeConfig;
+  limits: LimitsConfig;
 } & Pick<WebSocketConfig, 'allowRequest' | 'redis'>;
 
 /** Checks the caller's options and completes them. Does not keep or change the caller's objects. */
@@ -223,10 +208,12 @@ function completed(config: WebSocketConfig): ResolvedConfig {
     relayEvents: ['document:edit'],
     presence: {},
     membershipEvents: 'each' as const,
-    limits: {},
+    allowSystemMessages: false,
     workerThreads: availableParallelism(),
-    logger: consoleLogger,
     ...given,
+    authorize: present(given.authorize ?? {}),
+    limits: chosenLimits(given.limits ?? {}),
+    logger: safely(given.logger),
   };
   const path = given.path ?? (process.env.WEBSOCKET_PATH || '/socket.io');
   if (!OPTIONS.path.test(path)) throw invalidArgument('WEBSOCKET_PATH', path, OPTIONS.path.allowed);
@@ -257,7 +244,14 @@ export function nativeConfig(options: ResolvedConfig): string {
     relayEvents: options.relayEvents.map(canonicalName),
     presence: options.presence,
     membershipEvents: options.membershipEvents,
-    limits: options.limits,
+    authorize: {
+      join: options.authorize.join !== undefined,
+      message: options.authorize.message !== undefined,
+      typing: options.authorize.typing !== undefined,
+      relay: options.authorize.relay !== undefined,
+    },
+    allowSystemMessages: options.allowSystemMessages,
+    limits: nativeLimits(options.limits),
     workerThreads: options.workerThreads,
     redis: options.redis && nativeRedis(options.redis),
   });

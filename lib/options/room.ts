@@ -2,7 +2,7 @@
 
 import type { RoomOptions } from '../../index.js';
 import { invalidArgument } from '../errors.js';
-import { check, isObject } from './rules.js';
+import { boolean, check, isObject } from './rules.js';
 
 const MEMBERSHIP_EVENTS: unknown[] = ['each', 'gathered', 'none'];
 
@@ -11,7 +11,7 @@ export const membershipEvents = {
   allowed: "'each', 'gathered' or 'none'",
 };
 
-const RULES = { membershipEvents };
+const RULES = { membershipEvents, private: boolean };
 
 /** Throws a `TypeError` that names the field. */
 export function checkRoom(options: unknown): asserts options is RoomOptions {

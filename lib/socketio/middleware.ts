@@ -2,6 +2,7 @@
 
 import type { AuthenticatedSocket, SocketMiddleware } from '../../index.js';
 import { jsonOf } from '../json.js';
+import { wordsOf } from '../options/logger.js';
 
 /**
  * Runs middleware functions in order; resolves when all have called `next()`, rejects with the first refusal. A
@@ -22,6 +23,13 @@ export async function runMiddleware(middleware: SocketMiddleware[], socket: Auth
 
 /** A refusal as the client's `connect_error` tells it: message, and `data` as JSON if there is any. */
 export function refusalOf(error: unknown): { message: string; data: string | undefined } {
-  const { message, data } = (error ?? {}) as { message?: unknown; data?: unknown };
-  return { message: typeof message === 'string' ? message : String(error), data: jsonOf(data) };
+  return { message: wordsOf(error), data: dataOf(error) };
+}
+
+function dataOf(error: unknown): string | undefined {
+  try {
+    return jsonOf((error as { data?: unknown } | null | undefined)?.data);
+  } catch {
+    return undefined;
+  }
 }

@@ -3,6 +3,7 @@
 import { EventEmitter } from 'node:events';
 import {
   assertEventName,
+  assertExpiry,
   assertMilliseconds,
   invalidArgument,
   roomNames,
@@ -35,9 +36,6 @@ export let internals: {
   disconnected(socket: NativeSocket, reason: string, rooms: string[], report: Report): void;
 };
 
-/** Acknowledgements that are awaited from one client; beyond it the oldest ones expire. */
-const MOST_AWAITED = 10_000;
-
 /** An acknowledgement that is awaited. */
 interface Awaited {
   answer(args: unknown[]): void;
@@ -53,9 +51,13 @@ interface Sending {
   volatile?: boolean;
 }
 
-/** How the socket's events are encoded; `expired` is called when an acknowledgement is awaited no longer. */
+/**
+ * How the socket's events are encoded; how many acknowledgements are awaited of it, beyond which the oldest ones expire, and
+ * what is called when one does.
+ */
 interface Tools {
   encoding: Encoding;
+  mostAcks: number;
   expired: () => void;
 }
 
@@ -80,6 +82,8 @@ export class NativeSocket implements AuthenticatedSocket {
   readonly #reads: Reads;
   readonly #encoding: Encoding;
   readonly #expired: () => void;
+  readonly #mostAcks: number;
+  #expiresAt: number | undefined;
   readonly #listeners = new EventEmitter().setMaxListeners(0);
   readonly #anyListeners: Listener[] = [];
   readonly #acks = new Map<number, Awaited>();
@@ -91,11 +95,12 @@ export class NativeSocket implements AuthenticatedSocket {
   /** The rooms of a socket that is just leaving. */
   #lastRooms: string[] = [];
 
-  constructor(native: NativeService, reads: Reads, id: string, handshakeText: string, { encoding, expired }: Tools) {
+  constructor(native: NativeService, reads: Reads, id: string, handshakeText: string, { encoding, mostAcks, expired }: Tools) {
     this.#native = native;
     this.#reads = reads;
     this.#encoding = encoding;
     this.#expired = expired;
+    this.#mostAcks = mostAcks;
     this.#handshakeText = handshakeText;
     Object.defineProperty(this, 'id', { value: id, enumerable: true });
     Object.assign(this, { userId: undefined, user: undefined });
@@ -105,6 +110,16 @@ export class NativeSocket implements AuthenticatedSocket {
   get handshake(): Handshake {
     this.#handshake ??= handshakeOf(this.#handshakeText);
     return this.#handshake;
+  }
+
+  get expiresAt(): number | undefined {
+    return this.#expiresAt;
+  }
+
+  set expiresAt(at: number | undefined) {
+    assertExpiry(at);
+    this.#expiresAt = at;
+    this.#native.expireAt(this.id, at);
   }
 
   get connected(): boolean {
@@ -243,10 +258,10 @@ export class NativeSocket implements AuthenticatedSocket {
 
   /** Makes room for one more acknowledgement that is awaited. */
   #expireAcks(): void {
-    while (this.#acks.size >= MOST_AWAITED) {
+    while (this.#acks.size >= this.#mostAcks) {
       const oldest = this.#acks.get(this.#oldestAck++);
       if (oldest === undefined) continue;
-      oldest.fail(new WebSocketServiceError('ERR_TIMEOUT', `the acknowledgement has expired, ${MOST_AWAITED} others are awaited`));
+      oldest.fail(new WebSocketServiceError('ERR_TIMEOUT', `the acknowledgement has expired, ${this.#mostAcks} others are awaited`));
       this.#expired();
     }
   }

@@ -136,8 +136,11 @@ pub(super) struct RoomFacts {
     #[serde(default)]
     pub(super) metadata: Option<String>,
     /// What its members are told of those who come and go.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub(super) membership_events: Option<MembershipEvents>,
+    /// Whether clients may come in only as the application or the server lets them.
+    #[serde(default)]
+    pub(super) private: bool,
 }
 
 impl From<&RoomInfo> for RoomFacts {
@@ -150,6 +153,7 @@ impl From<&RoomInfo> for RoomFacts {
             created_by: info.created_by.as_deref().map(str::to_owned),
             metadata: info.metadata.as_deref().map(str::to_owned),
             membership_events: info.membership_events,
+            private: info.private,
         }
     }
 }
@@ -164,6 +168,7 @@ impl From<RoomFacts> for RoomInfo {
             created_by: facts.created_by.map(Into::into),
             metadata: facts.metadata.filter(|metadata| is_json(metadata)).map(Into::into),
             membership_events: facts.membership_events,
+            private: facts.private,
             registered: true,
         }
     }

@@ -73,6 +73,10 @@ impl Peers for ClusterPeers {
         self.status.is_current()
     }
 
+    fn status(&self) -> &'static str {
+        self.status.stage().name()
+    }
+
     fn connected(&self, socket: &Arc<Socket>) {
         let facts = SocketFacts::of(socket);
         self.log

@@ -242,6 +242,7 @@ mod tests {
             created_by: None,
             metadata: None,
             membership_events: None,
+            private: false,
         }
     }
 

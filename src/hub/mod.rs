@@ -1,11 +1,13 @@
 //! State in memory: sockets, rooms, history, presence and counters. Synchronous and without I/O; callers pass the time.
 
+mod deferred;
 mod except;
 mod handshake;
 mod history;
 mod identity;
 mod members;
 mod ordered;
+mod pace;
 mod remote;
 mod room;
 mod socket;
@@ -16,12 +18,14 @@ use dashmap::DashMap;
 
 use crate::metrics::Metrics;
 
+pub use deferred::Deferred;
 pub use except::Except;
 pub use handshake::{Handshake, Query, URL_MEMBER};
 pub use history::{History, StoredMessage};
 pub use identity::{Identity, SocketId};
 pub use members::Recipient;
 pub use ordered::Ordered;
+pub use pace::{Excess, Pace};
 pub use remote::RemoteSockets;
 pub use room::RoomInfo;
 pub use socket::{Interest, Socket, Unreachable};

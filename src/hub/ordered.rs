@@ -72,6 +72,14 @@ impl<T> Ordered<T> {
         true
     }
 
+    /// Whether an item is in the set.
+    pub fn contains(&self, item: &Arc<T>) -> bool {
+        match &self.places {
+            Some(places) => places.0.contains_key(&address(item)),
+            None => self.items.iter().flatten().any(|other| Arc::ptr_eq(other, item)),
+        }
+    }
+
     /// Number of items.
     pub fn len(&self) -> usize {
         self.places.as_ref().map_or(self.items.len(), |places| places.0.len())

@@ -27,6 +27,8 @@ pub struct RoomInfo {
     pub metadata: Option<Box<str>>,
     /// What its members are told of those who come and go, where that is not left to the service.
     pub membership_events: Option<MembershipEvents>,
+    /// Whether clients may come in only as `authorize.join` allows, or the server.
+    pub private: bool,
     /// Whether the room is in the registry.
     pub registered: bool,
 }
@@ -42,6 +44,7 @@ impl RoomInfo {
             created_by: None,
             metadata: None,
             membership_events: None,
+            private: false,
             registered: false,
         }
     }

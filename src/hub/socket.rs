@@ -12,7 +12,8 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    Ordered,
+    Deferred, Ordered, Pace,
+    deferred::Waiting,
     handshake::{Handshake, Query},
     identity::Identity,
     members::{Recipient, shard_of},
@@ -35,6 +36,17 @@ struct Rooms {
     list: Ordered<Room<Socket>>,
 }
 
+/// What few sockets need.
+#[derive(Debug, Default)]
+struct Rare {
+    /// Packets of the client that wait for a decision about one of them.
+    waiting: Mutex<Option<Box<Waiting>>>,
+    /// How fast the client sends, where that is limited.
+    pace: OnceLock<Pace>,
+    /// When the socket is to be closed, milliseconds since the epoch; 0 for never.
+    expires_at: AtomicU64,
+}
+
 /// A connected socket.
 #[derive(Debug)]
 pub struct Socket {
@@ -52,6 +64,7 @@ pub struct Socket {
     last_activity: AtomicU64,
     rooms: Mutex<Rooms>,
     interest: Mutex<Option<Box<Interest>>>,
+    rare: OnceLock<Box<Rare>>,
     pending_acks: Mutex<PendingAcks>,
     /// JavaScript has heard of the connection, so that its listeners are in place.
     settled: AtomicBool,
@@ -68,10 +81,6 @@ impl Link for Unreachable {
         false
     }
 }
-
-/// Acknowledgements that other servers may await from one client; beyond it the oldest ones expire. JavaScript bounds
-/// its own.
-const MOST_REMOTE_ACKS: usize = 10_000;
 
 /// Ids of events whose acknowledgement is awaited.
 #[derive(Debug, Default)]
@@ -111,6 +120,7 @@ impl Socket {
             last_activity: AtomicU64::new(now),
             rooms: Mutex::default(),
             interest: Mutex::new(None),
+            rare: OnceLock::new(),
             pending_acks: Mutex::default(),
             settled: AtomicBool::new(true),
             touched: AtomicBool::new(false),
@@ -212,7 +222,69 @@ impl Socket {
         if std::mem::replace(&mut rooms.gone, true) {
             return None;
         }
-        Some(std::mem::take(&mut rooms.list).into_vec())
+        let list = std::mem::take(&mut rooms.list).into_vec();
+        drop(rooms);
+        // Nobody decides about it any more.
+        if let Some(rare) = self.rare.get() {
+            drop(rare.waiting.lock().take());
+        }
+        Some(list)
+    }
+
+    fn rare(&self) -> &Rare {
+        self.rare.get_or_init(Box::default)
+    }
+
+    /// How fast the client sends.
+    pub fn pace(&self, make: impl FnOnce() -> Pace) -> &Pace {
+        self.rare().pace.get_or_init(make)
+    }
+
+    /// When the socket is to be closed, in milliseconds since the epoch.
+    pub fn expires_at(&self) -> Option<u64> {
+        let at = self.rare.get()?.expires_at.load(Ordering::Acquire);
+        Some(at).filter(|at| *at > 0)
+    }
+
+    /// Says when the socket is to be closed. Returns what was said before.
+    pub fn set_expiry(&self, at: Option<u64>) -> Option<u64> {
+        let at = at.map_or(0, |at| at.max(1));
+        let before = self.rare().expires_at.swap(at, Ordering::AcqRel);
+        Some(before).filter(|at| *at > 0)
+    }
+
+    /// Has a packet of the client be decided, by a question of this number; what comes after it waits.
+    pub fn decide_about(&self, number: u64, packet: Deferred) {
+        let mut waiting = self.rare().waiting.lock();
+        waiting.get_or_insert_default().decide(number, packet);
+    }
+
+    /// Has a packet wait if there are some that do. False when there are none.
+    pub fn defer(&self, packet: impl FnOnce() -> Deferred) -> bool {
+        let Some(rare) = self.rare.get() else { return false };
+        match &mut *rare.waiting.lock() {
+            Some(waiting) => {
+                waiting.push(packet());
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The packet about which the question of this number was; `None` when it has been answered.
+    pub fn decided(&self, number: u64) -> Option<Deferred> {
+        self.rare.get()?.waiting.lock().as_mut()?.decided(number)
+    }
+
+    /// The next packet that waits and need not any more. Without one, those that come need not wait either, unless one is
+    /// being decided.
+    pub fn next_deferred(&self) -> Option<Deferred> {
+        let mut waiting = self.rare.get()?.waiting.lock();
+        let next = waiting.as_mut()?.next();
+        if next.is_none() && waiting.as_ref().is_some_and(|waiting| waiting.is_over()) {
+            *waiting = None;
+        }
+        next
     }
 
     /// Whether the socket is still connected.
@@ -263,11 +335,12 @@ impl Socket {
         self.pending_acks.lock().here.insert(id);
     }
 
-    /// Waits for the acknowledgement of an event of another server. False when an older one expired for it.
-    pub fn await_remote_ack(&self, id: u64) -> bool {
+    /// Waits for the acknowledgement of an event of another server, and for at most so many. False when an older one expired
+    /// for it.
+    pub fn await_remote_ack(&self, id: u64, most: usize) -> bool {
         let mut pending = self.pending_acks.lock();
         pending.remote.insert(id);
-        pending.remote.len() <= MOST_REMOTE_ACKS || pending.remote.pop_first().is_none()
+        pending.remote.len() <= most || pending.remote.pop_first().is_none()
     }
 
     /// Takes an awaited acknowledgement; false for one nobody waits for.
@@ -285,9 +358,10 @@ mod tests {
     fn of_what_other_servers_await_the_oldest_expires() {
         let socket = Socket::new(1, "a", Arc::new(Unreachable), "{}".into(), 0);
         socket.await_ack(1);
-        let kept = (10..10 + MOST_REMOTE_ACKS as u64).all(|id| socket.await_remote_ack(id));
+        let most = 100;
+        let kept = (10..10 + most as u64).all(|id| socket.await_remote_ack(id, most));
         assert!(
-            kept && !socket.await_remote_ack(u64::MAX),
+            kept && !socket.await_remote_ack(u64::MAX, most),
             "one expired too early, or none did"
         );
         assert!(!socket.take_ack(10) && socket.take_ack(11) && socket.take_ack(u64::MAX) && socket.take_ack(1));

@@ -1,6 +1,6 @@
 //! Who is connected, admission, and the end of connections.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use napi::bindgen_prelude::Buffer;
 use napi_derive::napi;
@@ -231,6 +231,23 @@ impl NativeService {
         }
     }
 
+    /// The application's decision about what a client wants to do; a text refuses it.
+    #[napi]
+    pub fn decide(&self, socket_id: String, number: f64, refusal: Option<String>) {
+        let service = self.server.service();
+        if let Some(socket) = service.hub.socket(&socket_id) {
+            service.decided(&socket, index(number), refusal.map_or(Ok(()), Err));
+        }
+    }
+
+    /// Says when a socket is to be closed, in milliseconds since the epoch; null for never.
+    #[napi]
+    pub fn expire_at(&self, socket_id: String, at: Option<f64>) {
+        if let Some(socket) = self.socket(&socket_id) {
+            self.server.service().expire_at(&socket, at.map(index));
+        }
+    }
+
     /// Disconnects a socket for this reason, its transport as well if so asked. False when it is not registered.
     #[napi]
     pub fn disconnect(&self, socket_id: String, reason: String, transport: bool) -> bool {
@@ -260,5 +277,14 @@ impl NativeService {
     pub fn stats(&self) -> Figures {
         let _rest = self.server.service().at_rest();
         self.server.service().stats().into()
+    }
+
+    /// How often clients went beyond a bound, by the names of those that they did.
+    #[napi]
+    pub fn exceeded(&self) -> HashMap<String, f64> {
+        let exceeded = self.server.service().hub.metrics.exceeded.counts();
+        exceeded
+            .map(|(limit, count)| (limit.name().to_owned(), count as f64))
+            .collect()
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     error::Error,
     hub::{Room, Socket, StoredMessage},
     ports::ServiceEvent,
+    transport::Reply,
     wire::packet::{Packet, PacketKind},
 };
 
@@ -171,6 +172,28 @@ impl Fields {
                 .integer(*id)
                 .text(error.code())
                 .text(error.to_string()),
+            ServiceEvent::ConnectionError { limit, address } => {
+                let refused = Reply::beyond(*limit);
+                self.tag(Tag::ConnectionError)
+                    .text(limit.name())
+                    .text(address)
+                    .number(refused.status)
+                    .text(refused.message())
+            }
+            ServiceEvent::TokenExpiring(socket, at) => self.tag(Tag::TokenExpiring).socket(socket).integer(*at),
+            ServiceEvent::Authorize {
+                socket,
+                number,
+                verb,
+                room,
+                args,
+                attachments,
+            } => self
+                .in_room(Tag::Authorize, socket, room)
+                .integer(*number)
+                .text(*verb)
+                .text(String::from_utf8_lossy(args))
+                .attachments(attachments),
             ServiceEvent::Abandoned(socket) => self.tag(Tag::Abandoned).text(socket.id()),
             ServiceEvent::Admission(socket) => {
                 socket.touch();

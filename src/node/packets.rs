@@ -155,8 +155,9 @@ impl NativeService {
 
     /// Shuts down and reports under this number when it is done.
     #[napi]
-    pub fn shutdown(&self, id: f64) {
-        let (ended, queue) = (self.server.shutdown(), self.queue.clone());
+    pub fn shutdown(&self, id: f64, drain_ms: f64) {
+        let drain = std::time::Duration::from_millis(index(drain_ms));
+        let (ended, queue) = (self.server.shutdown(drain), self.queue.clone());
         self.server.runtime().spawn(async move {
             ended.await;
             queue.push(Item::Done(id));

@@ -37,6 +37,12 @@ pub enum Tag {
     AckRefused,
     /// Key, socket id, handshake, time of the connection.
     Admission,
+    /// Name of a bound, address, code and text of what the client was told.
+    ConnectionError,
+    /// Record of a socket, time.
+    TokenExpiring,
+    /// Record of a socket, room id, number, what it wants to do, JSON array, attachments.
+    Authorize,
     /// Socket id.
     Abandoned,
     /// Socket id, id of the acknowledgement or -1, JSON array, attachments.

@@ -65,7 +65,9 @@ impl Item {
     fn size(&self) -> usize {
         match self {
             Self::Event(
-                ServiceEvent::Client { args, attachments, .. } | ServiceEvent::Ack { args, attachments, .. },
+                ServiceEvent::Client { args, attachments, .. }
+                | ServiceEvent::Ack { args, attachments, .. }
+                | ServiceEvent::Authorize { args, attachments, .. },
             ) => args.len() + attachments.iter().map(bytes::Bytes::len).sum::<usize>(),
             Self::Event(ServiceEvent::Message(_, message)) => message.packet.len(),
             Self::Event(ServiceEvent::Deliver(_, packet)) => packet.len(),

@@ -12,7 +12,7 @@ use super::{
     bridge::{Bridge, CHUNKS, JsStream},
     queue::Item,
 };
-use crate::transport::{Carrier, Head, Incoming, Reply};
+use crate::transport::{Caller, Carrier, Incoming, Reply};
 
 /// What the handshake object needs of a request.
 #[napi(object)]
@@ -23,11 +23,18 @@ pub struct RequestHead {
     pub address: String,
     /// Whether the connection is encrypted.
     pub secure: bool,
+    /// Whether `knock` has counted it.
+    pub counted: bool,
 }
 
-impl RequestHead {
-    fn of(&self, url: &str) -> Head {
-        Head::new(url, &self.headers, &self.address, self.secure)
+impl From<RequestHead> for Caller {
+    fn from(head: RequestHead) -> Self {
+        Self {
+            headers: head.headers,
+            address: head.address,
+            is_secure: head.secure,
+            is_counted: head.counted,
+        }
     }
 }
 
@@ -63,6 +70,26 @@ impl NativeService {
         }
     }
 
+    /// The answer to a balancer that asks whether new clients may come.
+    #[napi]
+    pub fn health(&self) -> ErrorReply {
+        self.server.transport().health().into()
+    }
+
+    /// Counts a handshake before the application is asked about it: null, or the error to answer with.
+    #[napi]
+    pub fn knock(&self, head: RequestHead) -> Option<ErrorReply> {
+        let refused = self.server.transport().knock(&head.into()).err();
+        refused.map(ErrorReply::from)
+    }
+
+    /// A POST of a session begins: null when its body is to be read, or the error to answer with.
+    #[napi]
+    pub fn begin_post(&self, url: String) -> Option<ErrorReply> {
+        let refused = self.server.transport().begin_post(&url).err();
+        refused.map(ErrorReply::from)
+    }
+
     /// Answers a long-polling request under this number, unless it is cancelled. `head` is for handshakes.
     #[napi]
     pub fn respond(
@@ -75,12 +102,12 @@ impl NativeService {
         body: Option<Buffer>,
     ) {
         let transport = self.server.transport().clone();
-        let head = head.map(|head| head.of(&url));
+        let caller = head.map(Caller::from);
         let body = body.map_or_else(Bytes::new, |body| Bytes::copy_from_slice(&body));
         let (queue, requests) = (self.queue.clone(), self.requests.clone());
         let number = index(id);
         let task = self.server.runtime().spawn(async move {
-            let reply = transport.respond(&method, &url, head, content_type, body).await;
+            let reply = transport.respond(&method, &url, caller, content_type, body).await;
             requests.remove(&number);
             queue.push(Item::Reply(id, reply));
         });
@@ -156,7 +183,7 @@ impl NativeService {
     ) -> Result<Option<ErrorReply>> {
         #[cfg(unix)]
         {
-            let upgrade = match self.server.transport().upgrade(&method, &url, &head.headers) {
+            let upgrade = match self.server.transport().upgrade(&method, &url, &head.into()) {
                 Ok(upgrade) => upgrade,
                 Err(reply) => return Ok(Some(reply.into())),
             };
@@ -164,7 +191,6 @@ impl NativeService {
             let stream = Arc::new(crate::transport::handover::duplicate(fd).map_err(invalid)?);
             self.server.transport().attach(
                 upgrade,
-                head.of(&url),
                 Carrier::Tcp(stream.clone().into()),
                 Incoming::Tcp(stream),
                 received.as_deref().unwrap_or_default(),
@@ -187,7 +213,7 @@ impl NativeService {
         head: RequestHead,
         received: Option<Buffer>,
     ) -> napi::Either<f64, ErrorReply> {
-        let upgrade = match self.server.transport().upgrade(&method, &url, &head.headers) {
+        let upgrade = match self.server.transport().upgrade(&method, &url, &head.into()) {
             Ok(upgrade) => upgrade,
             Err(reply) => return napi::Either::B(reply.into()),
         };
@@ -198,7 +224,6 @@ impl NativeService {
         let (incoming, chunks) = mpsc::channel(CHUNKS);
         let connection = self.server.transport().attach(
             upgrade,
-            head.of(&url),
             Carrier::Bridge(sink),
             Incoming::Bridge(chunks),
             received.as_deref().unwrap_or_default(),

@@ -20,6 +20,7 @@ impl NativeService {
         created_by: Option<String>,
         metadata: Option<String>,
         membership_events: Option<String>,
+        private: bool,
     ) -> napi::Result<Vec<Field>> {
         let service = self.server.service();
         let membership_events = membership_events
@@ -33,6 +34,7 @@ impl NativeService {
                 created_by: created_by.as_deref(),
                 metadata: metadata.as_deref(),
                 membership_events,
+                private,
             },
         );
         room.touch();

@@ -62,6 +62,8 @@ pub trait Peers: Send + Sync + std::fmt::Debug {
     fn stored(&self, room_id: &str, packet: &Packet, time: u64);
     /// Whether what is known of sockets on other instances is as new as it can be.
     fn is_current(&self) -> bool;
+    /// How it stands with the cluster: `connecting`, `ready` or `degraded`.
+    fn status(&self) -> &'static str;
     /// A socket was registered here.
     fn connected(&self, socket: &Arc<Socket>);
     /// A socket of this instance is gone; it has left its rooms before.

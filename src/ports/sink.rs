@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
+    config::Limit,
     disconnect::DisconnectReason,
     error::Error,
     hub::{Room, Socket, StoredMessage},
@@ -29,6 +30,10 @@ pub enum EventKind {
     Typing = 1 << 5,
     /// How it stands with the cluster has changed.
     Cluster = 1 << 6,
+    /// A handshake was refused.
+    ConnectionError = 1 << 7,
+    /// A socket's authentication is about to end.
+    TokenExpiring = 1 << 8,
 }
 
 impl EventKind {
@@ -42,6 +47,8 @@ impl EventKind {
             "room:leave" => Self::RoomLeave,
             "typing" => Self::Typing,
             "cluster" => Self::Cluster,
+            "connection_error" => Self::ConnectionError,
+            "token:expiring" => Self::TokenExpiring,
             _ => return None,
         })
     }
@@ -87,6 +94,30 @@ pub enum ServiceEvent {
     },
     /// A client's acknowledgement was refused: who sent it, the id of the event, and why.
     AckRefused(Arc<Socket>, u64, Error),
+    /// `connection_error`: a handshake was refused.
+    ConnectionError {
+        /// The bound that it went beyond.
+        limit: Limit,
+        /// Where it came from.
+        address: String,
+    },
+    /// `token:expiring({ user, expiresAt })`, milliseconds since the epoch.
+    TokenExpiring(Arc<Socket>, u64),
+    /// JavaScript is to say whether a client may do something.
+    Authorize {
+        /// The client.
+        socket: Arc<Socket>,
+        /// Number of the question.
+        number: u64,
+        /// What it wants to do, as `authorize` names it.
+        verb: &'static str,
+        /// The room that it names.
+        room: Arc<Room>,
+        /// JSON array `["event", …]`.
+        args: Bytes,
+        /// Attachments of the array's placeholders.
+        attachments: Vec<Bytes>,
+    },
     /// A connection waits for middleware, or for an overridden `handleConnection`.
     Admission(Arc<Socket>),
     /// A connection that JavaScript was asked about has ended without being registered.

@@ -34,11 +34,11 @@ pub(super) struct RemoteAcks {
 }
 
 impl RemoteAcks {
-    /// Awaits the acknowledgements of these sockets until the given time. Returns the id of the event to send them.
-    pub(super) fn expect(&self, sockets: Vec<Arc<Socket>>, until: Instant, on_ack: OnAck) -> u64 {
+    /// Awaits the acknowledgements of these sockets, at most so many of each, until the given time. Returns the id of the event to send them.
+    pub(super) fn expect(&self, sockets: Vec<Arc<Socket>>, most: usize, until: Instant, on_ack: OnAck) -> u64 {
         let id = FIRST_ID + self.next.fetch_add(1, Ordering::Relaxed);
         for socket in &sockets {
-            if !socket.await_remote_ack(id) {
+            if !socket.await_remote_ack(id, most) {
                 tracing::debug!(
                     socket = socket.id(),
                     "an acknowledgement that another server awaits has expired"

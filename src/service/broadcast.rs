@@ -102,7 +102,9 @@ impl Service {
         counted: impl FnOnce(usize),
         on_ack: OnAck,
     ) {
-        let id = self.remote_acks.expect(sockets.clone(), until, on_ack);
+        let id = self
+            .remote_acks
+            .expect(sockets.clone(), self.config.limits.pending_acks, until, on_ack);
         counted(sockets.len());
         let packet = Packet::new(PacketKind::Event(Some(id)), args, attachments);
         for socket in sockets {

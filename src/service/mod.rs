@@ -5,11 +5,14 @@ mod admission;
 mod broadcast;
 mod client;
 mod connections;
+mod expiry;
 mod gathering;
 mod messages;
+mod rates;
 mod recipients;
 mod remote;
 mod rooms;
+mod tokens;
 
 use std::sync::{
     Arc, OnceLock,
@@ -20,7 +23,7 @@ use dashmap::DashMap;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::oneshot;
 
-use self::{acks::RemoteAcks, admission::Admissions};
+use self::{acks::RemoteAcks, admission::Admissions, expiry::Expiries, rates::Rates};
 use crate::{
     backpressure::Budget,
     clock::Clock,
@@ -37,6 +40,7 @@ pub use gathering::tell as tell_gathered;
 pub use messages::{MessageType, NewMessage};
 pub use remote::Loss;
 pub use rooms::{NewRoom, RoomStats};
+pub use tokens::watch as watch_tokens;
 
 /// A service: its state, its deliveries and what it tells JavaScript.
 pub struct Service {
@@ -48,9 +52,11 @@ pub struct Service {
     pub hub: Hub,
     fanout: Fanout,
     budget: Arc<Budget>,
+    rates: Option<Rates>,
     sink: Arc<dyn EventSink>,
     next_key: AtomicU64,
     admissions: Admissions,
+    expiries: Expiries,
     introductions: DashMap<u64, oneshot::Sender<()>>,
     closed: AtomicBool,
     gate: RwLock<()>,
@@ -79,10 +85,12 @@ impl Service {
             hub: Hub::new(parts),
             fanout: Fanout::start(parts, config.limits.max_queued_bytes, runtime),
             budget: Arc::default(),
+            rates: Rates::of(&config.limits),
             config,
             sink,
             next_key: AtomicU64::new(0),
             admissions: Admissions::default(),
+            expiries: Expiries::default(),
             introductions: DashMap::new(),
             closed: AtomicBool::new(false),
             gate: RwLock::new(()),
@@ -124,6 +132,18 @@ impl Service {
     /// Whether `shutdown` has begun.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// What a balancer asks: whether new clients may come, and a JSON object that says how it stands.
+    pub fn health(&self) -> (bool, String) {
+        let status = if self.is_closed() { "draining" } else { "ok" };
+        let connections = self.hub.socket_count();
+        let cluster = self.peers().map(|peers| format!(",\"cluster\":\"{}\"", peers.status()));
+        let json = format!(
+            "{{\"status\":\"{status}\",\"connections\":{connections}{}}}",
+            cluster.unwrap_or_default()
+        );
+        (!self.is_closed(), json)
     }
 
     /// Refuses connections from now on. False when it did before.

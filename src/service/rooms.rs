@@ -34,6 +34,8 @@ pub struct NewRoom<'a> {
     pub metadata: Option<&'a str>,
     /// What its members are told of those who come and go, where that is not left to the service.
     pub membership_events: Option<MembershipEvents>,
+    /// Whether clients may come in only as `authorize.join` allows, or the server.
+    pub private: bool,
 }
 
 impl Service {
@@ -53,6 +55,7 @@ impl Service {
                 created_by: room.created_by.map(Into::into),
                 metadata: room.metadata.map(Into::into),
                 membership_events: room.membership_events,
+                private: room.private,
                 registered: true,
             });
             // Only an id that is taken, which never comes twice, keeps it from the registry.

@@ -13,6 +13,7 @@ use tokio::{runtime::Handle, sync::Notify};
 use super::hearing::Hearing;
 use crate::{
     backpressure::Congestion,
+    metrics::Exceeded,
     ports::{EventSink, ServiceEvent},
 };
 
@@ -55,6 +56,8 @@ pub(super) struct Limits {
     pub(super) stall: Duration,
     /// Where slow clients are counted.
     pub(super) congestion: Arc<Congestion>,
+    /// Where it is counted who went beyond which bound.
+    pub(super) exceeded: Arc<Exceeded>,
     /// Where it is told that one was closed.
     pub(super) sink: Weak<dyn EventSink>,
 }

@@ -267,6 +267,12 @@ impl Connection {
         }
     }
 
+    /// Bytes that wait for the client and for nobody else.
+    pub(super) fn own_bytes(&self) -> usize {
+        let queued = self.queue().map_or(0, PollQueue::own_bytes);
+        self.outbox.lock().own_bytes() + queued
+    }
+
     /// Which socket on this transport packets are for.
     pub(super) fn generation(&self) -> u32 {
         self.outbox.lock().generation
@@ -347,8 +353,11 @@ impl Connection {
     /// JavaScript has written bytes of a bridged stream.
     pub fn written(&self, bytes: usize) {
         let mut outbox = self.outbox.lock();
-        outbox.written(bytes);
+        outbox.taken_back(bytes);
         self.progressed(&outbox);
+        if !outbox.pending.is_empty() {
+            self.write(&mut outbox);
+        }
     }
 
     /// A heartbeat took this long.
@@ -423,7 +432,10 @@ impl Connection {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.check_limit(outbox);
                 #[cfg(unix)]
-                if let (Some(carrier), Some(connection)) = (outbox.carrier.clone(), self.me.upgrade()) {
+                // Of a bridged stream, JavaScript says when more may come.
+                if let (Some(carrier), Some(connection)) = (outbox.carrier.clone(), self.me.upgrade())
+                    && carrier.stream().is_some()
+                {
                     outbox.is_flushing = true;
                     self.seat
                         .common()

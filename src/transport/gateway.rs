@@ -1,25 +1,39 @@
 //! The network side of one service: HTTP requests from Node.js, with Engine.IO's checks in front of socketioxide.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, num::NonZeroU32, sync::Arc};
 
 use bytes::Bytes;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::task::AbortHandle;
 
 use super::{
     engine::Engine,
+    entrance::{Caller, Entrance, Place},
     handlers::Accept,
     head::Head,
-    heartbeat,
+    heartbeat, pressure,
     reply::{Reply, TEXT},
     session::Session,
     sessions::Sessions,
 };
-use crate::{disconnect::DisconnectReason, hub::Query, service::Service};
+use crate::{
+    config::Limit,
+    disconnect::DisconnectReason,
+    hub::Query,
+    ports::{EventKind, ServiceEvent},
+    service::Service,
+};
+
+/// Refusals a second that JavaScript is told of; all are counted.
+const MOST_TOLD: NonZeroU32 = NonZeroU32::new(100).unwrap();
 
 /// The network side of one service.
 pub struct Transport {
     pub(super) sessions: Arc<Sessions<Session>>,
-    heartbeats: [AbortHandle; 2],
+    entrance: Entrance,
+    told: DefaultDirectRateLimiter,
+    /// What looks after all sessions.
+    watches: Vec<AbortHandle>,
 }
 
 impl std::fmt::Debug for Transport {
@@ -43,12 +57,20 @@ impl Transport {
     pub fn new(service: Arc<Service>, runtime: tokio::runtime::Handle) -> Arc<Self> {
         let (ping_interval, ping_timeout) = (service.config.ping_interval, service.config.ping_timeout);
         let engine = Engine::new(&service.config, Accept);
+        let entrance = Entrance::new(&service.config.limits);
         let sessions = Arc::new(Sessions::new(service, engine, runtime));
         let runtime = &sessions.common.runtime;
-        let watching = heartbeat::watch(Arc::downgrade(&sessions), ping_interval, ping_timeout);
-        let beating = heartbeat::beat(Arc::downgrade(&sessions));
+        let all = || Arc::downgrade(&sessions);
+        let most = sessions.service.config.limits.max_total_bytes;
+        let watches = [
+            Some(runtime.spawn(heartbeat::watch(all(), ping_interval, ping_timeout))),
+            Some(runtime.spawn(heartbeat::beat(all()))),
+            most.map(|most| runtime.spawn(pressure::watch(all(), most))),
+        ];
         Arc::new(Self {
-            heartbeats: [runtime.spawn(watching), runtime.spawn(beating)].map(|task| task.abort_handle()),
+            watches: watches.into_iter().flatten().map(|task| task.abort_handle()).collect(),
+            entrance,
+            told: RateLimiter::direct(Quota::per_second(MOST_TOLD)),
             sessions,
         })
     }
@@ -71,6 +93,42 @@ impl Transport {
         self.target(method, url, upgrade)
             .map(|target| matches!(target, Target::Handshake { .. }))
             .map_err(Reply::error)
+    }
+
+    /// The answer to a balancer that asks whether new clients may come.
+    pub fn health(&self) -> Reply {
+        let (is_ready, json) = self.sessions.service.health();
+        Reply::new(if is_ready { 200 } else { 503 }, "application/json", json)
+    }
+
+    /// Counts a handshake before the application is asked about it. An error when there are too many.
+    pub fn knock(&self, caller: &Caller) -> Result<(), Reply> {
+        let knocked = self.entrance.knock(caller);
+        knocked.map_err(|limit| self.refuse(limit, caller))
+    }
+
+    /// Takes a place for a new session.
+    pub(super) fn enter(&self, caller: &Caller) -> Result<Option<Box<Place>>, Reply> {
+        if self.sessions.service.is_closed() {
+            return Err(Reply::new(503, TEXT, "Server is shutting down"));
+        }
+        let entered = self.entrance.knock(caller).and_then(|()| self.entrance.enter(caller));
+        entered.map_err(|limit| self.refuse(limit, caller))
+    }
+
+    /// A client went beyond a bound.
+    pub(super) fn exceeded(&self, limit: Limit) {
+        self.sessions.common.limits.exceeded.count(limit);
+    }
+
+    fn refuse(&self, limit: Limit, caller: &Caller) -> Reply {
+        let service = &self.sessions.service;
+        self.exceeded(limit);
+        if service.sink().wants(EventKind::ConnectionError) && self.told.check().is_ok() {
+            let address = caller.address.clone();
+            service.sink().emit(ServiceEvent::ConnectionError { limit, address });
+        }
+        Reply::beyond(limit)
     }
 
     pub(super) fn target(&self, method: &str, url: &str, upgrade: bool) -> Result<Target, u8> {
@@ -101,24 +159,23 @@ impl Transport {
         Ok(Target::Handshake { eio3 })
     }
 
-    /// Answers a long-polling request; `head` is needed when [`Self::check`] says that it is a handshake. Dropping the
+    /// Answers a long-polling request; `caller` is needed when [`Self::check`] says that it is a handshake. Dropping the
     /// future, when the client goes away, lets go of the session.
     pub async fn respond(
         self: Arc<Self>,
         method: &str,
         url: &str,
-        head: Option<Head>,
+        caller: Option<Caller>,
         content_type: Option<String>,
         body: Bytes,
     ) -> Reply {
         match self.target(method, url, false) {
             Err(code) => Reply::error(code),
-            Ok(Target::Handshake { .. }) if self.sessions.service.is_closed() => {
-                Reply::new(503, TEXT, "Server is shutting down")
-            }
-            Ok(Target::Handshake { eio3 }) => match head {
+            Ok(Target::Handshake { eio3 }) => match caller.map(|caller| (self.enter(&caller), Head::new(url, &caller)))
+            {
                 // Boxed, as posts: a poll would keep room for either.
-                Some(head) => Box::pin(Session::open(&self.sessions, head, eio3)).await,
+                Some((Ok(place), head)) => Box::pin(Session::open(&self.sessions, head, place, eio3)).await,
+                Some((Err(reply), _)) => reply,
                 None => Reply::error(3),
             },
             Ok(Target::Session(session)) => match method {
@@ -138,25 +195,38 @@ impl Transport {
         }
     }
 
+    /// A POST of a session begins: its body is read only when it may. An error when it may not.
+    pub fn begin_post(&self, url: &str) -> Result<(), Reply> {
+        match self.target("POST", url, false) {
+            Ok(Target::Session(session)) => session.begin_post(),
+            Ok(Target::Handshake { .. }) => Err(Reply::error(2)),
+            Err(code) => Err(Reply::error(code)),
+        }
+    }
+
     /// Ends the session of a request whose body is larger than allowed and was not read.
     pub fn refuse_oversized(&self, method: &str, url: &str) {
         if let Ok(Target::Session(session)) = self.target(method, url, false) {
+            self.exceeded(Limit::MaxHttpBufferSize);
             session.connection().close(DisconnectReason::TransportError);
         }
     }
 
     /// The client of a session's request went away before the request was over; while it moves to WebSocket it may.
     pub fn abandon(&self, method: &str, url: &str) {
-        if let Ok(Target::Session(session)) = self.target(method, url, false)
-            && !session.phase().is_upgrading()
-        {
+        let Ok(Target::Session(session)) = self.target(method, url, false) else {
+            return;
+        };
+        if !session.phase().is_upgrading() {
             session.connection().close(DisconnectReason::TransportError);
+        } else if method == "POST" {
+            session.end_post();
         }
     }
 }
 
 impl Drop for Transport {
     fn drop(&mut self) {
-        self.heartbeats.iter().for_each(AbortHandle::abort);
+        self.watches.iter().for_each(AbortHandle::abort);
     }
 }

@@ -7,20 +7,27 @@ use serde::Deserialize;
 use serde_json::json;
 use tungstenite::handshake::derive_accept_key;
 
+use super::entrance::Caller;
 use crate::hub::{Handshake, URL_MEMBER};
 
 /// What the handshake object and the service need of a request that opens a session.
 #[derive(Debug, Clone)]
-pub struct Head {
+pub(super) struct Head {
     /// Members of the handshake object, the URL first.
     members: Arc<str>,
 }
 
 impl Head {
-    /// `url` as in the request line, `headers` a JSON object as Node.js gives it, `address` the client's.
-    pub fn new(url: &str, headers: &str, address: &str, secure: bool) -> Self {
+    /// `url` as in the request line.
+    pub(super) fn new(url: &str, caller: &Caller) -> Self {
+        let Caller {
+            headers,
+            address,
+            is_secure,
+            ..
+        } = caller;
         let members = format!(
-            "{URL_MEMBER}{},\"headers\":{headers},\"address\":{},\"secure\":{secure}",
+            "{URL_MEMBER}{},\"headers\":{headers},\"address\":{},\"secure\":{is_secure}",
             json!(url),
             json!(address)
         );
@@ -86,6 +93,8 @@ pub(super) fn text_of(value: &HeaderValue) -> String {
 /// The headers by which a client asks for WebSocket (RFC 6455, section 4.1).
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Offer<'a> {
+    #[serde(borrow)]
+    upgrade: Option<Cow<'a, str>>,
     #[serde(borrow, rename = "sec-websocket-key")]
     key: Option<Cow<'a, str>>,
     #[serde(borrow, rename = "sec-websocket-version")]
@@ -102,6 +111,13 @@ impl<'a> Offer<'a> {
 
     /// The response that accepts the offer, or what is wrong with it.
     pub(super) fn accept(&self) -> Result<String, &'static str> {
+        if !self
+            .upgrade
+            .as_deref()
+            .is_some_and(|name| name.eq_ignore_ascii_case("websocket"))
+        {
+            return Err("Invalid Upgrade header");
+        }
         let key = self
             .key
             .as_deref()

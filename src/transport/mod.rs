@@ -18,7 +18,9 @@
 //! | `connection`, `outbox`, `carrier`, `socket` | out: which way a packet takes; what waits; what carries bytes; the kernel |
 //! | `common` | what all connections have together |
 //! | `heartbeat`, `hearing`, `wheel` | who is pinged, and who is gone; who could be heard; when each is looked at |
+//! | `pressure` | the bytes of all clients together |
 //! | `engine`, `handlers`, `poll_queue` | socketioxide; what it calls; its queue for a client |
+//! | `entrance` | who may open a session |
 //! | `head`, `reply` | what a request says; its answer |
 
 mod carrier;
@@ -26,6 +28,7 @@ mod common;
 mod connection;
 mod cors;
 mod engine;
+mod entrance;
 mod gateway;
 mod handlers;
 #[cfg(unix)]
@@ -39,6 +42,7 @@ mod outbox;
 mod phase;
 mod poll_queue;
 mod polling;
+mod pressure;
 mod reply;
 mod session;
 mod sessions;
@@ -52,8 +56,8 @@ mod wheel;
 
 pub use carrier::{ByteSink, Carrier};
 pub use connection::Connection;
+pub use entrance::Caller;
 pub use gateway::Transport;
-pub use head::Head;
 #[cfg(unix)]
 pub use listener::{Address, DoorConfig, Foreign, HandOver, Listener, OpenError};
 pub use reply::Reply;

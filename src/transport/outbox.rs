@@ -12,6 +12,9 @@ use super::carrier::Carrier;
 use super::socket;
 use crate::wire::packet::Packet;
 
+/// Bytes of a bridged stream that JavaScript may have at a time: it copies them, and copies them again to seal them.
+const HANDED: usize = 256 << 10;
+
 /// What waits for one client.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
@@ -21,6 +24,8 @@ pub(super) struct Outbox {
     /// Bytes the kernel has not taken yet; of the first buffer, what is left of it. Given back when there are none.
     pub(super) pending: VecDeque<Bytes>,
     pending_bytes: usize,
+    /// Bytes that JavaScript has of a bridged stream, and has not written.
+    handed: usize,
     /// Bytes that wait for a poll, or are held.
     pub(super) queued_bytes: usize,
     /// Counts the bytes that have left, and wraps: shows whether the client reads.
@@ -41,6 +46,13 @@ impl Outbox {
         self.pending_bytes + self.queued_bytes
     }
 
+    /// Bytes that no other client shares.
+    pub(super) fn own_bytes(&self) -> usize {
+        let pending = self.pending.iter().filter(|bytes| bytes.is_unique()).map(Bytes::len);
+        let held = self.held.iter().filter(|packet| !packet.is_shared()).map(Packet::len);
+        pending.chain(held).sum::<usize>() + self.handed
+    }
+
     /// Bytes that senders wait for.
     pub(super) fn awaited(&self) -> usize {
         if self.is_stalled { 0 } else { self.waiting() }
@@ -56,6 +68,12 @@ impl Outbox {
     pub(super) fn written(&mut self, bytes: usize) {
         self.pending_bytes = self.pending_bytes.saturating_sub(bytes);
         self.has_left(bytes);
+    }
+
+    /// JavaScript has written bytes of a bridged stream.
+    pub(super) fn taken_back(&mut self, bytes: usize) {
+        self.handed = self.handed.saturating_sub(bytes);
+        self.written(bytes);
     }
 
     fn has_left(&mut self, bytes: usize) {
@@ -104,8 +122,14 @@ impl Outbox {
                     self.advance(written);
                 }
                 Some(Carrier::Bridge(sink)) => {
+                    if self.handed >= HANDED {
+                        return Err(io::ErrorKind::WouldBlock.into());
+                    }
                     // What JavaScript has not written yet counts as pending until it says so.
-                    self.pending.drain(..).for_each(|bytes| sink.write(bytes));
+                    if let Some(bytes) = self.pending.pop_front() {
+                        self.handed += bytes.len();
+                        sink.write(bytes);
+                    }
                 }
                 None => return Ok(()),
             }
@@ -138,6 +162,7 @@ impl Outbox {
     pub(super) fn drop_carrier(&mut self) {
         self.pending = VecDeque::new();
         self.pending_bytes = 0;
+        self.handed = 0;
         if let Some(carrier) = self.carrier.take() {
             carrier.close();
         }

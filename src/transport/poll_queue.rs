@@ -104,6 +104,13 @@ impl PollQueue {
         waiting.len() == 1
     }
 
+    /// Bytes that wait and that no other client shares.
+    pub(super) fn own_bytes(&self) -> usize {
+        let own = |item: &Waiting| !matches!(item, Waiting::Packet(packet) if packet.is_shared());
+        let waiting = self.waiting.lock();
+        waiting.iter().filter(|item| own(item)).map(Waiting::len).sum()
+    }
+
     /// Wakes the poll that is open.
     pub(super) fn wake(&self) {
         self.poll.wake();

@@ -13,6 +13,7 @@ use http::HeaderValue;
 
 use super::{
     engine::{Engine, SessionId},
+    entrance::Place,
     head::Head,
     poll_queue::{PollQueue, Waiting},
     reply::{Reply, TEXT},
@@ -21,6 +22,7 @@ use super::{
 };
 use crate::{
     backpressure::ITEM_COST,
+    config::Limit,
     disconnect::DisconnectReason,
     wire::payload::{self, CLOSE, FAREWELL, NOOP, SEPARATOR},
 };
@@ -30,8 +32,13 @@ const PROBED_POLL: Duration = Duration::from_millis(100);
 
 impl Session {
     /// Opens a session.
-    pub(super) async fn open(sessions: &Arc<Sessions<Self>>, head: Head, eio3: bool) -> Reply {
-        let session = Self::new(sessions, head, eio3, false);
+    pub(super) async fn open(
+        sessions: &Arc<Sessions<Self>>,
+        head: Head,
+        place: Option<Box<Place>>,
+        eio3: bool,
+    ) -> Reply {
+        let session = Self::new(sessions, head, place, eio3, false);
         let text = sessions.engine.open(eio3, session.clone()).await;
         if let Some(at) = text.find("0{") {
             session.outgoing(text.get(at..).unwrap_or_default());
@@ -134,15 +141,42 @@ impl Session {
         payload
     }
 
-    /// Takes what the client posts; one request at a time.
-    pub(super) async fn take_post(self: Arc<Self>, content_type: Option<String>, body: Bytes) -> Reply {
+    /// The client begins a POST, whose body is read only now; one at a time, as Engine.IO has it.
+    pub(super) fn begin_post(&self) -> Result<(), Reply> {
         if self.posting.swap(true, Ordering::AcqRel) {
             self.connection().close(DisconnectReason::TransportError);
-            return Reply::new(500, TEXT, "");
+            return Err(Reply::new(500, TEXT, ""));
         }
-        let reply = self.read_payload(content_type, body).await;
+        Ok(())
+    }
+
+    /// The POST that was begun is over.
+    pub(super) fn end_post(&self) {
         self.posting.store(false, Ordering::Release);
+    }
+
+    /// Takes what the client posts.
+    pub(super) async fn take_post(self: Arc<Self>, content_type: Option<String>, body: Bytes) -> Reply {
+        let reply = self.read_payload(content_type, body).await;
+        self.end_post();
+        if self.unfinished_for().is_some() {
+            self.wait_for_the_rest();
+        }
         reply
+    }
+
+    /// Ends a client that does not send the rest of a packet.
+    fn wait_for_the_rest(self: &Arc<Self>) {
+        let (session, most) = (
+            Arc::downgrade(self),
+            self.sessions().service.config.limits.message_timeout,
+        );
+        self.sessions().common.runtime.spawn(async move {
+            tokio::time::sleep(most).await;
+            if let Some(session) = session.upgrade() {
+                session.is_too_slow_to_send();
+            }
+        });
     }
 
     async fn read_payload(self: &Arc<Self>, content_type: Option<String>, body: Bytes) -> Reply {
@@ -150,6 +184,7 @@ impl Session {
         let limit = self.sessions().service.config.max_http_buffer_size;
         self.account().took(body.len());
         if body.len() > limit {
+            self.exceeded(Limit::MaxHttpBufferSize);
             connection.close(DisconnectReason::TransportError);
             return Reply::new(413, TEXT, "");
         }

@@ -3,8 +3,13 @@
 use bytes::Bytes;
 use serde_json::json;
 
+use crate::config::Limit;
+
 /// Content type of a payload of packets, and of what is said in plain words.
 pub(super) const TEXT: &str = "text/plain; charset=UTF-8";
+
+/// Engine.IO's code of what is not allowed.
+const FORBIDDEN: u8 = 4;
 
 /// An HTTP response.
 #[derive(Debug, Clone)]
@@ -30,7 +35,7 @@ impl Reply {
     }
 
     /// What an error says, without its code: the answer to an upgrade.
-    pub(super) fn message(&self) -> String {
+    pub fn message(&self) -> String {
         #[derive(serde::Deserialize)]
         struct Error {
             message: String,
@@ -41,13 +46,34 @@ impl Reply {
         )
     }
 
+    /// A handshake goes beyond a bound: it may come again later.
+    pub fn beyond(limit: Limit) -> Self {
+        let (status, message) = match limit {
+            Limit::ConnectionsPerAddress => (429, "Too many connections from this address"),
+            Limit::HandshakesPerSecondPerAddress => (429, "Too many handshakes from this address"),
+            Limit::MaxConnections => (503, "Too many connections"),
+            _ => (503, "Too many handshakes"),
+        };
+        let body = json!({ "code": FORBIDDEN, "message": message }).to_string();
+        Self::new(status, "application/json", body)
+    }
+
+    /// The status with which an upgrade is refused: Engine.IO's own, unless there are too many.
+    pub fn refused_upgrade(&self) -> u16 {
+        if matches!(self.status, 405 | 429 | 503) {
+            self.status
+        } else {
+            400
+        }
+    }
+
     /// One of Engine.IO's errors, by its code.
     pub fn error(code: u8) -> Self {
         let (status, message) = match code {
             0 => (400, "Transport unknown"),
             1 => (400, "Session ID unknown"),
             2 => (400, "Bad handshake method"),
-            4 => (403, "Forbidden"),
+            FORBIDDEN => (403, "Forbidden"),
             5 => (400, "Unsupported protocol version"),
             _ => (400, "Bad request"),
         };

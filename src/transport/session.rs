@@ -17,7 +17,7 @@ pub(super) mod rewrite;
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU32},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -27,9 +27,10 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use self::pulse::Pulse;
-use super::{connection::Connection, engine::SessionId, head::Head, phase::Phase, sessions::Sessions};
+use super::{connection::Connection, engine::SessionId, entrance::Place, head::Head, phase::Phase, sessions::Sessions};
 use crate::{
     backpressure::{Account, Charge},
+    config::Limit,
     disconnect::DisconnectReason,
     hub::Socket,
 };
@@ -55,8 +56,9 @@ struct Pending {
     socket: Option<Arc<Socket>>,
     /// The library waits for the outcome, in which a refusal is the payload of its packet.
     library: Option<oneshot::Sender<Result<(), String>>>,
-    /// Packets that came before the CONNECT answer.
+    /// Packets that came before the CONNECT answer, and their bytes.
     early: Vec<Early>,
+    early_bytes: usize,
 }
 
 /// A packet that came before the CONNECT answer.
@@ -73,6 +75,8 @@ struct Partial {
     text: String,
     expected: usize,
     attachments: Vec<Bytes>,
+    /// When it began, since the first of the sessions.
+    began: Duration,
     charges: Vec<Option<Charge>>,
 }
 
@@ -113,11 +117,15 @@ pub(super) struct Session {
     sessions: Arc<Sessions<Self>>,
     connection: Arc<Connection>,
     head: Head,
+    _place: Option<Box<Place>>,
     /// When it began, since the first of the sessions.
     opened: Duration,
     inner: Mutex<Inner>,
     /// When the client was heard last, in looks at which JavaScript was not busy.
     heard: AtomicU32,
+    /// When the message began of which the client has sent a part, in milliseconds since the first of the sessions; 0
+    /// when there is none.
+    message_began: AtomicU64,
     /// A POST of the client is being read.
     pub(super) posting: AtomicBool,
     /// The client was pinged, and has sent nothing since.
@@ -136,7 +144,13 @@ impl std::fmt::Debug for Session {
 
 impl Session {
     /// A session on WebSocket, or one that polls.
-    pub(super) fn new(sessions: &Arc<Sessions<Self>>, head: Head, eio3: bool, on_websocket: bool) -> Arc<Self> {
+    pub(super) fn new(
+        sessions: &Arc<Sessions<Self>>,
+        head: Head,
+        place: Option<Box<Place>>,
+        eio3: bool,
+        on_websocket: bool,
+    ) -> Arc<Self> {
         let account = Account::new(sessions.service.budget());
         let opened = sessions.common.now();
         let connection = if on_websocket {
@@ -149,6 +163,7 @@ impl Session {
             sessions: sessions.clone(),
             connection,
             head,
+            _place: place,
             opened,
             inner: Mutex::new(Inner {
                 standing: Standing::Opened,
@@ -163,6 +178,7 @@ impl Session {
                 has_connected: false,
             }),
             heard: AtomicU32::new(sessions.common.roll.hearing.now()),
+            message_began: AtomicU64::new(0),
             posting: AtomicBool::new(false),
             is_pinged: AtomicBool::new(false),
             is_opening: AtomicBool::new(on_websocket),
@@ -199,6 +215,37 @@ impl Session {
     /// The sessions that it is one of.
     pub(super) fn sessions(&self) -> &Arc<Sessions<Self>> {
         &self.sessions
+    }
+
+    /// Bytes that the client alone keeps in memory.
+    pub(super) fn weight(&self) -> usize {
+        self.account().waiting() + self.connection.own_bytes()
+    }
+
+    /// The client went beyond a bound.
+    pub(super) fn exceeded(&self, limit: Limit) {
+        self.sessions.common.limits.exceeded.count(limit);
+    }
+
+    /// The client has sent a part of a message, or all of it; `has_ended` when it has ended one meanwhile.
+    pub(super) fn keeps_message(&self, is_part: bool, has_ended: bool) {
+        if !is_part {
+            self.message_began.store(0, Ordering::Relaxed);
+        } else if has_ended || self.message_began.load(Ordering::Relaxed) == 0 {
+            let now = u64::try_from(self.sessions.common.now().as_millis()).unwrap_or(u64::MAX);
+            self.message_began.store(now.max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// How long the client has been sending the message, or the packet with attachments, of which a part is missing.
+    pub(super) fn unfinished_for(&self) -> Option<Duration> {
+        let message = match self.message_began.load(Ordering::Relaxed) {
+            0 => None,
+            millis => Some(Duration::from_millis(millis)),
+        };
+        let packet = self.inner.lock().partial.as_ref().map(|partial| partial.began);
+        let began = message.into_iter().chain(packet).min()?;
+        Some(self.sessions.common.now().saturating_sub(began))
     }
 
     /// Whether the client speaks Engine.IO 3.

@@ -28,6 +28,7 @@ impl<S> Sessions<S> {
         let config = &service.config;
         let limits = Limits {
             queued_bytes: config.limits.max_queued_bytes,
+            exceeded: service.hub.metrics.exceeded.clone(),
             stall: config.limits.stall,
             congestion: service.fanout().congestion().clone(),
             sink: Arc::downgrade(service.sink()),
@@ -35,7 +36,8 @@ impl<S> Sessions<S> {
         let shortest = config
             .ping_interval
             .min(config.ping_timeout)
-            .min(config.connect_timeout);
+            .min(config.connect_timeout)
+            .min(config.limits.message_timeout);
         Self {
             engine,
             common: Arc::new(Common::new(limits, runtime)),

@@ -13,6 +13,7 @@ use super::tls::Tls;
 use super::{
     carrier::Carrier,
     connection::Connection,
+    entrance::{Caller, Place},
     gateway::{Target, Transport},
     head::{Head, Offer},
     reply::{Reply, TEXT},
@@ -37,55 +38,65 @@ pub enum Incoming {
 /// An upgrade that has passed the checks.
 #[derive(Debug)]
 pub struct Upgrade {
-    target: Target,
+    client: Client,
     response: String,
 }
 
+/// Whose upgrade it is.
+#[derive(Debug)]
+enum Client {
+    /// One that comes.
+    New {
+        head: Head,
+        place: Option<Box<Place>>,
+        eio3: bool,
+    },
+    /// One that polled before.
+    Polling(Arc<Session>),
+}
+
 impl Transport {
-    /// Checks a WebSocket upgrade; `headers` is a JSON object as Node.js gives it.
-    pub fn upgrade(&self, method: &str, url: &str, headers: &str) -> Result<Upgrade, Reply> {
+    /// Checks a WebSocket upgrade, and takes a place for its session if that is new.
+    pub fn upgrade(&self, method: &str, url: &str, caller: &Caller) -> Result<Upgrade, Reply> {
         let target = self.target(method, url, true).map_err(Reply::error)?;
         if method != "GET" {
-            return Err(Reply::error(2));
+            return Err(Reply::new(405, TEXT, "Invalid HTTP method"));
         }
-        let accepted = Offer::parse(headers).accept();
+        let accepted = Offer::parse(&caller.headers).accept();
         let response = accepted.map_err(|message| Reply::new(400, TEXT, message))?;
-        if self.sessions.service.is_closed() && matches!(target, Target::Handshake { .. }) {
-            return Err(Reply::new(503, TEXT, "Server is shutting down"));
-        }
-        Ok(Upgrade { target, response })
+        let client = match target {
+            Target::Handshake { eio3 } => Client::New {
+                place: self.enter(caller)?,
+                head: Head::new(url, caller),
+                eio3,
+            },
+            Target::Session(session) => Client::Polling(session),
+        };
+        Ok(Upgrade { client, response })
     }
 
     /// Takes over the stream of an upgrade; `received` was read from it already. Must be called in the runtime.
-    pub fn attach(
-        &self,
-        upgrade: Upgrade,
-        head: Head,
-        carrier: Carrier,
-        incoming: Incoming,
-        received: &[u8],
-    ) -> Arc<Connection> {
+    pub fn attach(&self, upgrade: Upgrade, carrier: Carrier, incoming: Incoming, received: &[u8]) -> Arc<Connection> {
         match incoming {
             #[cfg(unix)]
-            Incoming::Tcp(stream) => self.attach_source(upgrade, head, carrier, stream, received),
+            Incoming::Tcp(stream) => self.attach_source(upgrade, carrier, stream, received),
             #[cfg(unix)]
-            Incoming::Tls(tls) => self.attach_source(upgrade, head, carrier, tls, received),
-            Incoming::Bridge(chunks) => self.attach_source(upgrade, head, carrier, chunks, received),
+            Incoming::Tls(tls) => self.attach_source(upgrade, carrier, tls, received),
+            Incoming::Bridge(chunks) => self.attach_source(upgrade, carrier, chunks, received),
         }
     }
 
     fn attach_source(
         &self,
         upgrade: Upgrade,
-        head: Head,
         carrier: Carrier,
         source: impl Source,
         received: &[u8],
     ) -> Arc<Connection> {
         let by_node = matches!(carrier, Carrier::Bridge(_));
-        match upgrade.target {
-            Target::Handshake { eio3 } => {
-                let session = Session::new(&self.sessions, head, eio3, true);
+        match upgrade.client {
+            Client::New { head, place, eio3 } => {
+                let session = Session::new(&self.sessions, head, place, eio3, true);
                 let connection = session.connection().clone();
                 connection.seat().pass_through_node(by_node);
                 connection.carry(carrier);
@@ -99,7 +110,7 @@ impl Transport {
                 session.read(Stream::new(source), received);
                 connection
             }
-            Target::Session(session) => {
+            Client::Polling(session) => {
                 let connection = session.connection().clone();
                 if !connection.begin_upgrade() {
                     carrier.close();

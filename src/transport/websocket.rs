@@ -23,6 +23,7 @@ use super::{
     session::{Session, Verdict},
 };
 use crate::{
+    config::Limit,
     disconnect::DisconnectReason,
     wire::{
         frame::{FrameError, FrameReader, Message, close_status},
@@ -197,6 +198,7 @@ impl<S: Source> Future for Reader<S> {
 
 impl<S> Drop for Reader<S> {
     fn drop(&mut self) {
+        self.session.account().keeps(self.stream.frames.kept(), 0);
         self.session.connection().reader_gone();
         self.session.ended();
     }
@@ -209,7 +211,18 @@ fn take(session: &Arc<Session>, frames: &mut FrameReader, bytes: &mut [u8]) {
     }
     session.account().took(bytes.len());
     let limit = session.sessions().service.config.max_http_buffer_size;
+    let kept_before = frames.kept();
+    let mut has_ended_message = false;
+    let mut pong = None;
     let outcome = frames.read(bytes, limit, |message| {
+        if let Message::Control(OpCode::Control(Control::Ping), payload) = message {
+            // Only the last of those that come together is answered (RFC 6455, section 5.5.3): a flood of them costs
+            // one write for each read.
+            session.heard();
+            pong = Some(control(FIN_PONG, payload));
+            return !session.phase().is_closing();
+        }
+        has_ended_message |= !matches!(message, Message::Control(..));
         match on_frame(session, &message) {
             Verdict::Close(reason) | Verdict::Other(reason) => session.connection().close(reason),
             Verdict::Connect(auth) => session.decide(auth),
@@ -221,7 +234,18 @@ fn take(session: &Arc<Session>, frames: &mut FrameReader, bytes: &mut [u8]) {
         }
         !session.phase().is_closing() && session.account().has_room()
     });
-    if let Err(FrameError::Invalid | FrameError::TooLarge) = outcome {
+    if let Some(pong) = pong {
+        session.connection().write_raw(pong);
+    }
+    let kept = frames.kept();
+    if kept_before > 0 || kept > 0 {
+        session.account().keeps(kept_before, kept);
+        session.keeps_message(kept > 0, has_ended_message);
+    }
+    if let Err(error) = outcome {
+        if error == FrameError::TooLarge {
+            session.exceeded(Limit::MaxHttpBufferSize);
+        }
         session.connection().close(DisconnectReason::TransportError);
     }
 }
@@ -234,10 +258,6 @@ fn on_frame<'a>(session: &Arc<Session>, frame: &'a Message<'_>) -> Verdict<'a> {
         // In Engine.IO 3, the type comes first.
         Message::Binary(data) if session.is_eio3() => session.on_binary(data.get(1..).unwrap_or_default()),
         Message::Binary(data) => session.on_binary(data),
-        Message::Control(OpCode::Control(Control::Ping), payload) => {
-            session.connection().write_raw(control(FIN_PONG, payload));
-            Verdict::Taken
-        }
         Message::Control(OpCode::Control(Control::Close), payload) => match close_status(payload) {
             Ok(_) => {
                 session.departed(DisconnectReason::TransportClose);

@@ -50,6 +50,14 @@ impl FrameReader {
         self.0.as_ref().is_some_and(|unfinished| unfinished.is_stopped)
     }
 
+    /// Bytes that are kept of messages of which the rest is still to come.
+    pub(crate) fn kept(&self) -> usize {
+        self.0.as_ref().map_or(0, |unfinished| {
+            let gathered = unfinished.fragments.as_ref().map_or(0, |(_, gathered)| gathered.len());
+            unfinished.rest.len() + gathered
+        })
+    }
+
     /// Takes received bytes and hands every complete message of at most `limit` bytes to `handle`, in order, while it
     /// returns true.
     pub(crate) fn read(

@@ -101,6 +101,11 @@ impl Packet {
         )
     }
 
+    /// Whether somebody else has the packet, too.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// What the packet asks of its receiver.
     pub fn kind(&self) -> PacketKind {
         self.0.kind

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use native_websocket_service::transport::{ByteSink, Carrier, Connection, Head, Incoming, Reply, Transport, Upgrade};
+use native_websocket_service::transport::{ByteSink, Caller, Carrier, Connection, Incoming, Reply, Transport, Upgrade};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -34,8 +34,12 @@ impl Request {
         serde_json::Value::from(self.headers.clone()).to_string()
     }
 
-    fn head(&self) -> Head {
-        Head::new(&self.url, &self.headers_json(), "127.0.0.1", false)
+    fn caller(&self) -> Caller {
+        Caller {
+            headers: self.headers_json(),
+            address: "127.0.0.1".to_owned(),
+            ..Caller::default()
+        }
     }
 }
 
@@ -58,10 +62,16 @@ async fn serve(mut stream: TcpStream, transport: Arc<Transport>) -> io::Result<(
             return Ok(());
         }
         let content_type = request.header("content-type").map(str::to_owned);
-        let (head, body) = (Some(request.head()), request.body.clone());
+        if request.method == "POST"
+            && let Err(reply) = transport.begin_post(&request.url)
+        {
+            write_reply(&mut stream, reply).await?;
+            continue;
+        }
+        let (caller, body) = (Some(request.caller()), request.body.clone());
         let respond = transport
             .clone()
-            .respond(&request.method, &request.url, head, content_type, body);
+            .respond(&request.method, &request.url, caller, content_type, body);
         let reply = tokio::select! {
             reply = respond => reply,
             // A client that goes away drops its request.
@@ -128,16 +138,16 @@ async fn write_reply(stream: &mut TcpStream, reply: Reply) -> io::Result<()> {
 }
 
 fn check(transport: &Transport, request: &Request) -> Result<Upgrade, Reply> {
-    transport.upgrade(&request.method, &request.url, &request.headers_json())
+    transport.upgrade(&request.method, &request.url, &request.caller())
 }
 
 fn hand_over(transport: &Arc<Transport>, upgrade: Upgrade, request: &Request, stream: TcpStream, received: &[u8]) {
     if request.header(BRIDGE).is_some() {
-        return bridge(transport, upgrade, request, stream, received);
+        return bridge(transport, upgrade, stream, received);
     }
     let stream = Arc::new(stream);
     let (carrier, source) = (Carrier::Tcp(stream.clone().into()), Incoming::Tcp(stream));
-    transport.attach(upgrade, request.head(), carrier, source, received);
+    transport.attach(upgrade, carrier, source, received);
 }
 
 enum Command {
@@ -163,7 +173,7 @@ impl ByteSink for Bridged {
     }
 }
 
-fn bridge(transport: &Arc<Transport>, upgrade: Upgrade, request: &Request, stream: TcpStream, received: &[u8]) {
+fn bridge(transport: &Arc<Transport>, upgrade: Upgrade, stream: TcpStream, received: &[u8]) {
     let (commands, mut todo) = mpsc::unbounded_channel();
     let (chunks, incoming) = mpsc::channel(CHUNKS);
     let owner: Arc<OnceLock<Weak<Connection>>> = Arc::default();
@@ -197,6 +207,6 @@ fn bridge(transport: &Arc<Transport>, upgrade: Upgrade, request: &Request, strea
         reading.abort();
     });
     let carrier = Carrier::Bridge(Arc::new(Bridged(commands)));
-    let connection = transport.attach(upgrade, request.head(), carrier, Incoming::Bridge(incoming), received);
+    let connection = transport.attach(upgrade, carrier, Incoming::Bridge(incoming), received);
     let _ = owner.set(Arc::downgrade(&connection));
 }

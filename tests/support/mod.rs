@@ -123,7 +123,7 @@ impl TestServer {
         // A socket is told of after it has left the hub.
         until("every disconnect", || self.recorder.open_connections() == 0).await;
         self.recorder.assert_balanced();
-        let shutdown = self.server.shutdown();
+        let shutdown = self.server.shutdown(Duration::ZERO);
         within("shutdown", shutdown).await;
         self.accepting.abort();
     }

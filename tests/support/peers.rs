@@ -52,6 +52,10 @@ impl Peers for RecordedPeers {
         true
     }
 
+    fn status(&self) -> &'static str {
+        "ready"
+    }
+
     fn connected(&self, socket: &Arc<Socket>) {
         self.0.lock().push(Told::Connected(socket.id().to_owned()));
     }

@@ -39,6 +39,16 @@ impl<'a> Outcome<'a> {
         }
     }
 
+    /// A built-in event that the application does not allow.
+    pub(super) fn refused(call: &Call<'a>, error: Error) -> Self {
+        Self {
+            event: call.name,
+            built_in: None,
+            room_id: call.named_room(),
+            result: Err(error),
+        }
+    }
+
     /// An event that went beyond a bound, and so was not looked at.
     pub(super) fn beyond_bounds(event: &'a str, error: Error) -> Self {
         Self {
@@ -53,6 +63,7 @@ impl<'a> Outcome<'a> {
     fn failure(&self, error: &Error) -> Packet {
         let text = match (error, self.built_in) {
             (Error::UserNotFound, _) => "User not found".to_owned(),
+            (Error::Forbidden(text), _) => text.clone(),
             (_, Some(built_in)) => (built_in.failure)(self.event),
             (error, None) => format!("{} is {error}", self.event),
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::packet::{Call, invalid};
 use crate::{
+    config::Limit,
     error::{Error, Result},
     hub::{Room, Socket},
     ports::Fact,
@@ -12,10 +13,33 @@ use crate::{
     wire::json,
 };
 
+/// What a client wants to do in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verb {
+    Join,
+    Message,
+    Typing,
+    Relay,
+}
+
+impl Verb {
+    /// Its name in `authorize`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Join => "join",
+            Self::Message => "message",
+            Self::Typing => "typing",
+            Self::Relay => "relay",
+        }
+    }
+}
+
 /// An event that the service handles itself.
 pub(super) struct BuiltIn {
     /// Its name; that of a relay is the application's choice.
     name: &'static str,
+    /// What the application may decide about it.
+    pub(super) verb: Option<Verb>,
     /// Handles it. Returns JSON members for the acknowledgement.
     pub(super) run: fn(&Service, &Arc<Socket>, &Call<'_>) -> Result<String>,
     /// What `error` says when it fails, by the event's name.
@@ -27,18 +51,21 @@ pub(super) struct BuiltIn {
 const TABLE: [BuiltIn; 4] = [
     BuiltIn {
         name: "room:join",
+        verb: Some(Verb::Join),
         run: Service::client_join,
         failure: |_| "Failed to join room".to_owned(),
         returns_attachments: false,
     },
     BuiltIn {
         name: "room:leave",
+        verb: None,
         run: Service::client_leave,
         failure: |_| "Failed to leave room".to_owned(),
         returns_attachments: false,
     },
     BuiltIn {
         name: "message",
+        verb: Some(Verb::Message),
         run: Service::client_message,
         failure: |_| "Failed to send message".to_owned(),
         // It comes back with what it holds.
@@ -46,6 +73,7 @@ const TABLE: [BuiltIn; 4] = [
     },
     BuiltIn {
         name: "typing",
+        verb: Some(Verb::Typing),
         run: Service::client_typing,
         failure: |_| "Failed to send typing indicator".to_owned(),
         returns_attachments: false,
@@ -55,6 +83,7 @@ const TABLE: [BuiltIn; 4] = [
 /// Any of `relayEvents`.
 const RELAY: BuiltIn = BuiltIn {
     name: "",
+    verb: Some(Verb::Relay),
     run: Service::client_relay,
     failure: |name| format!("Failed to relay {name}"),
     returns_attachments: false,
@@ -78,6 +107,14 @@ pub(super) fn find(name: &str, relayed: &[impl AsRef<str>]) -> Option<&'static B
 impl Service {
     fn client_join(&self, socket: &Arc<Socket>, call: &Call<'_>) -> Result<String> {
         let room = self.named(call)?.ok_or(Error::UserOrRoomNotFound)?;
+        if room.info.private && !self.config.authorize.join {
+            return Err(Error::Forbidden("The room is private".to_owned()));
+        }
+        let most = self.config.limits.rooms_per_socket;
+        if socket.with_rooms(|rooms| rooms.len() >= most && !rooms.contains(&room)) == Some(true) {
+            self.hub.metrics.exceeded.count(Limit::RoomsPerSocket);
+            return Err(Error::TooManyRooms(most));
+        }
         self.join(socket, &room)?;
         call.done()
     }
@@ -91,24 +128,10 @@ impl Service {
 
     fn client_message(&self, socket: &Arc<Socket>, call: &Call<'_>) -> Result<String> {
         let room = self.room_to_write(socket, call)?;
-        let data = call.data()?;
-        let content = data.content.filter(|content| json::is_string(content));
-        let content = content.ok_or_else(|| invalid("content must be a string"))?;
-        let kind = match data.kind {
-            None => MessageType::default(),
-            Some(kind) => json::string(kind)
-                .and_then(|name| MessageType::parse(&name))
-                .ok_or_else(|| invalid("type must be one of text, image, file, system"))?,
-        };
-        if data.metadata.is_some_and(|metadata| !metadata.starts_with('{')) {
-            return Err(invalid("metadata must be an object"));
-        }
         let message = NewMessage {
             author: &socket.identity().fragment,
-            content,
-            kind,
-            metadata: data.metadata,
             attachments: call.attachments.to_vec(),
+            ..self.readable(call)?
         };
         let member = self.config.require_membership.then(|| socket.key());
         let stored = while_connected(socket, || self.post(&room, message, member, self.clock.now()))?;
@@ -147,8 +170,34 @@ impl Service {
         call.done()
     }
 
+    /// The message that a call holds, without its author and attachments.
+    pub(super) fn readable<'a>(&self, call: &Call<'a>) -> Result<NewMessage<'a>> {
+        let data = call.data()?;
+        let content = data.content.filter(|content| json::is_string(content));
+        let content = content.ok_or_else(|| invalid("content must be a string"))?;
+        let kind = match data.kind {
+            None => MessageType::default(),
+            Some(kind) => json::string(kind)
+                .and_then(|name| MessageType::parse(&name))
+                .ok_or_else(|| invalid("type must be one of text, image, file, system"))?,
+        };
+        if kind == MessageType::System && !self.config.allow_system_messages {
+            return Err(Error::Forbidden("Clients cannot send system messages".to_owned()));
+        }
+        if data.metadata.is_some_and(|metadata| !metadata.starts_with('{')) {
+            return Err(invalid("metadata must be an object"));
+        }
+        Ok(NewMessage {
+            author: "",
+            content,
+            kind,
+            metadata: data.metadata,
+            attachments: Vec::new(),
+        })
+    }
+
     /// The room that a call names, if there is one.
-    fn named(&self, call: &Call<'_>) -> Result<Option<Arc<Room>>> {
+    pub(super) fn named(&self, call: &Call<'_>) -> Result<Option<Arc<Room>>> {
         let room_id = call.room_id()?;
         // No room has an id that Rust cannot hold.
         Ok(json::string(room_id).and_then(|id| self.hub.room(&id)))
@@ -156,7 +205,7 @@ impl Service {
 
     /// The room that a call writes to. Who may not is turned away before more of the payload is read, or anything is
     /// made of it; when the packet is handed in, membership is looked at again.
-    fn room_to_write(&self, socket: &Socket, call: &Call<'_>) -> Result<Arc<Room>> {
+    pub(super) fn room_to_write(&self, socket: &Socket, call: &Call<'_>) -> Result<Arc<Room>> {
         let room = self.named(call)?.ok_or(Error::RoomNotFound)?;
         if self.config.require_membership && !room.state().members.contains(socket.key()) {
             return Err(Error::NotAMember);

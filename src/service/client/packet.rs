@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::payload::Payload;
 use crate::{
+    disconnect::DisconnectReason,
     error::{Error, Result},
     hub::Socket,
     wire::{
@@ -28,6 +29,12 @@ pub struct ClientPacket<'a> {
 /// The packet breaks the protocol: its connection is closed with `parse error`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;
+
+impl From<Malformed> for DisconnectReason {
+    fn from(_: Malformed) -> Self {
+        Self::ParseError
+    }
+}
 
 impl<'a> ClientPacket<'a> {
     /// Bytes of the packet, attachments included.

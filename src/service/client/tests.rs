@@ -76,7 +76,7 @@ impl Stage {
         }
     }
 
-    fn send(&self, args: &str, id: Option<u64>) -> std::result::Result<(), Malformed> {
+    fn send(&self, args: &str, id: Option<u64>) -> Handled {
         let packet = ClientPacket {
             args,
             attachments: Vec::new(),
@@ -238,7 +238,11 @@ async fn a_relay_names_the_true_sender_and_reaches_the_others_only() {
 async fn names_that_the_server_owns_and_rubbish_are_malformed() {
     let stage = Stage::set(config());
     for name in RESERVED_EVENTS {
-        assert_eq!(stage.send(&format!("[\"{name}\"]"), None), Err(Malformed), "{name}");
+        assert_eq!(
+            stage.send(&format!("[\"{name}\"]"), None),
+            Err(DisconnectReason::ParseError),
+            "{name}"
+        );
     }
     for args in [
         "[\"dis\\u0063onnect\"]",
@@ -251,7 +255,7 @@ async fn names_that_the_server_owns_and_rubbish_are_malformed() {
         "[\"x\"]]",
         "\"x\"",
     ] {
-        assert_eq!(stage.send(args, None), Err(Malformed), "{args}");
+        assert_eq!(stage.send(args, None), Err(DisconnectReason::ParseError), "{args}");
     }
     for args in ["[\"disconnected\"]", "[5]", "[\"x\",{\"deep\":[1]}]", ""] {
         assert_eq!(stage.send(args, None), Ok(()), "{args}");
@@ -327,6 +331,6 @@ async fn an_acknowledgement_nobody_awaits_is_ignored() {
     assert_eq!(ack(Some(1), "[5]"), Ok(()));
     assert_eq!(ack(Some(1), "[6]"), Ok(()));
     assert_eq!(ack(None, "[]"), Ok(()));
-    assert_eq!(ack(Some(1), "{}"), Err(Malformed));
+    assert_eq!(ack(Some(1), "{}"), Err(DisconnectReason::ParseError));
     assert!(matches!(&stage.told.0.lock()[..], [ServiceEvent::Ack { id: 1, .. }]));
 }

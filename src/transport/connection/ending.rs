@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::Connection;
 use crate::{
+    config::Limit,
     disconnect::DisconnectReason,
     link::Ending,
     transport::{
@@ -149,6 +150,7 @@ impl Connection {
 
     /// Closes a client for which far too much waits.
     pub(super) fn overflow(&self, outbox: &mut Outbox) {
+        self.seat.common().limits.exceeded.count(Limit::MaxQueuedBytes);
         self.because(DisconnectReason::TransportError);
         let waiting = outbox.waiting();
         self.seat.common().limits.warn(format!(

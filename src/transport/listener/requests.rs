@@ -30,25 +30,31 @@ use super::{
     gate::{Gate, Gated},
     stream::Stream,
 };
-use crate::transport::{
-    cors::Cors,
-    gateway::Transport,
-    head::{Head, headers_json, text_of},
-    reply::{Reply, TEXT},
-    upgrade::Upgrade,
+use crate::{
+    config::{Limit, LimitsConfig},
+    transport::{
+        cors::Cors,
+        entrance::Caller,
+        gateway::Transport,
+        head::{headers_json, text_of},
+        reply::{Reply, TEXT},
+        upgrade::Upgrade,
+    },
 };
 
-/// How long a client may take for the head of a request, and for its body; Node.js's own.
-const HEAD_TIME: Duration = Duration::from_secs(60);
-const BODY_TIME: Duration = Duration::from_secs(300);
-/// Bytes that the head of a request may have, and headers.
-const HEAD_BYTES: usize = 32 << 10;
+/// Headers that a request may have.
 const HEADERS: usize = 512;
+/// What hyper reads into needs so many bytes at least.
+const LEAST_HEAD: usize = 8 << 10;
+/// What balancers ask for, behind the path of the service.
+const HEALTH: &str = "health";
+/// Seconds after which one who was refused may come again.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// What a connection turns out to be for, other than requests of ours.
 enum Taken {
     /// WebSocket.
-    Upgrade(Upgrade, Head),
+    Upgrade(Upgrade),
     /// Node.js's: the head of the request.
     Foreign(Bytes),
 }
@@ -100,10 +106,11 @@ pub(super) async fn serve(
             Box::pin(async move { Ok::<_, Infallible>(connection.answer(request).await) })
         }
     });
+    let limits = connection.limits();
     let mut http = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_buf_size(HEAD_BYTES)
+        .header_read_timeout(limits.headers_timeout)
+        .max_buf_size(limits.max_header_bytes.max(LEAST_HEAD))
         .max_headers(HEADERS)
         .serve_connection(TokioIo::new(stream), service);
     let mut closing = Box::pin(async move { drop(closed.wait_for(|closed| *closed).await) });
@@ -126,10 +133,10 @@ pub(super) async fn serve(
     let (stream, ahead) = http.into_parts().io.into_inner().into_parts();
     let taken = connection.taken.lock().take();
     match taken {
-        Some(Taken::Upgrade(upgrade, head)) if !is_over => {
+        Some(Taken::Upgrade(upgrade)) if !is_over => {
             let (carrier, incoming) = stream.into_carrier();
             let transport = &connection.door.transport;
-            transport.attach(upgrade, head, carrier, incoming, &ahead);
+            transport.attach(upgrade, carrier, incoming, &ahead);
         }
         Some(Taken::Foreign(head)) if !is_over => {
             if let Ok(stream) = stream.into_descriptor() {
@@ -182,6 +189,9 @@ impl Connection {
             return closing(StatusCode::BAD_REQUEST, String::new());
         };
         let is_ours = request.uri().path().starts_with(&door.prefix);
+        if is_ours && self.asks_for_health(&request) {
+            return self.put(door.transport.health());
+        }
         let bundles = door.config.serves_client && request.uri().path().contains("/socket.io.");
         let Some(cors) = door.config.cors.as_ref().filter(|_| is_ours && !bundles) else {
             if is_ours || door.config.hands_over {
@@ -192,7 +202,7 @@ impl Connection {
         if door.transport.sessions.service.config.websocket && asks_for_websocket(&request) {
             return match self.upgrade(cors, &request) {
                 Ok(taken) => self.take(taken).await,
-                Err(message) => closing(StatusCode::BAD_REQUEST, message),
+                Err((status, message)) => closing(StatusCode::from_u16(status).unwrap_or_default(), message),
             };
         }
         let (status, headers) = match *request.method() {
@@ -210,6 +220,11 @@ impl Connection {
         answer
     }
 
+    fn asks_for_health(&self, request: &Request<Body>) -> bool {
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        is_read && request.uri().path().strip_prefix(&self.door.prefix) == Some(HEALTH)
+    }
+
     /// Gives up the connection: hyper is not asked for anything any more.
     async fn take(&self, taken: Taken) -> Answer {
         *self.taken.lock() = Some(taken);
@@ -217,19 +232,29 @@ impl Connection {
         pending().await
     }
 
-    fn upgrade(&self, cors: &Cors, request: &Request<Body>) -> Result<Taken, String> {
+    /// An error is the status and the text of an answer.
+    fn upgrade(&self, cors: &Cors, request: &Request<Body>) -> Result<Taken, (u16, String)> {
         if !cors.admits_upgrade(request.headers(), self.is_secure) {
-            return Err("Forbidden".to_owned());
+            return Err((400, "Forbidden".to_owned()));
         }
-        let (url, headers) = (url_of(request), headers_json(request.headers()));
-        let upgrade = self.door.transport.upgrade(request.method().as_str(), &url, &headers);
-        let upgrade = upgrade.map_err(|reply| reply.message())?;
-        Ok(Taken::Upgrade(upgrade, self.head(&url, &headers)))
+        let (method, caller) = (request.method().as_str(), self.caller(request));
+        let upgrade = self.door.transport.upgrade(method, &url_of(request), &caller);
+        upgrade
+            .map(Taken::Upgrade)
+            .map_err(|reply| (reply.refused_upgrade(), reply.message()))
     }
 
-    fn head(&self, url: &str, headers: &str) -> Head {
-        let address = self.client.map_or_else(String::new, |client| client.ip().to_string());
-        Head::new(url, headers, &address, self.is_secure)
+    fn caller(&self, request: &Request<Body>) -> Caller {
+        Caller {
+            headers: headers_json(request.headers()),
+            address: self.client.map_or_else(String::new, |client| client.ip().to_string()),
+            is_secure: self.is_secure,
+            is_counted: false,
+        }
+    }
+
+    fn limits(&self) -> &LimitsConfig {
+        &self.door.transport.sessions.service.config.limits
     }
 
     /// Answers a request of a client that polls.
@@ -240,7 +265,7 @@ impl Connection {
             Ok(is_handshake) => is_handshake,
             Err(reply) => return self.put(reply),
         };
-        let head = is_handshake.then(|| self.head(&url, &headers_json(request.headers())));
+        let caller = is_handshake.then(|| self.caller(&request));
         let content_type = request.headers().get(header::CONTENT_TYPE).map(text_of);
         let length = length_of(request.headers());
         // The head goes, and with it the buffer that it is in: a poll may be open for long.
@@ -249,10 +274,14 @@ impl Connection {
         let abandons = Abandons(transport, &method, &url);
         let mut bytes = Bytes::new();
         if method == "POST" {
+            if let Err(reply) = transport.begin_post(&url) {
+                std::mem::forget(abandons);
+                return self.put(reply);
+            }
             self.gate.open(length);
             let limit = transport.sessions.service.config.max_http_buffer_size;
             // Boxed: a poll has none, and would keep room for it.
-            let reading = Box::pin(tokio::time::timeout(BODY_TIME, read(body, limit)));
+            let reading = Box::pin(tokio::time::timeout(self.limits().body_timeout, read(body, limit)));
             bytes = match reading.await {
                 Ok(Ok(bytes)) => bytes,
                 Ok(Err(Unread::TooLarge)) => {
@@ -261,14 +290,20 @@ impl Connection {
                     return closing(StatusCode::PAYLOAD_TOO_LARGE, String::new());
                 }
                 Ok(Err(Unread::Broken)) => return closing(StatusCode::BAD_REQUEST, String::new()),
-                Err(_) => return closing(StatusCode::REQUEST_TIMEOUT, String::new()),
+                Err(_) => {
+                    transport.exceeded(Limit::BodyTimeoutMs);
+                    return closing(StatusCode::REQUEST_TIMEOUT, String::new());
+                }
             };
             self.has_read.store(true, Ordering::Release);
         } else {
             drop(body);
         }
         let body = bytes;
-        let reply = transport.clone().respond(&method, &url, head, content_type, body).await;
+        let reply = transport
+            .clone()
+            .respond(&method, &url, caller, content_type, body)
+            .await;
         std::mem::forget(abandons);
         self.put(reply)
     }
@@ -285,6 +320,7 @@ impl Connection {
         {
             headers.insert(header::SET_COOKIE, cookie);
         }
+        may_come_again(&mut answer);
         answer
     }
 }
@@ -389,5 +425,16 @@ fn closing(status: StatusCode, message: String) -> Answer {
     let headers: &mut HeaderMap = answer.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(TEXT));
+    may_come_again(&mut answer);
     answer
+}
+
+/// Says when one who was refused because there are too many may come again.
+fn may_come_again(answer: &mut Answer) {
+    if matches!(
+        answer.status(),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+    ) {
+        answer.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+    }
 }

@@ -12,6 +12,7 @@ use super::{
     pulse::{Due, Pulse, SOON},
 };
 use crate::{
+    config::Limit,
     disconnect::DisconnectReason,
     transport::{engine::CONNECT_GRACE, hearing::longest_silence},
 };
@@ -83,6 +84,9 @@ impl Session {
         if self.phase().is_closing() || self.phase().is_over() {
             return None;
         }
+        if self.is_too_slow_to_send() {
+            return None;
+        }
         let now = self.sessions.common.now();
         let mut inner = self.inner.lock();
         if inner.pulse == Pulse::New {
@@ -95,14 +99,14 @@ impl Session {
         match inner.pulse.due(now, interval, timeout, self.is_eio3()) {
             Due::Later(left) => {
                 drop(inner);
-                self.connect_in_time(now, left.min(interval))
+                self.connect_in_time(now, left.min(interval).min(config.limits.message_timeout))
             }
             Due::Ping => {
                 inner.pulse = Pulse::Pinged(now);
                 self.is_pinged.store(true, Ordering::Relaxed);
                 drop(inner);
                 self.connection.write_text(PING);
-                self.connect_in_time(now, interval.min(timeout))
+                self.connect_in_time(now, interval.min(timeout).min(config.limits.message_timeout))
             }
             Due::End => {
                 drop(inner);
@@ -117,6 +121,18 @@ impl Session {
         }
     }
 
+    /// Ends a client that has begun a message and does not end it. True when it did.
+    pub(in crate::transport) fn is_too_slow_to_send(&self) -> bool {
+        let most = self.sessions.service.config.limits.message_timeout;
+        // Nobody can end what is not read.
+        if self.account().is_paused() || self.unfinished_for().is_none_or(|time| time < most) {
+            return false;
+        }
+        self.exceeded(Limit::MessageTimeoutMs);
+        self.connection.close(DisconnectReason::TransportError);
+        true
+    }
+
     /// When to look again, unless the client should have connected by now.
     fn connect_in_time(&self, now: Duration, after: Duration) -> Option<Duration> {
         if self.inner.lock().has_connected {
@@ -127,6 +143,7 @@ impl Session {
         if left > SOON {
             return Some(after.min(left));
         }
+        self.exceeded(Limit::ConnectTimeout);
         self.connection.close(DisconnectReason::TransportClose);
         None
     }

@@ -7,7 +7,8 @@ use serde_json::value::RawValue;
 
 use super::{Early, Inner, Partial, Session, Standing, Verdict};
 use crate::{
-    backpressure::{self, Work},
+    backpressure::{self, ITEM_COST, Work},
+    config::Limit,
     disconnect::DisconnectReason,
     hub::Socket,
     service::{ClientPacket, Service},
@@ -70,6 +71,7 @@ impl Session {
             };
             if expected > 0 {
                 inner.partial = Some(Box::new(Partial {
+                    began: self.sessions.common.now(),
                     charges: vec![backpressure::charge(Work::Arrival, text.len())],
                     text,
                     expected,
@@ -96,6 +98,11 @@ impl Session {
         match &mut inner.standing {
             Standing::Connecting(pending) => {
                 let size = text.len() + attachments.iter().map(Bytes::len).sum::<usize>();
+                pending.early_bytes += size + ITEM_COST;
+                if pending.early_bytes > self.sessions.service.config.limits.max_early_bytes {
+                    self.exceeded(Limit::MaxEarlyBytes);
+                    return Verdict::Close(DisconnectReason::TransportError);
+                }
                 pending.early.push(Early {
                     text,
                     attachments,
@@ -169,12 +176,11 @@ pub(super) fn dispatch(
         Some(id.parse().map_err(|_| DisconnectReason::ParseError)?)
     };
     let packet = ClientPacket { args, attachments, id };
-    let handled = if is_ack {
+    if is_ack {
         service.client_ack(socket, packet)
     } else {
         service.client_event(socket, packet)
-    };
-    handled.map_err(|_| DisconnectReason::ParseError)
+    }
 }
 
 /// The announced number of attachments, and the packet without it.

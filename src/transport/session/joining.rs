@@ -192,14 +192,13 @@ impl Session {
         }
         inner.standing = Standing::Connected(socket.clone());
         // Under the lock, so that later packets do not overtake early ones.
-        let is_malformed = |packet: Early| {
+        let handle = |packet: Early| {
             self.account()
                 .causes(|| dispatch(service, &socket, &packet.text, packet.attachments))
-                .is_err()
         };
-        if early.into_iter().any(is_malformed) {
+        if let Err(reason) = early.into_iter().try_for_each(handle) {
             drop(inner);
-            self.connection.close(DisconnectReason::ParseError);
+            self.connection.close(reason);
             return false;
         }
         true
