@@ -26,7 +26,7 @@ const mayUse = {
   server: ['transport', 'cluster', 'redis', 'service', 'fanout', 'ports', 'hub', 'link', 'memory'],
   node: ['server', 'transport', 'cluster', 'service', 'fanout', 'ports', 'hub', 'link', 'selection', 'wire'],
 };
-const everyone = ['config', 'error', 'disconnect', 'clock', 'metrics', 'backpressure'];
+const everyone = ['config', 'error', 'disconnect', 'clock', 'metrics', 'backpressure', 'lasting'];
 
 /** Library → the module that alone may name it. */
 const onlyIn = {

@@ -7,6 +7,7 @@
 //! | [`disconnect`] | why a connection ended |
 //! | [`clock`] | the time, and who moves it |
 //! | [`metrics`] | what is counted |
+//! | [`lasting`] | tasks that a panic does not end |
 //! | [`backpressure`] | what waits because of a client, and when its reader pauses |
 //! | [`wire`] | packets and frames as bytes |
 //! | [`link`] | the way to one client |
@@ -32,6 +33,7 @@ pub mod disconnect;
 pub mod error;
 pub mod fanout;
 pub mod hub;
+pub mod lasting;
 pub mod link;
 pub mod memory;
 pub mod metrics;

@@ -3,7 +3,8 @@
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, OnceLock},
+    pin::Pin,
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
@@ -19,6 +20,7 @@ use crate::{
     cluster::{Cluster, Settings},
     config::Config,
     disconnect::DisconnectReason,
+    lasting,
     link::Ending,
     memory,
     ports::EventSink,
@@ -63,10 +65,12 @@ pub struct Server {
     doors: Mutex<BTreeMap<u32, Listener>>,
     cluster: Option<Arc<Cluster>>,
     runtime: Handle,
-    memory: AbortHandle,
-    gathering: AbortHandle,
-    tokens: AbortHandle,
+    /// What looks after the service.
+    watches: [AbortHandle; 3],
 }
+
+/// A task that looks after the service.
+type Watch = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Server {
     /// A service in memory. Events go to `sink`.
@@ -78,17 +82,20 @@ impl Server {
         let runtime = runtime(config.worker_threads)?;
         let service = Arc::new(Service::new(config, sink, &runtime));
         let cluster = join_cluster(&service, &runtime);
-        let memory = runtime.spawn(memory::watch(Arc::downgrade(&service))).abort_handle();
-        let gathering = runtime
-            .spawn(service::tell_gathered(Arc::downgrade(&service)))
-            .abort_handle();
-        let tokens = runtime
-            .spawn(service::watch_tokens(Arc::downgrade(&service)))
-            .abort_handle();
+        let weak = Arc::downgrade(&service);
+        let watch = |what, task: fn(Weak<Service>) -> Watch| {
+            let weak = weak.clone();
+            lasting::watch(&runtime, what, move || task(weak.clone()))
+        };
+        let watches = [
+            watch("giving memory back", |service| Box::pin(memory::watch(service))),
+            watch("telling of members", |service| {
+                Box::pin(service::tell_gathered(service))
+            }),
+            watch("ending sockets", |service| Box::pin(service::watch_tokens(service))),
+        ];
         Ok(Self {
-            memory,
-            gathering,
-            tokens,
+            watches,
             service,
             cluster,
             transport: OnceLock::new(),
@@ -242,9 +249,7 @@ fn join_cluster(service: &Arc<Service>, runtime: &Handle) -> Option<Arc<Cluster>
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.memory.abort();
-        self.gathering.abort();
-        self.tokens.abort();
+        self.watches.iter().for_each(AbortHandle::abort);
         // Its tasks would keep it for ever.
         if let Some(cluster) = &self.cluster {
             cluster.abandon();

@@ -265,9 +265,10 @@ impl Cluster {
 
     /// Publishes, hears and stores from now on.
     fn join(&self) {
-        self.tasks.spawn(self.publisher.clone().run());
-        if let Some(history) = &self.history {
-            self.tasks.spawn(history.clone().run());
+        let publisher = self.publisher.clone();
+        self.tasks.keep("publishing", move || publisher.clone().run());
+        if let Some(history) = self.history.clone() {
+            self.tasks.keep("keeping messages", move || history.clone().run());
         }
         let subscriptions = self.channels.subscriptions();
         self.bus.start(subscriptions, self.listener.clone(), &self.runtime);
@@ -279,7 +280,10 @@ impl Cluster {
             commands.expire();
             answers.expire();
         };
-        self.tasks.spawn(self.membership.clone().keep_beating(on_beat));
+        let membership = self.membership.clone();
+        self.tasks.keep("an instance's beats", move || {
+            membership.clone().keep_beating(on_beat.clone())
+        });
     }
 
     /// How it stands with the cluster.

@@ -3,6 +3,8 @@
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, task::JoinHandle};
 
+use crate::lasting;
+
 /// The tasks of one instance.
 pub(super) struct Tasks {
     runtime: Handle,
@@ -18,9 +20,21 @@ impl Tasks {
     }
 
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.add(self.runtime.spawn(task));
+    }
+
+    /// As [`Self::spawn`], for a task that a panic must not end.
+    pub(super) fn keep<F>(&self, what: &'static str, begin: impl Fn() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.add(lasting::spawn(&self.runtime, what, begin));
+    }
+
+    fn add(&self, task: JoinHandle<()>) {
         let mut running = self.running.lock();
         running.retain(|task| !task.is_finished());
-        running.push(self.runtime.spawn(task));
+        running.push(task);
     }
 
     pub(super) fn abort_all(&self) {

@@ -6,20 +6,19 @@
 
 use std::{
     collections::VecDeque,
-    panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
     backpressure::{self, Charge, Congestion, RECEIVER_COST, Work},
     hub::{Except, Member, Members, Socket},
+    lasting,
     link::{Ending, Link},
     wire::{packet::Packet, series::Series},
 };
@@ -102,12 +101,8 @@ impl Fanout {
             .iter()
             .map(|part| {
                 let part = part.clone();
-                runtime.spawn(async move {
-                    // A panic must not end the deliveries of every connection of the part.
-                    while AssertUnwindSafe(work(part.clone())).catch_unwind().await.is_err() {
-                        tracing::error!("a delivery panicked; its batch was lost");
-                    }
-                })
+                // A panic loses a batch, and must not end the deliveries of every connection of the part.
+                lasting::spawn(runtime, "a delivery", move || work(part.clone()))
             })
             .collect();
         Self {

@@ -88,20 +88,20 @@ impl NativeService {
     }
 
     /// Says which events have listeners.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn listen(&self, names: Vec<String>) {
         self.queue
             .listen(names.iter().filter_map(|name| EventKind::named(name)));
     }
 
     /// Says whether connections are asked about.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn set_admits(&self, admits: bool) {
         self.server.service().set_admits(admits);
     }
 
     /// Takes up to `most` of what waits for JavaScript, behind how many they are.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn take(&self, env: Env, most: f64) -> Vec<Field> {
         if self.queue.take_garbage() {
             collect_garbage(env);
@@ -110,19 +110,19 @@ impl NativeService {
     }
 
     /// Says what JavaScript's clock shows, in milliseconds since the epoch: before whatever depends on it.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn set_time(&self, now: f64) {
         self.server.service().clock.set(index(now));
     }
 
     /// Lets go of JavaScript: nothing is reported nor waits to be taken any more.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn release(&self) {
         self.queue.close();
     }
 
     /// Reports under this number when everything that waits now has been taken.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn mark(&self, id: f64) {
         self.queue.push(Item::Done(id));
     }

@@ -63,26 +63,26 @@ impl Drop for Outcome {
 #[napi]
 impl NativeService {
     /// Whether the service is one of a cluster.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn is_clustered(&self) -> bool {
         self.server.cluster().is_some()
     }
 
     /// How it stands with the cluster; null without one.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn cluster_state(&self) -> Option<ClusterFigures> {
         self.server.cluster().map(|cluster| cluster.state().into())
     }
 
     /// [`NativeService::stats`] of each of the other instances.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn other_stats(&self) -> Vec<Figures> {
         let others = self.server.cluster().map_or_else(Vec::new, |cluster| cluster.others());
         others.into_iter().map(Figures::from).collect()
     }
 
     /// Reports under this number when the cluster has been joined; that the service is closed when it ends before.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn ready(&self, id: f64) {
         let (cluster, queue) = (self.server.cluster().cloned(), self.queue.clone());
         self.server.runtime().spawn(async move {
@@ -98,7 +98,7 @@ impl NativeService {
     }
 
     /// Reports under this number when what was published before has left.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn published(&self, id: f64) {
         let (cluster, queue) = (self.server.cluster().cloned(), self.queue.clone());
         self.server.runtime().spawn(async move {
@@ -110,7 +110,7 @@ impl NativeService {
     }
 
     /// `joinRoom` for a socket of any instance; its outcome is reported under this number.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn join_room_anywhere(&self, id: f64, socket_id: String, room_id: String) {
         let outcome = Outcome::new(id, &self.queue, Some(Error::UserOrRoomNotFound));
         let service = self.server.service();
@@ -118,7 +118,7 @@ impl NativeService {
     }
 
     /// `leaveRoom` for a socket of any instance; its outcome is reported under this number.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn leave_room_anywhere(&self, id: f64, socket_id: String, room_id: String) {
         let outcome = Outcome::new(id, &self.queue, None);
         let service = self.server.service();
@@ -126,7 +126,7 @@ impl NativeService {
     }
 
     /// `disconnectUser` for the sockets of other instances; reported under this number when all have answered.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn disconnect_user_elsewhere(&self, id: f64, user_id: String, reason: String) {
         let outcome = Outcome::new(id, &self.queue, None);
         let service = self.server.service();
@@ -134,7 +134,7 @@ impl NativeService {
     }
 
     /// Asks the other servers for the names of their Socket.IO rooms.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn ask_rooms(&self, id: f64) {
         if let Some(cluster) = self.server.cluster() {
             cluster.ask_rooms(index(id));
@@ -142,7 +142,7 @@ impl NativeService {
     }
 
     /// Asks the other servers for the sockets that are meant.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn ask_sockets(&self, id: f64, rooms: Vec<String>, except: Vec<String>) {
         if let Some(cluster) = self.server.cluster() {
             cluster.ask_sockets(index(id), selection(rooms, except));
@@ -150,7 +150,7 @@ impl NativeService {
     }
 
     /// Asks the clients of the other servers that are meant for an acknowledgement, for at most so many milliseconds.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn ask_clients(
         &self,
         id: f64,
@@ -173,7 +173,7 @@ impl NativeService {
     }
 
     /// Sends an event, a JSON array, to the applications of the other servers; with a number, they are to answer.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn emit_to_servers(&self, args: String, id: Option<f64>) {
         if let Some(cluster) = self.server.cluster() {
             cluster.emit_to_servers(&args, id.map(index));
@@ -181,7 +181,7 @@ impl NativeService {
     }
 
     /// Answers the event of another server's application with a JSON array of arguments.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn acknowledge_server(&self, number: f64, args: String) {
         if let Some(cluster) = self.server.cluster() {
             cluster.acknowledge_server(index(number), &args);
@@ -189,7 +189,7 @@ impl NativeService {
     }
 
     /// Gives another server what the application keeps in `socket.data`: a JSON array.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn give_data(&self, number: f64, json: String) {
         if let Some(cluster) = self.server.cluster() {
             cluster.give_data(index(number), &json);

@@ -44,7 +44,7 @@ impl NativeService {
     }
 
     /// The record of a user connected to any instance; empty when there is none. JavaScript will hear of its end.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn user(&self, socket_id: String) -> Vec<Field> {
         let _rest = self.server.service().at_rest();
         let mut fields = Fields::default();
@@ -59,7 +59,7 @@ impl NativeService {
 
     /// Whether a socket is registered on any instance, of which JavaScript has the record. If so, JavaScript will hear
     /// of its end.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn watch(&self, socket_id: String) -> bool {
         let _rest = self.server.service().at_rest();
         let socket = self.server.service().hub.anyone(&socket_id);
@@ -67,14 +67,14 @@ impl NativeService {
     }
 
     /// Whether a socket is registered on this instance.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn is_connected(&self, socket_id: String) -> bool {
         let _rest = self.server.service().at_rest();
         self.server.service().hub.socket(&socket_id).is_some()
     }
 
     /// When a socket last sent an event, in milliseconds since the epoch; -1 when it is not registered.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn last_activity(&self, socket_id: String) -> f64 {
         let _rest = self.server.service().at_rest();
         let socket = self.server.service().hub.anyone(&socket_id);
@@ -82,13 +82,13 @@ impl NativeService {
     }
 
     /// Whether this instance has a socket.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn has_sockets(&self) -> bool {
         self.server.service().hub.socket_count() > 0
     }
 
     /// Ids of all sockets of all instances, in the order in which they came here.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn users(&self) -> Vec<String> {
         let sockets = {
             let _rest = self.server.service().at_rest();
@@ -98,7 +98,7 @@ impl NativeService {
     }
 
     /// A socket of a user: one of whose end JavaScript will hear, or an empty id. Null when the user has no socket.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn online_socket(&self, user_id: String) -> Option<String> {
         let _rest = self.server.service().at_rest();
         let sockets = self.server.service().hub.sockets_anywhere(&user_id);
@@ -110,7 +110,7 @@ impl NativeService {
     }
 
     /// Ids of a user's sockets on all instances, those on this one first.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn sockets_of(&self, user_id: String) -> Vec<String> {
         let _rest = self.server.service().at_rest();
         let sockets = self.server.service().hub.sockets_anywhere(&user_id);
@@ -118,7 +118,7 @@ impl NativeService {
     }
 
     /// JavaScript lets a connection in, with the identity it gives it, and the profile that other instances are told.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn accept(
         &self,
         key: f64,
@@ -135,7 +135,7 @@ impl NativeService {
     }
 
     /// JavaScript refuses a connection.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn refuse(&self, key: f64, socket_id: String, message: String, data: Option<String>) {
         if let Some(socket) = self.pending(key, &socket_id) {
             self.server.service().decide(&socket, Err(Refusal { message, data }));
@@ -143,7 +143,7 @@ impl NativeService {
     }
 
     /// Registers a socket that is being admitted, before its answer is sent.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn register(
         &self,
         socket_id: String,
@@ -160,7 +160,7 @@ impl NativeService {
     }
 
     /// Registers a socket object of JavaScript's own.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn register_local(
         &self,
         socket_id: String,
@@ -186,7 +186,7 @@ impl NativeService {
     }
 
     /// A client event of a socket object of JavaScript's own.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn local_event(&self, socket_id: String, args: String, attachments: Vec<Buffer>, ack: Option<f64>) {
         if let Some(socket) = self.server.service().hub.socket(&socket_id) {
             let packet = ClientPacket {
@@ -200,7 +200,7 @@ impl NativeService {
     }
 
     /// The listeners of a connection are about to run: broadcasts reach it from now on.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn publish(&self, socket_id: String) {
         if let Some(socket) = self.socket(&socket_id) {
             self.server.service().hub.publish(&socket);
@@ -208,7 +208,7 @@ impl NativeService {
     }
 
     /// JavaScript has heard of a connection.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn settle(&self, socket_id: String) {
         if let Some(socket) = self.socket(&socket_id) {
             self.server.service().introduced(&socket);
@@ -216,7 +216,7 @@ impl NativeService {
     }
 
     /// Adds or removes interest in a client's event; in every event without a name.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn hear(&self, socket_id: String, event: Option<String>, wanted: bool) {
         if let Some(socket) = self.socket(&socket_id) {
             socket.set_interest(|interest| match event {
@@ -232,7 +232,7 @@ impl NativeService {
     }
 
     /// The application's decision about what a client wants to do; a text refuses it.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn decide(&self, socket_id: String, number: f64, refusal: Option<String>) {
         let service = self.server.service();
         if let Some(socket) = service.hub.socket(&socket_id) {
@@ -241,7 +241,7 @@ impl NativeService {
     }
 
     /// Says when a socket is to be closed, in milliseconds since the epoch; null for never.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn expire_at(&self, socket_id: String, at: Option<f64>) {
         if let Some(socket) = self.socket(&socket_id) {
             self.server.service().expire_at(&socket, at.map(index));
@@ -249,38 +249,38 @@ impl NativeService {
     }
 
     /// Disconnects a socket for this reason, its transport as well if so asked. False when it is not registered.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn disconnect(&self, socket_id: String, reason: String, transport: bool) -> bool {
         self.end(&socket_id, &reason, Ending::kick(transport))
     }
 
     /// Closes the transport of a socket for this reason. False when it is not registered.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn close(&self, socket_id: String, reason: String) -> bool {
         self.end(&socket_id, &reason, Ending::Close)
     }
 
     /// Disconnects every socket of a user on this instance. Returns how many.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn disconnect_user(&self, user_id: String, reason: String) -> f64 {
         self.server.service().disconnect_user(&user_id, &reason.as_str().into()) as f64
     }
 
     /// Disconnects sockets that have been idle for so many milliseconds. Returns how many.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn cleanup(&self, idle_ms: f64) -> f64 {
         self.server.service().cleanup(index(idle_ms)) as f64
     }
 
     /// Figures of this instance.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn stats(&self) -> Figures {
         let _rest = self.server.service().at_rest();
         self.server.service().stats().into()
     }
 
     /// How often clients went beyond a bound, by the names of those that they did.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn exceeded(&self) -> HashMap<String, f64> {
         let exceeded = self.server.service().hub.metrics.exceeded.counts();
         exceeded

@@ -22,7 +22,7 @@ pub struct DoorAddress {
 impl NativeService {
     /// Opens a door; its connections that are JavaScript's are told of under this number. The number of the system's
     /// error where it cannot be opened.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn open_door(&self, number: u32, config: String) -> napi::Result<Either<DoorAddress, i32>> {
         #[cfg(unix)]
         {
@@ -52,7 +52,7 @@ impl NativeService {
     }
 
     /// New connections of a door with TLS shake hands by these options. False when it is none.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn set_secure_context(&self, number: u32, options: String) -> napi::Result<bool> {
         #[cfg(unix)]
         {

@@ -14,7 +14,7 @@ use crate::service::{MessageType, NewMessage};
 impl NativeService {
     /// Stores and sends a message: the position of the oldest kept message, then its own position, JSON and
     /// attachments.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn send_message(
         &self,
         room_id: String,
@@ -45,7 +45,7 @@ impl NativeService {
     }
 
     /// Positions of the oldest kept message and of the next one to come; empty for an unknown room.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn kept_messages(&self, room_id: String) -> Vec<f64> {
         self.server.service().restore(&room_id);
         let _rest = self.server.service().at_rest();
@@ -55,7 +55,7 @@ impl NativeService {
 
     /// The kept messages at positions from `oldest` to `newest`, newest first, behind the position of the oldest kept
     /// message.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn messages(&self, room_id: String, oldest: f64, newest: f64) -> Vec<Field> {
         let (first, messages) = self.server.service().messages(&room_id, index(oldest)..=index(newest));
         let mut fields = Fields::default();

@@ -1,7 +1,8 @@
 //! Packets of the application, and shutdown.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, panic::AssertUnwindSafe};
 
+use futures_util::FutureExt as _;
 use napi::bindgen_prelude::{Buffer, Result};
 use napi_derive::napi;
 
@@ -44,7 +45,7 @@ pub enum Scope {
 #[napi]
 impl NativeService {
     /// Sends an event to a room.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn broadcast_to_room(
         &self,
         room_id: String,
@@ -59,7 +60,7 @@ impl NativeService {
     }
 
     /// Sends an event to every socket of some users.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn broadcast_to_users(&self, user_ids: Vec<String>, args: String, attachments: Vec<Buffer>) {
         let users = user_ids.iter().map(String::as_str);
         self.server
@@ -68,7 +69,7 @@ impl NativeService {
     }
 
     /// Sends an event to everyone.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn broadcast_to_all(&self, args: String, attachments: Vec<Buffer>, options: Option<String>) -> Result<()> {
         let filter = filter(options.as_deref())?;
         self.server.service().emit(&filter, &event(&args, attachments));
@@ -76,7 +77,7 @@ impl NativeService {
     }
 
     /// Sends an event to one socket; with an id, its acknowledgement is awaited. False when it is not here.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn emit(
         &self,
         socket_id: String,
@@ -98,7 +99,7 @@ impl NativeService {
     }
 
     /// Forgets an awaited acknowledgement.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn forget_ack(&self, socket_id: String, id: f64) {
         if let Some(socket) = self.socket(&socket_id) {
             socket.take_ack(index(id));
@@ -106,7 +107,7 @@ impl NativeService {
     }
 
     /// Acknowledges a client's event.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn acknowledge(&self, socket_id: String, id: f64, args: String, attachments: Vec<Buffer>) {
         if let Some(socket) = self.socket(&socket_id) {
             let packet = Packet::new(PacketKind::Ack(index(id)), &args, bytes_of(attachments));
@@ -115,13 +116,13 @@ impl NativeService {
     }
 
     /// Whether callers should wait for [`NativeService::flush`] or [`NativeService::ease`] before they send more.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn is_congested(&self) -> bool {
         self.server.service().fanout().is_congested()
     }
 
     /// Reports under this number when everything sent before has been written.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn flush(&self, id: f64) {
         let (service, queue) = (self.server.service().clone(), self.queue.clone());
         self.server.runtime().spawn(async move {
@@ -133,7 +134,7 @@ impl NativeService {
     /// Reports under this number when everything sent before has been handed to its connections, and few bytes wait for
     /// those that it was sent to; after `limits.stallMs` at the latest. `names`: the room, the users or the socket;
     /// `options` as of the broadcast.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn ease(&self, id: f64, scope: Scope, names: Vec<String>, options: Option<String>) -> Result<()> {
         let filter = filter(options.as_deref())?;
         let names = || names.into_iter().map(Cow::Owned).collect();
@@ -154,12 +155,13 @@ impl NativeService {
     }
 
     /// Shuts down and reports under this number when it is done.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn shutdown(&self, id: f64, drain_ms: f64) {
         let drain = std::time::Duration::from_millis(index(drain_ms));
         let (ended, queue) = (self.server.shutdown(drain), self.queue.clone());
         self.server.runtime().spawn(async move {
-            ended.await;
+            // Whatever has gone wrong, the caller does not wait for ever.
+            let _ = AssertUnwindSafe(ended).catch_unwind().await;
             queue.push(Item::Done(id));
         });
     }

@@ -62,7 +62,7 @@ impl From<Reply> for ErrorReply {
 #[napi]
 impl NativeService {
     /// Engine.IO's checks: true for a handshake, false for a request of a session, or the error to answer with.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn check(&self, method: String, url: String, upgrade: bool) -> napi::Either<bool, ErrorReply> {
         match self.server.transport().check(&method, &url, upgrade) {
             Ok(handshake) => napi::Either::A(handshake),
@@ -71,27 +71,27 @@ impl NativeService {
     }
 
     /// The answer to a balancer that asks whether new clients may come.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn health(&self) -> ErrorReply {
         self.server.transport().health().into()
     }
 
     /// Counts a handshake before the application is asked about it: null, or the error to answer with.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn knock(&self, head: RequestHead) -> Option<ErrorReply> {
         let refused = self.server.transport().knock(&head.into()).err();
         refused.map(ErrorReply::from)
     }
 
     /// A POST of a session begins: null when its body is to be read, or the error to answer with.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn begin_post(&self, url: String) -> Option<ErrorReply> {
         let refused = self.server.transport().begin_post(&url).err();
         refused.map(ErrorReply::from)
     }
 
     /// Answers a long-polling request under this number, unless it is cancelled. `head` is for handshakes.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn respond(
         &self,
         id: f64,
@@ -118,7 +118,7 @@ impl NativeService {
     }
 
     /// Answers polls of sessions under these numbers, unless they are cancelled; the URLs are lines of one text.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn poll(&self, ids: Vec<f64>, urls: String) {
         for id in &ids {
             self.requests.insert(index(*id), None);
@@ -152,7 +152,7 @@ impl NativeService {
     }
 
     /// Forgets a request.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn cancel(&self, id: f64) {
         if let Some((_, Some(task))) = self.requests.remove(&index(id)) {
             task.abort();
@@ -160,19 +160,19 @@ impl NativeService {
     }
 
     /// The client of a request of a session went away before the request was over.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn abandon(&self, method: String, url: String) {
         self.server.transport().abandon(&method, &url);
     }
 
     /// A request's body is larger than allowed: its session ends.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn refuse_oversized(&self, method: String, url: String) {
         self.server.transport().refuse_oversized(&method, &url);
     }
 
     /// Takes over the connection behind a descriptor, or says what to answer. `received`: bytes read from it already.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn take_over(
         &self,
         method: String,
@@ -205,7 +205,7 @@ impl NativeService {
     }
 
     /// Serves a stream that JavaScript reads and writes: its number, or what to answer.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn bridge(
         &self,
         method: String,
@@ -233,7 +233,7 @@ impl NativeService {
     }
 
     /// Bytes that a bridged stream received. False when it has to pause until `operation` is reported as finished.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn bridge_data(&self, id: f64, bytes: Buffer, operation: f64) -> bool {
         let Some(incoming) = self.bridges.get(&index(id)).map(|bridge| bridge.incoming.clone()) else {
             return true;
@@ -251,13 +251,13 @@ impl NativeService {
     }
 
     /// A bridged stream has ended.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn bridge_closed(&self, id: f64) {
         self.bridges.remove(&index(id));
     }
 
     /// A bridged stream has written bytes.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn bridge_written(&self, id: f64, bytes: f64) {
         if let Some(bridge) = self.bridges.get(&index(id)) {
             bridge.connection.written(usize::try_from(index(bytes)).unwrap_or(0));

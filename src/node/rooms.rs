@@ -12,7 +12,7 @@ use crate::{hub::Change, service::NewRoom};
 #[napi]
 impl NativeService {
     /// Creates a room: its id and creation time. In a cluster, its creator and metadata, as JSON, are told as well.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn create_room(
         &self,
         name: String,
@@ -44,33 +44,33 @@ impl NativeService {
     }
 
     /// Joins a room.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn join_room(&self, socket_id: String, room_id: String) -> Option<Failure> {
         let outcome = self.server.service().join_room(&socket_id, &room_id);
         outcome.err().map(Failure::from)
     }
 
     /// Leaves a room.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn leave_room(&self, socket_id: String, room_id: String) {
         self.server.service().leave_room(&socket_id, &room_id);
     }
 
     /// Deletes a room. False when there was none.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn delete_room(&self, room_id: String) -> bool {
         self.server.service().delete_room(&room_id).is_some()
     }
 
     /// Whether there is such a room.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn has_room(&self, room_id: String) -> bool {
         let _rest = self.server.service().at_rest();
         self.server.service().hub.room(&room_id).is_some()
     }
 
     /// The record of a room; empty when there is none.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn room(&self, room_id: String) -> Vec<Field> {
         let mut fields = Fields::default();
         if let Some(room) = self.server.service().hub.room(&room_id) {
@@ -80,14 +80,14 @@ impl NativeService {
     }
 
     /// Ids of the rooms with this label, of all without one, in the order of their creation.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn room_ids(&self, label: Option<String>) -> Vec<String> {
         let _rest = self.server.service().at_rest();
         self.server.service().room_ids(label.as_deref())
     }
 
     /// Ids of a room's members, in the order in which they joined.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn room_members(&self, room_id: String) -> Vec<String> {
         let _rest = self.server.service().at_rest();
         let room = self.server.service().hub.room(&room_id);
@@ -96,7 +96,7 @@ impl NativeService {
     }
 
     /// Changes of a room's members since the last call: `+id` joined, `-id` left; after `*`, all members anew.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn member_changes(&self, room_id: String) -> Vec<String> {
         let _rest = self.server.service().at_rest();
         let Some(room) = self.server.service().hub.room(&room_id) else {
@@ -111,7 +111,7 @@ impl NativeService {
     }
 
     /// Members, messages, creation and last activity; empty for an unknown room.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn room_stats(&self, room_id: String) -> Option<RoomFigures> {
         self.server.service().restore(&room_id);
         let _rest = self.server.service().at_rest();
@@ -119,7 +119,7 @@ impl NativeService {
     }
 
     /// A socket joins a registered or plain room.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn socket_join(&self, socket_id: String, room: String) -> bool {
         let service = self.server.service();
         self.socket(&socket_id)
@@ -127,7 +127,7 @@ impl NativeService {
     }
 
     /// A socket leaves a registered or plain room.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn socket_leave(&self, socket_id: String, room: String) {
         if let Some(socket) = self.socket(&socket_id) {
             self.server.service().socket_leave(&socket, &room);
@@ -135,7 +135,7 @@ impl NativeService {
     }
 
     /// The rooms of a socket, its own id among them.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn socket_rooms(&self, socket_id: String) -> Vec<String> {
         let _rest = self.server.service().at_rest();
         let socket = self.socket(&socket_id);

@@ -21,7 +21,7 @@ pub(super) fn selection(rooms: Vec<String>, except: Vec<String>) -> Selection<'s
 impl NativeService {
     /// Sends an event to the members of any of these rooms, but not of `except`; to everyone without rooms. With
     /// `local`, on this instance only.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn emit_to(
         &self,
         rooms: Vec<String>,
@@ -40,14 +40,14 @@ impl NativeService {
     }
 
     /// Sends an event to a socket that is not connected to this instance.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn emit_elsewhere(&self, socket_id: String, args: String, attachments: Vec<Buffer>) {
         let packet = event(&args, attachments);
         self.server.service().emit_to_socket(&socket_id, packet, false);
     }
 
     /// Ids of the sockets of this instance that are meant.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn selected(&self, rooms: Vec<String>, except: Vec<String>) -> Vec<String> {
         let _rest = self.server.service().at_rest();
         let sockets = self.server.service().selected(&selection(rooms, except));
@@ -55,7 +55,7 @@ impl NativeService {
     }
 
     /// Makes the sockets that are meant join rooms, or leave them; with `local`, those of this instance only.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn move_sockets(&self, rooms: Vec<String>, except: Vec<String>, names: Vec<String>, join: bool, local: bool) {
         let selection = selection(rooms, except);
         self.server.service().move_selected(&selection, &names, join);
@@ -66,7 +66,7 @@ impl NativeService {
 
     /// Disconnects the sockets that are meant, their transports as well with `close`; with `local`, those of this
     /// instance only.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn disconnect_sockets(&self, rooms: Vec<String>, except: Vec<String>, close: bool, local: bool) {
         let selection = selection(rooms, except);
         let service = self.server.service();
@@ -79,7 +79,7 @@ impl NativeService {
     }
 
     /// Names of the Socket.IO rooms with members on this instance.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn room_names(&self) -> Vec<String> {
         let _rest = self.server.service().at_rest();
         self.server.service().room_names().into_iter().collect()

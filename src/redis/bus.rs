@@ -17,6 +17,7 @@ use super::subscription::Audience;
 use super::supervisor;
 use crate::cluster::bus::{Bus, BusError, Observer, Publication, Subscriptions};
 use crate::config::{RedisAddress, RedisMode};
+use crate::lasting;
 
 /// The connections of one instance.
 pub(super) struct RedisBus {
@@ -96,7 +97,12 @@ impl Bus for RedisBus {
         if *self.state.places.mode() == RedisMode::Cluster {
             roles.push(Role::Keys);
         }
-        let supervise = |role| runtime.spawn(supervisor::supervise(self.state.clone(), audience.clone(), role));
+        let supervise = |role| {
+            let (state, audience) = (self.state.clone(), audience.clone());
+            lasting::spawn(runtime, "a connection to Redis", move || {
+                supervisor::supervise(state.clone(), audience.clone(), role)
+            })
+        };
         self.tasks.lock().extend(roles.into_iter().map(supervise));
     }
 

@@ -1,8 +1,9 @@
 //! The network side of one service: HTTP requests from Node.js, with Engine.IO's checks in front of socketioxide.
 
-use std::{future::Future, num::NonZeroU32, sync::Arc};
+use std::{future::Future, num::NonZeroU32, panic::AssertUnwindSafe, sync::Arc};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::task::AbortHandle;
 
@@ -20,6 +21,7 @@ use crate::{
     config::Limit,
     disconnect::DisconnectReason,
     hub::Query,
+    lasting,
     ports::{EventKind, ServiceEvent},
     service::Service,
 };
@@ -63,12 +65,21 @@ impl Transport {
         let all = || Arc::downgrade(&sessions);
         let most = sessions.service.config.limits.max_total_bytes;
         let watches = [
-            Some(runtime.spawn(heartbeat::watch(all(), ping_interval, ping_timeout))),
-            Some(runtime.spawn(heartbeat::beat(all()))),
-            most.map(|most| runtime.spawn(pressure::watch(all(), most))),
+            Some(lasting::watch(runtime, "watching heartbeats", {
+                let all = all();
+                move || heartbeat::watch(all.clone(), ping_interval, ping_timeout)
+            })),
+            Some(lasting::watch(runtime, "heartbeats", {
+                let all = all();
+                move || heartbeat::beat(all.clone())
+            })),
+            most.map(|most| {
+                let all = all();
+                lasting::watch(runtime, "weighing clients", move || pressure::watch(all.clone(), most))
+            }),
         ];
         Arc::new(Self {
-            watches: watches.into_iter().flatten().map(|task| task.abort_handle()).collect(),
+            watches: watches.into_iter().flatten().collect(),
             entrance,
             told: RateLimiter::direct(Quota::per_second(MOST_TOLD)),
             sessions,
@@ -179,8 +190,8 @@ impl Transport {
                 None => Reply::error(3),
             },
             Ok(Target::Session(session)) => match method {
-                "GET" => session.poll().await,
-                "POST" => Box::pin(session.take_post(content_type, body)).await,
+                "GET" => guarded(session.clone(), session.poll()).await,
+                "POST" => guarded(session.clone(), Box::pin(session.take_post(content_type, body))).await,
                 _ => Reply::new(500, TEXT, ""),
             },
         }
@@ -189,7 +200,7 @@ impl Transport {
     /// Answers a poll of a session. Dropping the future, when the client goes away, lets go of the session.
     pub fn poll(self: Arc<Self>, url: &str) -> Result<impl Future<Output = Reply> + Send + 'static, Reply> {
         match self.target("GET", url, false) {
-            Ok(Target::Session(session)) => Ok(session.poll()),
+            Ok(Target::Session(session)) => Ok(guarded(session.clone(), session.poll())),
             Ok(Target::Handshake { .. }) => Err(Reply::error(3)),
             Err(code) => Err(Reply::error(code)),
         }
@@ -223,6 +234,16 @@ impl Transport {
             session.end_post();
         }
     }
+}
+
+/// Answers a request of a session, also when that panics: the session ends then, and the client comes back.
+async fn guarded(session: Arc<Session>, answering: impl Future<Output = Reply>) -> Reply {
+    let answered = AssertUnwindSafe(answering).catch_unwind().await;
+    answered.unwrap_or_else(|_| {
+        tracing::error!("a request panicked; its session is closed");
+        session.connection().close(DisconnectReason::TransportError);
+        Reply::new(500, TEXT, "")
+    })
 }
 
 impl Drop for Transport {

@@ -6,7 +6,10 @@
 //! client stands still: one that polls has its heartbeats answered in its place until it can be heard again. Who could be
 //! heard for long enough and was not is gone, however often JavaScript is busy.
 
-use std::{sync::Weak, time::Duration};
+use std::{
+    sync::Weak,
+    time::{Duration, Instant},
+};
 
 use super::{
     hearing::{longest_silence, step},
@@ -14,6 +17,8 @@ use super::{
     sessions::Sessions,
 };
 
+/// A wheel that turns so much too late shows that the process, or the machine, stood still.
+const STANDSTILL: Duration = Duration::from_millis(250);
 /// Clients looked at before others have their turn.
 const AT_A_TIME: usize = 256;
 
@@ -29,7 +34,12 @@ pub(super) async fn beat(sessions: Weak<Sessions<Session>>) {
                 sessions.wheel.insert(sid, after);
             }
         }
+        let turned = Instant::now();
         sessions.wheel.turn().await;
+        if turned.elapsed() > sessions.wheel.step() + STANDSTILL {
+            // What the clients have sent meanwhile is read first.
+            tokio::time::sleep(STANDSTILL).await;
+        }
     }
 }
 

@@ -122,6 +122,11 @@ impl PollQueue {
         (!is_polled).then_some(Turn(&self.is_polled))
     }
 
+    /// Whether a poll is open.
+    pub(super) fn is_polled(&self) -> bool {
+        self.is_polled.load(Ordering::Acquire)
+    }
+
     /// Nothing will ever wait any more.
     pub(super) fn end(&self) {
         self.has_ended.store(true, Ordering::Release);

@@ -36,6 +36,11 @@ impl<K> Wheel<K> {
         }
     }
 
+    /// The time between two turns.
+    pub(super) fn step(&self) -> Duration {
+        self.step
+    }
+
     /// Adds what is to be looked at after this time: at most a step later, and perhaps earlier.
     pub(super) fn insert(&self, key: K, after: Duration) {
         let due = self.began.elapsed().saturating_add(after);

@@ -61,6 +61,9 @@ impl Default for Recorder {
     }
 }
 
+/// What a client sends to have its handler panic.
+const PANIC: &[u8] = b"[\"panic\"";
+
 impl EventSink for Recorder {
     fn wants(&self, kind: EventKind) -> bool {
         self.wanted.load(Ordering::Relaxed) & kind as u32 != 0
@@ -71,6 +74,9 @@ impl EventSink for Recorder {
     }
 
     fn emit(&self, event: ServiceEvent) {
+        if let ServiceEvent::Client { args, .. } = &event {
+            assert!(!args.starts_with(PANIC), "on purpose");
+        }
         if self.busy.load(Ordering::Acquire) {
             self.charges.lock().extend(charge(Work::JavaScript, 0));
         }

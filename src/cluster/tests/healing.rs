@@ -89,6 +89,26 @@ async fn a_forged_publication_far_ahead_silences_nobody() {
 }
 
 #[tokio::test]
+async fn a_forged_loss_counts_for_nothing() {
+    let broker = Broker::new();
+    let [one, two] = acquainted_on(&broker, ["aaaaaa", "bbbbbb"]).await;
+    let both = [&one, &two];
+    let (_, inbox) = one.connect("ann");
+    settle(&both).await;
+    let outsider = Outsider::start(&broker).await;
+    for before in [1_000_000, u64::MAX] {
+        let forged = message("bbbbbb", None, &Message::Lost(before));
+        outsider.publish(&one.cluster.channels.everyone, forged).await;
+    }
+    settle(&both).await;
+    let note = Packet::event("note", "1");
+    two.service().emit(&Selection::room("ann"), &note);
+    settle(&both).await;
+    assert_eq!(one.received(&inbox, "note").await.len(), 1);
+    assert_eq!(one.cluster.state().lost, 0);
+}
+
+#[tokio::test]
 async fn an_ended_instance_does_not_come_back_when_it_is_asked_something() {
     let [one, two] = acquainted(["aaaaaa", "bbbbbb"]).await;
     assert_eq!(one.cluster.state().instances, 2);

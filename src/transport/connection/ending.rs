@@ -57,6 +57,12 @@ impl Connection {
             (Route::Queue, _) => {
                 let Some(queue) = self.queue() else { return };
                 let closes = ending != Ending::Leave && self.phase.step(Phase::leave).is_some();
+                if closes && ending == Ending::Close && outbox.waiting() == 0 && !queue.is_polled() {
+                    // There is nothing that the client could miss; if it still polls, it learns that there is no session.
+                    drop(outbox);
+                    self.kill();
+                    return self.close_engine();
+                }
                 queue.push(if ending == Ending::Close {
                     Waiting::Close
                 } else {

@@ -1,0 +1,85 @@
+// What fails around a service does not end it: the application's own code, the machine's sleep, the end in a storm.
+
+import { once } from 'node:events';
+import { eventually } from '../support/eventually';
+import { afterTest, open, type Client } from '../support/harness';
+import { Program, run } from '../support/program';
+
+const { RawClient } = require('../support/raw-client');
+
+test('code of the application that throws wherever it is called ends nothing', async () => {
+  const { lines, end } = await run('faulty.js');
+  const refusals = lines.filter((line) => / by (next|throw): /.test(line));
+  expect(refusals).toHaveLength(11);
+  expect(refusals.filter((line) => !line.endsWith(': string'))).toEqual([]);
+  expect(lines.slice(-2)).toEqual(['joined: true', 'warnings: 1']);
+  expect(end).toBe(0);
+});
+
+/** Longer than a heartbeat and its answer may take. */
+const SLEEP_MS = 2_000;
+
+test('a client whose answer came while the process slept is not taken for dead', async () => {
+  const server = new Program('sleeper.js');
+  const port = (await server.said('port ')).slice(5);
+  const clients = await Promise.all(
+    Array.from({ length: 20 }, async () => {
+      const client = new RawClient(`http://127.0.0.1:${port}`);
+      await client.connect();
+      await client.next('2');
+      return client;
+    }),
+  );
+  for (let round = 0; round < 3; round++) {
+    server.child.kill('SIGSTOP');
+    await new Promise((done) => setTimeout(done, SLEEP_MS));
+    const pings = clients.map((client) => client.next('2'));
+    server.child.kill('SIGCONT');
+    await Promise.all(pings);
+  }
+  expect(server.lines.filter((line) => line.startsWith('disconnect'))).toEqual([]);
+  for (const client of clients) client.terminate();
+  await eventually(() => expect(server.lines.filter((line) => line.startsWith('disconnect'))).toHaveLength(20));
+}, 30_000);
+
+test('one that is really gone is found out after the sleep', async () => {
+  const server = new Program('sleeper.js');
+  const client = new RawClient(`http://127.0.0.1:${(await server.said('port ')).slice(5)}`);
+  await client.connect();
+  server.child.kill('SIGSTOP');
+  client.ws.removeAllListeners('message');
+  await new Promise((done) => setTimeout(done, SLEEP_MS));
+  server.child.kill('SIGCONT');
+  expect(await server.said('disconnect')).toBe('disconnect ping timeout');
+  client.terminate();
+}, 30_000);
+
+test('SIGTERM in a storm of connections ends the process in time, by itself', async () => {
+  const server = new Program('sleeper.js');
+  const url = `http://127.0.0.1:${(await server.said('port ')).slice(5)}`;
+  const clients = new Set<Client>();
+  let isStorm = true;
+  afterTest(() => (isStorm = false));
+  const storm = async (transport: 'polling' | 'websocket') => {
+    while (isStorm) {
+      const client = open(url, { transports: [transport] });
+      clients.add(client);
+      await new Promise<void>((done) => {
+        for (const event of ['connect', 'connect_error'] as const) client.once(event, () => done());
+        // One whose transport was open and that was not let in any more tells its manager alone.
+        client.io.once('close', () => done());
+      });
+      if (clients.size % 3 === 0) client.disconnect();
+    }
+  };
+  const storms = Array.from({ length: 8 }, (_, index) => storm(index % 2 ? 'polling' : 'websocket'));
+  await eventually(() => expect(server.lines.filter((line) => line.startsWith('connection')).length).toBeGreaterThan(50));
+  const exited = once(server.child, 'exit');
+  server.child.kill('SIGTERM');
+  expect(await exited).toEqual([0, null]);
+  expect(server.lines).toContain('ended');
+  const count = (kind: string) => server.lines.filter((line) => line.startsWith(kind)).length;
+  expect(count('disconnect')).toBe(count('connection'));
+  isStorm = false;
+  await Promise.all(storms);
+}, 30_000);
