@@ -211,20 +211,18 @@ fn take(session: &Arc<Session>, frames: &mut FrameReader, bytes: &mut [u8]) {
     }
     session.account().took(bytes.len());
     let limit = session.sessions().service.config.max_http_buffer_size;
-    let kept_before = frames.kept();
+    let (was_unfinished, kept_before) = (frames.is_unfinished(), frames.kept());
     let mut has_ended_message = false;
-    let mut pong = None;
+    let mut pongs = Pongs::default();
     let outcome = frames.read(bytes, limit, |message| {
         if let Message::Control(OpCode::Control(Control::Ping), payload) = message {
-            // Only the last of those that come together is answered (RFC 6455, section 5.5.3): a flood of them costs
-            // one write for each read.
             session.heard();
-            pong = Some(control(FIN_PONG, payload));
+            pongs.add(payload);
             return !session.phase().is_closing();
         }
         has_ended_message |= !matches!(message, Message::Control(..));
         match on_frame(session, &message) {
-            Verdict::Close(reason) | Verdict::Other(reason) => session.connection().close(reason),
+            Verdict::Close(reason) | Verdict::Other(reason) => session.hang_up(reason, &[]),
             Verdict::Connect(auth) => session.decide(auth),
             Verdict::Foreign(namespace) => {
                 let refusal = json!({ "message": "Invalid namespace" });
@@ -234,20 +232,53 @@ fn take(session: &Arc<Session>, frames: &mut FrameReader, bytes: &mut [u8]) {
         }
         !session.phase().is_closing() && session.account().has_room()
     });
-    if let Some(pong) = pong {
-        session.connection().write_raw(pong);
+    if let Some(bytes) = pongs.into_bytes() {
+        session.connection().write_raw(bytes);
     }
-    let kept = frames.kept();
-    if kept_before > 0 || kept > 0 {
-        session.account().keeps(kept_before, kept);
-        session.keeps_message(kept > 0, has_ended_message);
+    if was_unfinished || frames.is_unfinished() {
+        session.account().keeps(kept_before, frames.kept());
+        // A message of empty fragments is one, too.
+        session.keeps_message(frames.is_unfinished(), has_ended_message);
     }
     if let Err(error) = outcome {
         if error == FrameError::TooLarge {
             session.exceeded(Limit::MaxHttpBufferSize);
         }
-        session.connection().close(DisconnectReason::TransportError);
+        fail(session, error);
     }
+}
+
+/// Pings that come together and are all answered; of more, the last is (RFC 6455, section 5.5.3): a flood of them costs one small
+/// write for each read.
+const MOST_PONGS: usize = 16;
+
+/// The answers to the pings of one read.
+#[derive(Default)]
+struct Pongs {
+    frames: BytesMut,
+    count: usize,
+    /// Where the last of them begins.
+    last: usize,
+}
+
+impl Pongs {
+    fn add(&mut self, payload: &[u8]) {
+        if self.count >= MOST_PONGS {
+            self.frames.truncate(self.last);
+        }
+        self.count += 1;
+        self.last = self.frames.len();
+        put_frame(&mut self.frames, FIN_PONG, payload);
+    }
+
+    fn into_bytes(self) -> Option<Bytes> {
+        (self.count > 0).then(|| self.frames.freeze())
+    }
+}
+
+/// The client has broken the protocol of WebSocket: it is told how, as `ws` tells it.
+fn fail(session: &Session, error: FrameError) {
+    session.hang_up(DisconnectReason::TransportError, &error.status().to_be_bytes());
 }
 
 /// Takes a frame (Engine.IO protocol, "WebSocket"); what it means for the session is left to be done.
@@ -264,7 +295,10 @@ fn on_frame<'a>(session: &Arc<Session>, frame: &'a Message<'_>) -> Verdict<'a> {
                 session.connection().end_with(control(FIN_CLOSE, payload));
                 Verdict::Taken
             }
-            Err(_) => Verdict::Close(DisconnectReason::TransportError),
+            Err(error) => {
+                fail(session, error);
+                Verdict::Taken
+            }
         },
         Message::Control(..) => Verdict::Taken,
     }
@@ -297,6 +331,16 @@ fn on_text<'a>(session: &Arc<Session>, text: &'a str) -> Verdict<'a> {
             _ => Verdict::Close(DisconnectReason::ParseError),
         },
         _ => Verdict::Close(DisconnectReason::ParseError),
+    }
+}
+
+impl Session {
+    /// Ends a client on WebSocket for a reason of ours: its socket at once, its stream with this close frame. What it still
+    /// sends is read and ignored, or the frame might be lost with the connection.
+    fn hang_up(&self, reason: DisconnectReason, close_frame: &[u8]) {
+        self.connection().because(reason.clone());
+        self.departed(reason);
+        self.connection().end_with(control(FIN_CLOSE, close_frame));
     }
 }
 

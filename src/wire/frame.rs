@@ -26,8 +26,21 @@ pub(crate) enum Message<'a> {
 pub(crate) enum FrameError {
     #[error("invalid frame")]
     Invalid,
+    #[error("text that is no UTF-8")]
+    NotText,
     #[error("message larger than maxHttpBufferSize")]
     TooLarge,
+}
+
+impl FrameError {
+    /// The status of the close frame that says so (RFC 6455, section 7.4.1).
+    pub(crate) fn status(self) -> u16 {
+        match self {
+            Self::Invalid => 1002,
+            Self::NotText => 1007,
+            Self::TooLarge => 1009,
+        }
+    }
 }
 
 /// Cuts a byte stream into messages. As small as can be while nothing is incomplete, which is nearly always.
@@ -48,6 +61,11 @@ impl FrameReader {
     /// Whether `handle` has stopped the reader before the end of what it was given; reading no bytes goes on with that.
     pub(crate) fn is_stopped(&self) -> bool {
         self.0.as_ref().is_some_and(|unfinished| unfinished.is_stopped)
+    }
+
+    /// Whether the rest of a message, or of a frame, is still to come.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Bytes that are kept of messages of which the rest is still to come.
@@ -167,7 +185,7 @@ impl Pass {
 fn message(kind: Data, payload: &[u8], handle: &mut impl FnMut(Message<'_>) -> bool) -> Result<bool, FrameError> {
     match kind {
         Data::Text => {
-            let text = simdutf8::basic::from_utf8(payload).map_err(|_| FrameError::Invalid)?;
+            let text = simdutf8::basic::from_utf8(payload).map_err(|_| FrameError::NotText)?;
             Ok(handle(Message::Text(text)))
         }
         _ => Ok(handle(Message::Binary(payload))),
@@ -196,10 +214,12 @@ pub(crate) fn close_status(payload: &[u8]) -> Result<Option<u16>, FrameError> {
     };
     let status = u16::from_be_bytes([*high, *low]);
     let is_valid = matches!(status, 1000..=1003 | 1007..=1014 | 3000..=4999);
-    if is_valid && simdutf8::basic::from_utf8(reason).is_ok() {
-        Ok(Some(status))
-    } else {
-        Err(FrameError::Invalid)
+    if !is_valid {
+        return Err(FrameError::Invalid);
+    }
+    match simdutf8::basic::from_utf8(reason) {
+        Ok(_) => Ok(Some(status)),
+        Err(_) => Err(FrameError::NotText),
     }
 }
 
@@ -257,11 +277,23 @@ mod tests {
             frame(0x83, b"reserved opcode"),
             frame(0x80, b"nothing to continue"),
             frame(0x09, b"fragmented ping"),
-            frame(0x81, &[0xff, 0xfe]),
             [frame(0x01, b"a"), frame(0x81, b"b")].concat(),
         ] {
             assert_eq!(read_in_pieces(&bytes, 1024), Err(FrameError::Invalid), "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn what_is_no_text_is_told_from_what_is_no_frame() {
+        assert_eq!(
+            read_in_pieces(&frame(0x81, &[0xff, 0xfe]), 1024),
+            Err(FrameError::NotText)
+        );
+        assert_eq!(close_status(&[0x03, 0xe8, 0xff]), Err(FrameError::NotText));
+        assert_eq!(
+            [FrameError::Invalid, FrameError::NotText, FrameError::TooLarge].map(FrameError::status),
+            [1002, 1007, 1009]
+        );
     }
 
     #[test]
@@ -308,7 +340,6 @@ mod tests {
             &[0, 0],
             &[0x0b, 0xb7],
             &[0x13, 0x88],
-            &[0x03, 0xe8, 0xff],
         ] {
             assert_eq!(close_status(broken), Err(FrameError::Invalid), "{broken:?}");
         }

@@ -23,8 +23,8 @@ use crate::{
 
 /// How long a client may take to read a part of what is left, its goodbye included.
 const LINGER: Duration = Duration::from_secs(3);
-/// WebSocket close frame with status 1000.
-const CLOSE_FRAME: [u8; 4] = [0x88, 0x02, 0x03, 0xe8];
+/// WebSocket close frame without a status, as `ws` sends it for Socket.IO.
+const CLOSE_FRAME: [u8; 2] = [0x88, 0];
 
 impl Connection {
     /// Why the server ends the connection, if it does.
@@ -32,7 +32,8 @@ impl Connection {
         self.rare.get()?.reason.get().cloned()
     }
 
-    fn because(&self, reason: DisconnectReason) {
+    /// Says why the server ends the connection; only the first call counts.
+    pub(in crate::transport) fn because(&self, reason: DisconnectReason) {
         let _ = self.rare.get_or_init(Box::default).reason.set(reason);
     }
 
