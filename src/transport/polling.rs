@@ -145,7 +145,7 @@ impl Session {
     pub(super) fn begin_post(&self) -> Result<(), Reply> {
         if self.posting.swap(true, Ordering::AcqRel) {
             self.connection().close(DisconnectReason::TransportError);
-            return Err(Reply::new(500, TEXT, ""));
+            return Err(Reply::new(400, TEXT, ""));
         }
         Ok(())
     }

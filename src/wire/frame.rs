@@ -235,6 +235,18 @@ mod tests {
         bytes
     }
 
+    #[test]
+    fn a_message_of_empty_fragments_is_unfinished_until_it_ends() {
+        let mut reader = FrameReader::default();
+        let mut is_unfinished = |bytes: Vec<u8>| {
+            reader.read(&mut { bytes }, 100, |_| true).unwrap();
+            reader.is_unfinished()
+        };
+        assert!(is_unfinished(frame(0x01, b"")));
+        assert!(is_unfinished(frame(0x00, b"")));
+        assert!(!is_unfinished(frame(0x80, b"")));
+    }
+
     fn read_in_pieces(bytes: &[u8], size: usize) -> Result<Vec<String>, FrameError> {
         let mut reader = FrameReader::default();
         let mut messages = Vec::new();

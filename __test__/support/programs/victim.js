@@ -1,0 +1,59 @@
+'use strict';
+
+// A service that is attacked, in a process whose memory and descriptors can be seen: door (`node`, `https`, `native`, `tls`),
+// options as JSON. Says `port`; each line of input is a question, answered by one line that begins with it.
+
+const { readdirSync, readFileSync } = require('node:fs');
+const http = require('node:http');
+const https = require('node:https');
+const { join } = require('node:path');
+const { createInterface } = require('node:readline');
+const { WebSocketService } = require('./service.js');
+
+const [door, options = '{}'] = process.argv.slice(2);
+const logger = { debug() {}, info() {}, warn() {}, error() {} };
+
+function credentials() {
+  const directory = process.env.DOOR_CERTIFICATE;
+  return { key: readFileSync(join(directory, 'key.pem')), cert: readFileSync(join(directory, 'cert.pem')) };
+}
+
+const questions = {
+  memory: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]) * 1024,
+  descriptors: () => readdirSync('/proc/self/fd').length,
+  stats: (service) => JSON.stringify(service.getStats()),
+  users: (service) => service.getConnectedUsers().length,
+};
+
+async function main() {
+  const service = new WebSocketService({ logger, ...JSON.parse(options) });
+  const notFound = (_req, res) => void res.writeHead(404).end();
+  let port;
+  if (door === 'native' || door === 'tls') {
+    ({ port } = await service.listen({ port: 0, host: '127.0.0.1', ...(door === 'tls' && { tls: credentials() }) }));
+  } else {
+    const server = door === 'https' ? https.createServer(credentials(), notFound) : http.createServer(notFound);
+    service.initialize(server);
+    await new Promise((done) => server.listen(0, '127.0.0.1', done));
+    port = server.address().port;
+  }
+  const room = await service.createRoom('room');
+  service.on('connection', ({ socketId }) => void service.joinRoom(socketId, room.id).catch(() => {}));
+  let number = 0;
+  console.log(`port ${port} ${room.id}`);
+  for await (const line of createInterface({ input: process.stdin })) {
+    const [, what, nth, count, size] = line.split(' ');
+    if (what === 'bulk') {
+      // At full speed: nobody is waited for.
+      for (let sent = 0; sent < Number(count); sent++) {
+        service.broadcastToRoom(room.id, 'bulk', { number: number++, filler: 'x'.repeat(Number(size)) });
+        if (sent % 10 === 9) await new Promise((turn) => setImmediate(turn));
+      }
+      console.log(`${line} done`);
+    } else {
+      console.log(`${line} ${questions[what](service)}`);
+    }
+  }
+}
+
+main();

@@ -1,0 +1,34 @@
+// A service in a process of its own, behind the door of the suite, and what its process takes.
+
+import { door, secure } from './harness';
+import { Program } from './program';
+
+export class Victim {
+  #asked = 0;
+
+  private constructor(
+    readonly program: Program,
+    readonly port: number,
+    readonly roomId: string,
+  ) {}
+
+  static async start(options: object = {}): Promise<Victim> {
+    const program = new Program('victim.js', door, JSON.stringify(options));
+    const [, port, roomId] = (await program.said('port')).split(' ');
+    secure(Number(port));
+    return new Victim(program, Number(port), roomId!);
+  }
+
+  async #ask(what: string): Promise<string> {
+    const line = `${++this.#asked} ${what}`;
+    const answer = this.program.said(`${line} `);
+    this.program.tell(line);
+    return (await answer).slice(line.length + 1);
+  }
+
+  readonly memory = async () => Number(await this.#ask('memory'));
+  readonly descriptors = async () => Number(await this.#ask('descriptors'));
+  readonly stats = async () => JSON.parse(await this.#ask('stats'));
+  /** Broadcasts to its room, to which all belong. */
+  readonly bulk = (count: number, size: number) => this.#ask(`bulk 0 ${count} ${size}`);
+}

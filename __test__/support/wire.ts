@@ -1,0 +1,78 @@
+// Bytes as an attacker writes them, by the door that is at the port.
+
+import { connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import { afterTest, isSecure } from './harness';
+
+/** A connection of which nothing is done that is not asked for. */
+export class Wire {
+  readonly socket: Socket;
+  received = Buffer.alloc(0);
+  readonly closed: Promise<void>;
+  #heard: Array<() => void> = [];
+
+  constructor(port: number) {
+    this.socket = isSecure(port)
+      ? connectTls({ host: '127.0.0.1', port, servername: 'localhost', rejectUnauthorized: false })
+      : connectTcp(port, '127.0.0.1');
+    this.socket.on('error', () => {});
+    this.socket.on('data', (data: Buffer) => {
+      this.received = Buffer.concat([this.received, data]);
+      for (const heard of this.#heard.splice(0)) heard();
+    });
+    this.closed = new Promise((done) => this.socket.once('close', () => done()));
+    void this.closed.then(() => this.#heard.splice(0).forEach((heard) => heard()));
+    afterTest(() => this.socket.destroy());
+  }
+
+  /** Resolves when the kernel has the bytes, or the connection is gone. */
+  async write(bytes: string | Buffer): Promise<void> {
+    if (this.socket.destroyed || this.socket.write(bytes)) return;
+    await Promise.race([new Promise((done) => this.socket.once('drain', done)), this.closed]);
+  }
+
+  /** Waits until this has been received, anywhere. False when the connection is closed before. */
+  async has(text: string): Promise<boolean> {
+    while (!this.received.includes(text)) {
+      if (this.socket.closed) return false;
+      await new Promise<void>((done) => this.#heard.push(done));
+    }
+    return true;
+  }
+
+  get text(): string {
+    return this.received.toString('latin1');
+  }
+}
+
+/** What comes back for the bytes until the connection is closed. */
+export async function exchange(port: number, bytes: string | Buffer): Promise<string> {
+  const wire = new Wire(port);
+  await wire.write(bytes);
+  await wire.closed;
+  return wire.text;
+}
+
+/** A frame of a client, with a mask that changes nothing. */
+export function frame(payload: string | Buffer, { fin = true, opcode = 1 } = {}): Buffer {
+  const data = Buffer.from(payload);
+  const length = data.length < 126 ? Buffer.from([0x80 | data.length]) : Buffer.alloc(data.length < 65_536 ? 3 : 9);
+  if (length.length === 3) length.writeUInt16BE(data.length, 1);
+  if (length.length === 9) length.writeBigUInt64BE(BigInt(data.length), 1);
+  if (length.length > 1) length[0] = 0x80 | (length.length === 3 ? 126 : 127);
+  return Buffer.concat([Buffer.from([(fin ? 0x80 : 0) | opcode]), length, Buffer.alloc(4), data]);
+}
+
+export const upgradeHead = (query = '', extra = '', method = 'GET') =>
+  `${method} /socket.io/?EIO=4&transport=websocket${query} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
+  `Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n${extra}\r\n`;
+
+/** A WebSocket that has joined the namespace. */
+export async function joined(port: number): Promise<Wire> {
+  const wire = new Wire(port);
+  await wire.write(upgradeHead());
+  await wire.has('0{"sid"');
+  await wire.write(frame('40'));
+  await wire.has('40{"sid"');
+  return wire;
+}
