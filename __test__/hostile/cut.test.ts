@@ -13,7 +13,7 @@ async function cut(port: number, bytes: Buffer, at: number): Promise<void> {
   const wire = new Wire(port);
   await wire.write(bytes.subarray(0, at));
   if (at % 2 === 0) wire.socket.destroy();
-  else wire.socket.resetAndDestroy();
+  else wire.reset();
   await wire.closed;
 }
 

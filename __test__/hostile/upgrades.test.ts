@@ -59,7 +59,7 @@ test.each(['sid=none', 'sid=', 'sid=a&sid=b', 'x=%', 'x=%E0%A4%A'])('that is res
   for (let turn = 0; turn < 20; turn++) {
     const wire = new Wire(running.port);
     await wire.write(upgradeHead(`&${query}`));
-    wire.socket.resetAndDestroy();
+    wire.reset();
     await wire.closed;
   }
   await eventually(served);

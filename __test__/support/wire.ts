@@ -10,11 +10,13 @@ export class Wire {
   received = Buffer.alloc(0);
   readonly closed: Promise<void>;
   #heard: Array<() => void> = [];
+  /** What carries TLS, where there is TLS. */
+  readonly #bare: Socket;
 
   constructor(port: number) {
-    this.socket = isSecure(port)
-      ? connectTls({ host: '127.0.0.1', port, servername: 'localhost', rejectUnauthorized: false })
-      : connectTcp(port, '127.0.0.1');
+    this.#bare = connectTcp(port, '127.0.0.1');
+    this.#bare.on('error', () => {});
+    this.socket = isSecure(port) ? connectTls({ socket: this.#bare, servername: 'localhost', rejectUnauthorized: false }) : this.#bare;
     this.socket.on('error', () => {});
     this.socket.on('data', (data: Buffer) => {
       this.received = Buffer.concat([this.received, data]);
@@ -29,6 +31,12 @@ export class Wire {
   async write(bytes: string | Buffer): Promise<void> {
     if (this.socket.destroyed || this.socket.write(bytes)) return;
     await Promise.race([new Promise((done) => this.socket.once('drain', done)), this.closed]);
+  }
+
+  /** Ends the connection by a reset. */
+  reset(): void {
+    this.#bare.resetAndDestroy();
+    this.socket.destroy();
   }
 
   /** Waits until this has been received, anywhere. False when the connection is closed before. */

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    adapter::msgpack::MAX_DEPTH,
     config::MembershipEvents,
     error::Spoken,
     hub::{RoomInfo, Socket},
@@ -14,8 +15,8 @@ use crate::{
     ports::Command,
     selection::{Names, Selection},
     wire::{
-        json::{Args, is_json, quoted},
-        packet::{Packet, PacketKind},
+        json::{Args, event_name, is_json, quoted},
+        packet::{MAX_ATTACHMENTS, Packet, PacketKind, RESERVED_EVENTS},
     },
 };
 
@@ -191,11 +192,14 @@ impl PacketParts {
         }
     }
 
-    /// The packet as an event; `None` when it is none, and so must not reach clients.
+    /// The packet as an event; `None` when it is none that clients may get: they close the connection over some, and the
+    /// parsers of JavaScript stand so many levels.
     pub(super) fn event(self) -> Option<Packet> {
         let args = Args::read(&self.args, self.attachments.len()).ok()?;
-        let has_name = args.first?.starts_with('"') && args.is_complete;
-        has_name.then(|| Packet::new(PacketKind::Event(None), &self.args, self.attachments))
+        let has_name = args.first?.starts_with('"')
+            && event_name(&self.args).is_some_and(|name| !RESERVED_EVENTS.contains(&&*name));
+        let fits = args.is_complete && args.depth <= MAX_DEPTH && self.attachments.len() <= MAX_ATTACHMENTS;
+        (has_name && fits).then(|| Packet::new(PacketKind::Event(None), &self.args, self.attachments))
     }
 }
 
@@ -370,6 +374,7 @@ pub(super) fn digest(socket_id: &str, room_id: Option<&str>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::MOST_DEPTH;
 
     fn encode(message: &Message) -> Bytes {
         Envelope::encode(&"abc123".into(), Some(7), message)
@@ -408,6 +413,22 @@ mod tests {
                 let _ = Envelope::decode(&bytes.into());
             }
         }
+    }
+
+    #[test]
+    fn what_clients_would_close_over_becomes_none() {
+        let event = |args: &str, count: usize| {
+            let (args, attachments) = (args.to_owned(), vec![Bytes::from_static(b"x"); count]);
+            PacketParts { args, attachments }.event().is_some()
+        };
+        let deep = |levels: usize| format!("[\"a\",{}{}]", "[".repeat(levels), "]".repeat(levels));
+        assert!(event(r#"["a"]"#, MAX_ATTACHMENTS) && event(&deep(MOST_DEPTH), 0));
+        assert!(!event(r#"["a"]"#, MAX_ATTACHMENTS + 1), "too many attachments");
+        assert!(
+            !event(r#"["disconnect"]"#, 0) && !event(r#"["conn\u0065ct"]"#, 0),
+            "Socket.IO's own"
+        );
+        assert!(!event(&deep(MAX_DEPTH + 1), 0), "too deep");
     }
 
     #[test]

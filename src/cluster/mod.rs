@@ -25,6 +25,8 @@ mod channels;
 mod commands;
 mod delivery;
 mod encoder;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod history;
 mod instances;
 mod listener;

@@ -29,6 +29,8 @@ mod connection;
 mod cors;
 mod engine;
 mod entrance;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod gateway;
 mod handlers;
 #[cfg(unix)]

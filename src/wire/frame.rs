@@ -10,6 +10,9 @@ use tungstenite::protocol::frame::{
     coding::{Control, Data, OpCode},
 };
 
+/// Bytes of a control frame's payload (RFC 6455, section 5.5).
+const MOST_CONTROL: u64 = 125;
+
 /// A whole message, or a control frame, of a client.
 #[derive(Debug)]
 pub(crate) enum Message<'a> {
@@ -127,6 +130,8 @@ impl Pass {
                 return Ok(used);
             };
             let header_length = usize::try_from(cursor.position()).map_err(|_| FrameError::Invalid)?;
+            // Not only with its payload, which would be kept until then, beside the fragments of a message.
+            let mask = allowed(&header, length)?;
             let length = usize::try_from(length).map_err(|_| FrameError::TooLarge)?;
             let gathered = match header.opcode {
                 OpCode::Data(_) => self.fragments.as_ref().map_or(0, |(_, gathered)| gathered.len()),
@@ -139,7 +144,6 @@ impl Pass {
             let Some(payload) = bytes.get_mut(start..start + length) else {
                 return Ok(used);
             };
-            let mask = header.mask.ok_or(FrameError::Invalid)?;
             unmask(payload, mask);
             used = start + length;
             if !self.frame(&header, payload, handle)? {
@@ -155,12 +159,7 @@ impl Pass {
         payload: &[u8],
         handle: &mut impl FnMut(Message<'_>) -> bool,
     ) -> Result<bool, FrameError> {
-        if header.rsv1 || header.rsv2 || header.rsv3 {
-            return Err(FrameError::Invalid);
-        }
         match header.opcode {
-            OpCode::Control(Control::Reserved(_)) | OpCode::Data(Data::Reserved(_)) => Err(FrameError::Invalid),
-            OpCode::Control(_) if !header.is_final || payload.len() > 125 => Err(FrameError::Invalid),
             OpCode::Control(_) => Ok(handle(Message::Control(header.opcode, payload))),
             OpCode::Data(Data::Continue) => {
                 let (kind, mut gathered) = self.fragments.take().ok_or(FrameError::Invalid)?;
@@ -180,6 +179,18 @@ impl Pass {
             }
         }
     }
+}
+
+/// The mask of a frame that a client may send, whatever came before.
+fn allowed(header: &FrameHeader, length: u64) -> Result<[u8; 4], FrameError> {
+    let is_allowed = match header.opcode {
+        OpCode::Control(Control::Reserved(_)) | OpCode::Data(Data::Reserved(_)) => false,
+        OpCode::Control(_) => header.is_final && length <= MOST_CONTROL,
+        OpCode::Data(_) => true,
+    };
+    let has_reserved_bit = header.rsv1 || header.rsv2 || header.rsv3;
+    let mask = header.mask.filter(|_| is_allowed && !has_reserved_bit);
+    mask.ok_or(FrameError::Invalid)
 }
 
 fn message(kind: Data, payload: &[u8], handle: &mut impl FnMut(Message<'_>) -> bool) -> Result<bool, FrameError> {
@@ -316,6 +327,23 @@ mod tests {
         assert_eq!(read_in_pieces(&fragments, 1024), Err(FrameError::TooLarge));
         let between = [frame(0x01, &[b'a'; 60]), frame(0x89, &[b'p'; 60]), frame(0x80, b"b")].concat();
         assert_eq!(read_in_pieces(&between, 1024).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_frame_that_is_refused_is_not_waited_for() {
+        for head in [
+            [0x89, 0xfe, 0, 200], // a ping of more than 125 bytes
+            [0x09, 0x85, 0, 0],   // a ping in fragments
+            [0x81, 5, b'a', 0],   // without a mask
+            [0xc1, 0x85, 0, 0],   // a reserved bit
+            [0x83, 0x85, 0, 0],   // a reserved opcode
+        ] {
+            // A mask, and no payload yet.
+            let bytes = [&head[..], &[0; 4]].concat();
+            let mut reader = FrameReader::default();
+            let read = reader.read(&mut bytes.clone(), 1_000, |_| true);
+            assert_eq!((read, reader.kept()), (Err(FrameError::Invalid), 0), "{head:x?}");
+        }
     }
 
     #[test]

@@ -131,7 +131,7 @@ fn prefix(text: &str, units: usize) -> Option<&str> {
         left = left.checked_sub(character.len_utf16())?;
         end += character.len_utf8();
     }
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     crate::wire::json::steps::add(end);
     if left == 0 { text.get(..end) } else { None }
 }

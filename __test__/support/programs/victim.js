@@ -42,7 +42,7 @@ async function main() {
   let number = 0;
   console.log(`port ${port} ${room.id}`);
   for await (const line of createInterface({ input: process.stdin })) {
-    const [, what, nth, count, size] = line.split(' ');
+    const [, what, , count, size] = line.split(' ');
     if (what === 'bulk') {
       // At full speed: nobody is waited for.
       for (let sent = 0; sent < Number(count); sent++) {

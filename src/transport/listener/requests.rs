@@ -380,7 +380,14 @@ fn is_fit(request: &Request<Body>, head: &[u8]) -> bool {
     let names_server = request.uri().scheme().is_some() || request.method() == Method::CONNECT;
     let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
     // Of two lengths, hyper has dropped one.
-    has_host && !names_server && !(is_chunked && says_length(head))
+    let has_two_lengths = is_chunked && says_length(head);
+    has_host && !(names_server || has_two_lengths || has_bare_line_feed(head))
+}
+
+/// Whether a line of a head ends as HTTP does not have it: hyper takes it for an end, and what follows for another request.
+fn has_bare_line_feed(head: &[u8]) -> bool {
+    let mut feeds = memchr::memchr_iter(b'\n', head);
+    feeds.any(|at| at.checked_sub(1).and_then(|before| head.get(before)) != Some(&b'\r'))
 }
 
 /// Whether a head says how long its body is.

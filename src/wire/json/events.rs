@@ -239,10 +239,10 @@ impl<'a> Iterator for Events<'a> {
     type Item = Result<Event<'a>, NotJson>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        #[cfg(test)]
+        #[cfg(any(test, feature = "fuzzing"))]
         let before = self.at;
         let read = self.read();
-        #[cfg(test)]
+        #[cfg(any(test, feature = "fuzzing"))]
         super::steps::add(self.at - before + 1);
         if read.is_err() {
             // Nothing follows an error.

@@ -15,7 +15,7 @@ mod args;
 mod events;
 mod members;
 mod placeholder;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod steps;
 mod text;
 

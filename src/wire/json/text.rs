@@ -22,7 +22,7 @@ impl<'a> Iterator for Pieces<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let rest = self.0;
         let at = rest.find('\\').unwrap_or(rest.len());
-        #[cfg(test)]
+        #[cfg(any(test, feature = "fuzzing"))]
         super::steps::add(at + 1);
         if at > 0 {
             let (plain, rest) = rest.split_at(at);
@@ -66,7 +66,7 @@ fn hexadecimal(text: &str) -> Option<(u16, &str)> {
 }
 
 fn has_escapes(raw: &str) -> bool {
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     super::steps::add(raw.len());
     raw.contains('\\')
 }

@@ -1,0 +1,3 @@
+#![no_main]
+
+native_websocket_service_fuzz::target!(packets);
