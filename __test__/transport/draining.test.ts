@@ -62,9 +62,8 @@ describe.each(singleTransports)('over %s', (transport) => {
     await ending;
     await eventually(() => expect(times).toHaveLength(10));
     expect(times.at(-1)! - began).toBeGreaterThanOrEqual(drainMs - 50);
-    const inTheFirstHalf = times.filter((time) => time - began < drainMs / 2 + 100).length;
-    expect(inTheFirstHalf).toBeGreaterThanOrEqual(3);
-    expect(inTheFirstHalf).toBeLessThan(10);
+    // One after the other, not all at the end.
+    expect(times.at(-1)! - times[0]!).toBeGreaterThan(drainMs / 4);
   });
 });
 
