@@ -293,3 +293,22 @@ fn session(client: &Client) -> &str {
         Client::Ws(_) => unreachable!(),
     }
 }
+
+#[tokio::test]
+async fn a_client_whose_probe_was_answered_is_not_cut_off_by_the_end() {
+    let server = TestServer::start(config());
+    let (client, id) = support::client::polling(&server).await;
+    let mut ws = Ws::open(server.address, Some(&client.sid), false).await;
+    ws.send("2probe").await;
+    assert_eq!(ws.packet().await.as_deref(), Some("3probe"));
+    let socket = server.socket(&id);
+    server
+        .service()
+        .disconnect(&socket, DisconnectReason::Inactive, Ending::Close);
+    // engine.io-client waits for ever when it is cut off here.
+    let cut = tokio::time::timeout(Duration::from_millis(300), ws.packet()).await;
+    assert!(cut.is_err(), "{cut:?}");
+    ws.send("5").await;
+    assert!(ws.rest().await.iter().all(|packet| !packet.starts_with("42")));
+    server.end().await;
+}

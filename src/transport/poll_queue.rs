@@ -122,9 +122,9 @@ impl PollQueue {
         (!is_polled).then_some(Turn(&self.is_polled))
     }
 
-    /// Whether a poll is open.
-    pub(super) fn is_polled(&self) -> bool {
-        self.is_polled.load(Ordering::Acquire)
+    /// Whether nothing waits, and no poll is open.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.lock().is_empty() && !self.is_polled.load(Ordering::Acquire)
     }
 
     /// Nothing will ever wait any more.

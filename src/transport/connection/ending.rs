@@ -57,8 +57,9 @@ impl Connection {
             }
             (Route::Queue, _) => {
                 let Some(queue) = self.queue() else { return };
+                let is_idle = queue.is_idle() && !self.phase().is_upgrading();
                 let closes = ending != Ending::Leave && self.phase.step(Phase::leave).is_some();
-                if closes && ending == Ending::Close && outbox.waiting() == 0 && !queue.is_polled() {
+                if closes && ending == Ending::Close && is_idle {
                     // There is nothing that the client could miss; if it still polls, it learns that there is no session.
                     drop(outbox);
                     self.kill();
