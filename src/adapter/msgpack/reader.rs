@@ -147,6 +147,10 @@ impl<'a> Reader<'a> {
         }
         level.left -= 1;
         let key = if level.keyed { Some(self.token()?) } else { None };
+        // Before anything is left out: what is in a container that stands for a key would be taken for what comes next.
+        if let Some(Token::Array(_) | Token::Map(_)) = key {
+            return Err(Malformed::Type("a key"));
+        }
         // JSON has no `undefined`: a key that has it for a value is left out.
         if key.is_some() && self.rest.starts_with(&[Marker::FixExt1.to_u8(), 0]) {
             self.token()?;

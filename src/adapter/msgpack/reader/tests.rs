@@ -268,3 +268,10 @@ fn the_deepest_value_that_leaves_can_be_read_within_its_message() {
     from_json(&json, &[], &mut out).unwrap();
     assert!(json_of(&out).is_ok());
 }
+
+#[test]
+fn a_container_is_no_key_even_of_what_is_left_out() {
+    let bytes = unhex("829ad400d9428101e390");
+    let read = Reader::new(&bytes).read_json(&mut String::new(), &mut Vec::new(), 0);
+    assert_eq!(read, Err(Malformed::Type("a key")));
+}
