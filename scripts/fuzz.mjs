@@ -51,7 +51,7 @@ function build() {
 function run(target) {
   say(`${target}: ${seconds} s`);
   const corpus = join(folder, 'corpus', target);
-  const work = join(folder, 'work', target);
+  const work = join(folder, 'found', target);
   const artifacts = join(folder, 'artifacts', target, '/');
   for (const one of [corpus, work, artifacts]) mkdirSync(one, { recursive: true });
   const flags = [`-max_len=${most.length}`, '-timeout=10', '-rss_limit_mb=2048', `-artifact_prefix=${artifacts}`];
@@ -69,7 +69,7 @@ function run(target) {
 
 /** Makes the corpus anew, of the smallest inputs that reach what old and new ones do. */
 function keep(target, corpus, work, flags) {
-  const merged = join(folder, 'work', `${target}.merged`);
+  const merged = join(folder, 'found', `${target}.merged`);
   rmSync(merged, { recursive: true, force: true });
   mkdirSync(merged, { recursive: true });
   // Seeds first: they win where others reach the same.
