@@ -7,6 +7,7 @@
 //! | [`disconnect`] | why a connection ended |
 //! | [`clock`] | the time, and who moves it |
 //! | [`metrics`] | what is counted |
+//! | [`keyed_rate`] | a rate for each of many keys |
 //! | [`lasting`] | tasks that a panic does not end |
 //! | [`backpressure`] | what waits because of a client, and when its reader pauses |
 //! | [`wire`] | packets and frames as bytes |
@@ -37,6 +38,7 @@ pub mod fanout;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod hub;
+pub mod keyed_rate;
 pub mod lasting;
 pub mod link;
 pub mod memory;

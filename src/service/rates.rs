@@ -2,24 +2,22 @@
 
 use std::num::NonZeroU32;
 
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::Quota;
 
 use crate::{
     config::{Limit, LimitsConfig},
     disconnect::DisconnectReason,
     error::Error,
     hub::{Excess, Pace, Socket},
+    keyed_rate::KeyedRate,
     metrics::Exceeded,
 };
-
-/// Users of whom rates are kept before those are forgotten that have been quiet.
-const MANY: usize = 10_000;
 
 /// How many events clients may send.
 #[derive(Debug)]
 pub(super) struct Rates {
     of_socket: Option<Quota>,
-    of_user: Option<DefaultKeyedRateLimiter<Box<str>>>,
+    of_user: Option<KeyedRate<Box<str>>>,
 }
 
 impl Rates {
@@ -33,7 +31,7 @@ impl Rates {
         let of_user = quota(limits.events_per_second_per_user, limits.events_burst_per_user);
         (of_socket.is_some() || of_user.is_some()).then(|| Self {
             of_socket,
-            of_user: of_user.map(RateLimiter::keyed),
+            of_user: of_user.map(KeyedRate::new),
         })
     }
 
@@ -43,14 +41,8 @@ impl Rates {
             return Some(Limit::EventsPerSecond);
         }
         let of_user = self.of_user.as_ref()?;
-        if of_user.len() > MANY {
-            of_user.retain_recent();
-        }
         let user = &socket.identity().user_id;
-        of_user
-            .check_key(user)
-            .is_err()
-            .then_some(Limit::EventsPerSecondPerUser)
+        (!of_user.allows(user)).then_some(Limit::EventsPerSecondPerUser)
     }
 
     /// Whether an event of a socket is taken, at a time in milliseconds.

@@ -13,13 +13,13 @@ use std::{
 };
 
 use dashmap::DashMap;
-use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use serde::Deserialize;
 
-use crate::config::{Limit, LimitsConfig, TrustProxy};
-
-/// Addresses of which rates are kept before those are forgotten that have been quiet.
-const MANY: usize = 10_000;
+use crate::{
+    config::{Limit, LimitsConfig, TrustProxy},
+    keyed_rate::KeyedRate,
+};
 
 /// What a door knows of a request.
 #[derive(Debug, Clone, Default)]
@@ -41,7 +41,7 @@ pub(super) struct Entrance {
     most: Option<usize>,
     most_of_address: Option<usize>,
     rate: Option<DefaultDirectRateLimiter>,
-    rate_of_address: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    rate_of_address: Option<KeyedRate<IpAddr>>,
     taken: Arc<Taken>,
 }
 
@@ -68,10 +68,7 @@ impl Entrance {
             most: limits.max_connections,
             most_of_address: limits.connections_per_address,
             rate: limits.handshakes_per_second.map(quota).map(RateLimiter::direct),
-            rate_of_address: limits
-                .handshakes_per_second_per_address
-                .map(quota)
-                .map(RateLimiter::keyed),
+            rate_of_address: limits.handshakes_per_second_per_address.map(quota).map(KeyedRate::new),
             taken: Arc::default(),
         }
     }
@@ -83,13 +80,9 @@ impl Entrance {
         }
         if let Some(rate) = &self.rate_of_address
             && let Some(address) = self.address_of(caller)
+            && !rate.allows(&address)
         {
-            if rate.len() > MANY {
-                rate.retain_recent();
-            }
-            if rate.check_key(&address).is_err() {
-                return Err(Limit::HandshakesPerSecondPerAddress);
-            }
+            return Err(Limit::HandshakesPerSecondPerAddress);
         }
         match &self.rate {
             Some(rate) if rate.check().is_err() => Err(Limit::HandshakesPerSecond),
