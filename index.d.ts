@@ -31,6 +31,11 @@ export interface SocketUser {
   connectedAt: Date;
   /** When the client last sent an event. Heartbeats do not count. */
   lastActivity: Date;
+  /**
+   * With `connectionStateRecovery`: whether the client has lost its connection, and may come back. Always `false` for a socket
+   * on another instance.
+   */
+  readonly isAway?: boolean;
 }
 
 /**
@@ -263,8 +268,13 @@ export interface AuthenticatedSocket {
   /** Free for the application. */
   data: any;
   readonly handshake: Handshake;
-  /** `false` in a middleware and after the disconnect. */
+  /** `false` in a middleware, while the client is away, and after the disconnect. */
   readonly connected: boolean;
+  /**
+   * With `connectionStateRecovery`: whether the client has lost its connection and come back. `disconnect` is emitted when it
+   * loses it; the socket, its listeners, rooms and `data` stay.
+   */
+  readonly recovered: boolean;
 
   /**
    * Sends an event to this client.
@@ -881,6 +891,27 @@ export interface Logger {
 /** A transport of Engine.IO. */
 export type TransportName = 'polling' | 'websocket';
 
+/** Clients that lose their connection and come back, as with Socket.IO. */
+export interface ConnectionStateRecoveryConfig {
+  /**
+   * How long a client may be away, in milliseconds. Then its socket ends: it leaves its rooms, and `disconnect` is emitted.
+   * @defaultValue `120_000`
+   */
+  maxDisconnectionDuration?: number | undefined;
+  /**
+   * Whether middleware, and `authorize.connect`, are not asked again. With `false` they are, with a new socket: the client
+   * comes back to its own if that has the same `userId`.
+   * @defaultValue `true`
+   */
+  skipMiddlewares?: boolean | undefined;
+  /**
+   * Bytes of packets that are kept for all clients together, each packet once; the oldest are given up first. Each client
+   * that is away counts for 2 KiB of as many bytes again.
+   * @defaultValue 64 MiB
+   */
+  maxBufferedBytes?: number | undefined;
+}
+
 /**
  * Options of {@link WebSocketService}. An unknown option, a wrong type or a value out of range throws a `TypeError`
  * that names the option, the value and what is allowed.
@@ -985,6 +1016,12 @@ export interface WebSocketConfig {
    * @defaultValue `false`
    */
   allowSystemMessages?: boolean | undefined;
+  /**
+   * Lets clients come back that have lost their connection: they get what they missed, in order and once, and nobody else
+   * notices. `true` for the defaults. See `docs/delivery.md`.
+   * @defaultValue `false`
+   */
+  connectionStateRecovery?: boolean | ConnectionStateRecoveryConfig | undefined;
   /** Bounds on what clients may use; `'strict'` for services that anybody can reach. */
   limits?: LimitsConfig | 'strict' | undefined;
   /** Native threads, at least 1. Default: the number of cores. */
@@ -998,8 +1035,6 @@ export interface WebSocketConfig {
   perMessageDeflate?: false | undefined;
   /** HTTP compression of long-polling is not supported. */
   httpCompression?: false | undefined;
-  /** Session recovery is not supported yet. */
-  connectionStateRecovery?: false | undefined;
   /** There is only the default namespace. */
   cleanupEmptyChildNamespaces?: false | undefined;
   /** Requests of `path` have a slash behind it. */
@@ -1140,6 +1175,10 @@ export interface WebSocketServiceEvents {
   cluster: [status: ClusterStatus];
   /** A handshake was refused because of one of {@link LimitsConfig}. At most a hundred a second are told. */
   connection_error: [error: { code: 4; message: string; context: { limit: LimitName; address: string; status: 429 | 503 } }];
+  /** With `connectionStateRecovery`: a client has lost its connection, and may come back. `disconnect` comes if it does not. */
+  away: [user: SocketUser, reason: DisconnectReason];
+  /** A client that was away, or whose connection had ended unnoticed, has come back to its socket. */
+  recovered: [user: SocketUser];
   /** `expiresAt` of a socket of the user comes in {@link LimitsConfig.expiryNoticeMs}. Setting a later one keeps the socket. */
   'token:expiring': [event: { user: SocketUser; expiresAt: number }];
   /** Something failed that no call can report. Without a listener it is logged; it never throws. */

@@ -100,7 +100,7 @@ export class WebSocketService extends Operators {
     this.#native = startNative(this.#config, () => WebSocketService.#woken(self.deref()), signs);
     this.#reads = new Reads(this.#native);
     this.#encoding = new Encoding(this.#config.limits.maxDepth ?? MAX_DEPTH, this.#config.redis !== undefined);
-    this.#users = new Users(this.#native, this.#reads, signs);
+    this.#users = new Users(this.#native, this.#reads, signs, this.#config.connectionStateRecovery !== false);
     this.#sockets = new Sockets({
       native: this.#native,
       reads: this.#reads,
@@ -550,6 +550,14 @@ export class WebSocketService extends Operators {
       authorize: (question) => this.#authorize(question),
       connectionError: (limit, address, status, message) => this.#announce('connection_error', { code: 4, message, context: { limit, address, status } }),
       tokenExpiring: (user, expiresAt) => this.#announce('token:expiring', { user, expiresAt }),
+      away: (socketId, user, reason) => {
+        this.#sockets.away(socketId, reason);
+        this.#announce('away', user, reason);
+      },
+      recovered: (socketId, user, handshake) => {
+        this.#sockets.recovered(socketId, handshake);
+        this.#announce('recovered', user);
+      },
       message: (message) => this.#announce('message', message),
       roomJoin: (user, room) => this.#announce('room:join', { user, room }),
       roomLeave: (user, room) => this.#announce('room:leave', { user, room }),

@@ -62,6 +62,8 @@ pub struct Config {
     pub membership_events: MembershipEvents,
     /// Bounds on what clients may use.
     pub limits: LimitsConfig,
+    /// Whether clients that lose their connection may come back for what they missed. Default not.
+    pub connection_state_recovery: Option<RecoveryConfig>,
     /// Native threads. Default: the number of cores.
     pub worker_threads: usize,
     /// The cluster; without it the service is alone.
@@ -226,6 +228,29 @@ impl AuthorizeConfig {
     }
 }
 
+/// Clients that lose their connection and come back.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct RecoveryConfig {
+    /// How long one may be away. Milliseconds at the JavaScript edge, default 120,000.
+    #[serde(deserialize_with = "millis")]
+    pub max_disconnection_duration: Duration,
+    /// Whether middleware is not asked again. Default true.
+    pub skip_middlewares: bool,
+    /// Bytes of packets that are kept for all of them together, and of those who are away. Default 64 MiB.
+    pub max_buffered_bytes: usize,
+}
+
+impl Default for RecoveryConfig {
+    fn default() -> Self {
+        Self {
+            max_disconnection_duration: Duration::from_millis(120_000),
+            skip_middlewares: true,
+            max_buffered_bytes: 64 << 20,
+        }
+    }
+}
+
 /// Presence announcements.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -269,6 +294,7 @@ impl Default for Config {
             presence: PresenceConfig::default(),
             membership_events: MembershipEvents::default(),
             limits: LimitsConfig::default(),
+            connection_state_recovery: None,
             worker_threads: std::thread::available_parallelism().map_or(1, usize::from),
             redis: None,
         }

@@ -54,6 +54,18 @@ const FIXED: [DisconnectReason; 12] = [
 ];
 
 impl DisconnectReason {
+    /// Whether the client may come back for what it missed, as Socket.IO has it.
+    pub fn is_recoverable(&self) -> bool {
+        matches!(
+            self,
+            Self::TransportClose
+                | Self::TransportError
+                | Self::PingTimeout
+                | Self::ForcedServerClose
+                | Self::ServerClosing
+        )
+    }
+
     /// The words that JavaScript and the other instances get.
     pub fn as_str(&self) -> &str {
         match self {

@@ -44,6 +44,10 @@ pub trait Link: Send + Sync + std::fmt::Debug {
     fn awaited(&self) -> usize {
         self.waiting()
     }
+    /// What carries an offset does not go to the client until [`Link::replay`], which brings it.
+    fn await_replay(&self) {}
+    /// Brings a client that has come back what it missed, before everything that is sent from now on.
+    fn replay(&self, _missed: Vec<Packet>) {}
     /// Delivers what is queued, then ends the connection.
     fn close(&self, _ending: Ending) {}
     /// Round-trip time in microseconds, when known.

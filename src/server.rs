@@ -66,7 +66,7 @@ pub struct Server {
     cluster: Option<Arc<Cluster>>,
     runtime: Handle,
     /// What looks after the service.
-    watches: [AbortHandle; 3],
+    watches: [AbortHandle; 4],
 }
 
 /// A task that looks after the service.
@@ -93,6 +93,9 @@ impl Server {
                 Box::pin(service::tell_gathered(service))
             }),
             watch("ending sockets", |service| Box::pin(service::watch_tokens(service))),
+            watch("ending who is away", |service| {
+                Box::pin(service::watch_recoveries(service))
+            }),
         ];
         Ok(Self {
             watches,

@@ -125,7 +125,7 @@ describe('members of', () => {
 });
 
 test('fields of shapes', async () => {
-  const running = await start({ redis: { port: 1 } }, { Service: TrustingService });
+  const running = await start({ redis: { port: 1 }, connectionStateRecovery: true }, { Service: TrustingService });
   const { service } = running;
   service.on('error', () => {});
   const user = { username: 'Alice', email: 'a@example.com', roles: ['admin'], metadata: {} };
@@ -209,6 +209,7 @@ describe('options', () => {
     history: { type: 'HistoryConfig', around: (members) => `redis: {}, history: { ${members} }` },
     presence: { type: 'PresenceConfig' },
     authorize: { type: 'AuthorizeConfig' },
+    connectionStateRecovery: { type: 'ConnectionStateRecoveryConfig' },
     limits: { type: 'LimitsConfig' },
   };
 

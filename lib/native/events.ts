@@ -32,6 +32,9 @@ export interface EventHandlers {
   /** A handshake went beyond a bound. */
   connectionError(limit: string, address: string, status: number, message: string): void;
   tokenExpiring(user: SocketUser, expiresAt: number): void;
+  away(socketId: string, user: SocketUser, reason: string): void;
+  /** The client is on another connection. */
+  recovered(socketId: string, user: SocketUser, handshake: string): void;
   /** A client waits to be allowed something; `text` is its event, a JSON array. */
   authorize(question: { user: SocketUser; room: Room; number: number; verb: string; text: string; attachments: Buffer[] }): void;
   message(message: Message): void;
@@ -134,6 +137,16 @@ export function eventReader(handlers: EventHandlers, { users, rooms, messages }:
     [Tag.TokenExpiring]: (fields) => {
       const [who, expiresAt] = [user(fields), fields.number()];
       return () => handlers.tokenExpiring(who, expiresAt);
+    },
+    [Tag.Away]: (fields) => {
+      const [socketId, reason] = [fields.socketId(users), fields.text()];
+      const who = users.told(socketId);
+      return () => handlers.away(socketId, who, reason);
+    },
+    [Tag.Recovered]: (fields) => {
+      const [socketId, handshake] = [fields.socketId(users), fields.text()];
+      const who = users.told(socketId);
+      return () => handlers.recovered(socketId, who, handshake);
     },
     [Tag.Authorize]: (fields) => {
       const [who, where, number] = [user(fields), room(fields), fields.number()];

@@ -30,6 +30,11 @@ export class Reads {
     return this.#shown(this.#native.isConnected(socketId));
   }
 
+  /** Whether the client of a socket has lost its connection, and may come back. */
+  isAway(socketId: string): boolean {
+    return this.#shown(this.#native.isAway(socketId));
+  }
+
   /** Positions of the oldest kept message and of the next one to come; undefined for an unknown room. */
   keptMessages(roomId: string): [first: number, next: number] | undefined {
     const [first, next] = this.#shownNow(() => this.#native.keptMessages(roomId));

@@ -106,6 +106,16 @@ export class Sockets {
 
   // --- what the native side tells of them ---------------------------------------------------------------------------
 
+  away(socketId: string, reason: string): void {
+    const socket = this.#ofClient(socketId);
+    if (socket) internals.away(socket, reason, this.#tools.report);
+  }
+
+  recovered(socketId: string, handshake: string): void {
+    const socket = this.#ofClient(socketId);
+    if (socket) internals.recovered(socket, handshake);
+  }
+
   disconnected(socketId: string, reason: string, rooms: string[]): void {
     const socket = this.#ofClient(socketId);
     if (socket) internals.disconnected(socket, reason, rooms, this.#tools.report);

@@ -23,7 +23,11 @@ export class Users {
   /** What the native side shows without being asked. */
   readonly #signs: Buffer;
 
-  constructor(native: NativeService, reads: Reads, signs: Buffer) {
+  /** Whether clients may lose their connection and come back. */
+  readonly #recovers: boolean;
+
+  constructor(native: NativeService, reads: Reads, signs: Buffer, recovers: boolean) {
+    this.#recovers = recovers;
     this.#native = native;
     this.#reads = reads;
     this.#signs = signs;
@@ -120,7 +124,14 @@ export class Users {
       ...(typeof email === 'string' && { email }),
       connectedAt: new Date(connectedAt),
     };
-    return this.#withActivity(user);
+    return this.#withActivity(this.#recovers ? this.#withPresence(user) : user);
+  }
+
+  /** `isAway` is read from the connection each time. */
+  #withPresence<T extends { socketId: string }>(user: T): T {
+    const reads = this.#reads;
+    const get = () => reads.isAway(user.socketId);
+    return Object.defineProperty(user, 'isAway', { enumerable: true, configurable: true, get });
   }
 
   /** `lastActivity` is read from the connection each time, until a caller sets it. */

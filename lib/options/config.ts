@@ -12,6 +12,7 @@ import { canonicalName } from '../socketio/payload.js';
 import { chosenLimits, limits, nativeLimits } from './limits.js';
 import { logger, safely } from './logger.js';
 import { REDIS, checkRedis, nativeRedis } from './redis.js';
+import { connectionStateRecovery, nativeRecovery } from './recovery.js';
 import { membershipEvents } from './room.js';
 import { callOf } from './wrong-arguments.js';
 
@@ -122,6 +123,7 @@ export const OPTIONS = {
   membershipEvents,
   authorize: { members: { connect: fn, join: fn, message: fn, typing: fn, relay: fn } },
   allowSystemMessages: boolean,
+  connectionStateRecovery,
   limits,
   workerThreads: { test: isInteger(1, 1024), allowed: 'an integer from 1 to 1024' },
   logger,
@@ -138,7 +140,6 @@ export const FIXED: Readonly<Record<string, readonly [accepted: unknown[], reaso
   adapter: [[], 'the cluster is configured by redis'],
   wsEngine: [[], 'the WebSocket engine is native'],
   initialPacket: [[], 'the open packet carries nothing else'],
-  connectionStateRecovery: [[false], 'session recovery is not supported yet'],
   cleanupEmptyChildNamespaces: [[false], 'there is only the default namespace'],
   addTrailingSlash: [[true], 'requests of the path have a slash behind it'],
   destroyUpgrade: [[true], 'an upgrade is ended when nobody listens for upgrades, and otherwise left to who listens'],
@@ -164,6 +165,7 @@ type Completed =
   | 'presence'
   | 'membershipEvents'
   | 'allowSystemMessages'
+  | 'connectionStateRecovery'
   | 'workerThreads'
   | 'logger';
 
@@ -209,6 +211,7 @@ function completed(config: WebSocketConfig): ResolvedConfig {
     presence: {},
     membershipEvents: 'each' as const,
     allowSystemMessages: false,
+    connectionStateRecovery: false,
     workerThreads: availableParallelism(),
     ...given,
     authorize: present(given.authorize ?? {}),
@@ -251,6 +254,7 @@ export function nativeConfig(options: ResolvedConfig): string {
       relay: options.authorize.relay !== undefined,
     },
     allowSystemMessages: options.allowSystemMessages,
+    connectionStateRecovery: nativeRecovery(options.connectionStateRecovery),
     limits: nativeLimits(options.limits),
     workerThreads: options.workerThreads,
     redis: options.redis && nativeRedis(options.redis),

@@ -18,6 +18,10 @@ const OWN_EVENTS = new Set([
   'typing',
   'error',
   'cluster',
+  'connection_error',
+  'token:expiring',
+  'away',
+  'recovered',
   'newListener',
   'removeListener',
 ]);

@@ -32,6 +32,10 @@ export let internals: {
   acknowledged(socket: NativeSocket, id: number, text: string, attachments: Buffer[], report: Report): void;
   /** A client's acknowledgement was refused. */
   ackRefused(socket: NativeSocket, id: number, code: WebSocketServiceErrorCode, reason: string): void;
+  /** The client has lost its connection, and may come back. */
+  away(socket: NativeSocket, reason: string, report: Report): void;
+  /** It has come back. */
+  recovered(socket: NativeSocket, handshakeText: string): void;
   /** The client is gone. Called once. */
   disconnected(socket: NativeSocket, reason: string, rooms: string[], report: Report): void;
 };
@@ -68,6 +72,8 @@ export class NativeSocket implements AuthenticatedSocket {
       dispatch: (socket, ...args) => socket.#dispatch(...args),
       acknowledged: (socket, ...args) => socket.#acknowledged(...args),
       ackRefused: (socket, ...args) => socket.#ackRefused(...args),
+      away: (socket, ...args) => socket.#away(...args),
+      recovered: (socket, ...args) => socket.#recover(...args),
       disconnected: (socket, ...args) => socket.#disconnected(...args),
     };
   }
@@ -90,10 +96,13 @@ export class NativeSocket implements AuthenticatedSocket {
   #nextAck = 0;
   /** None before this one is awaited. */
   #oldestAck = 0;
-  readonly #handshakeText: string;
+  #handshakeText: string;
   #handshake: Handshake | undefined;
   /** The rooms of a socket that is just leaving. */
   #lastRooms: string[] = [];
+  /** Its listeners have been told that the client has lost its connection. */
+  #isAway = false;
+  #recovered = false;
 
   constructor(native: NativeService, reads: Reads, id: string, handshakeText: string, { encoding, mostAcks, expired }: Tools) {
     this.#native = native;
@@ -123,7 +132,11 @@ export class NativeSocket implements AuthenticatedSocket {
   }
 
   get connected(): boolean {
-    return this.#reads.isConnected(this.id);
+    return this.#reads.isConnected(this.id) && !this.#reads.isAway(this.id);
+  }
+
+  get recovered(): boolean {
+    return this.#recovered;
   }
 
   get rooms(): Set<string> {
@@ -288,13 +301,28 @@ export class NativeSocket implements AuthenticatedSocket {
     this.#acks.get(id)?.fail(new WebSocketServiceError(code, `the acknowledgement is ${reason}`));
   }
 
+  #away(reason: DisconnectReason, report: Report): void {
+    this.#isAway = true;
+    for (const event of ['disconnecting', 'disconnect']) this.#tell(event, reason, report);
+  }
+
+  #recover(handshakeText: string): void {
+    this.#isAway = false;
+    this.#recovered = true;
+    this.#handshakeText = handshakeText;
+    this.#handshake = undefined;
+  }
+
+  #tell(event: string, reason: DisconnectReason, report: Report): void {
+    for (const listener of this.#listeners.rawListeners(event)) attempt(report, () => void listener.call(this, reason));
+  }
+
   #disconnected(reason: DisconnectReason, rooms: string[], report: Report): void {
-    this.#lastRooms = [this.id, ...rooms];
-    for (const event of ['disconnecting', 'disconnect']) {
-      for (const listener of this.#listeners.rawListeners(event)) {
-        attempt(report, () => void listener.call(this, reason));
-      }
+    if (!this.#isAway) {
+      this.#lastRooms = [this.id, ...rooms];
+      this.#tell('disconnecting', reason, report);
       this.#lastRooms = [];
+      this.#tell('disconnect', reason, report);
     }
     // As with Socket.IO: those with a timeout fail when it is over, the others are never called.
     for (const [id, { withError }] of this.#acks) if (!withError) this.#acks.delete(id);

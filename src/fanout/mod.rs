@@ -17,7 +17,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::{
     backpressure::{self, Charge, Congestion, RECEIVER_COST, Work},
-    hub::{Except, Member, Members, Socket},
+    hub::{Except, Forgotten, Member, Members, Numbered, Replay, Socket, Span, offset},
     lasting,
     link::{Ending, Link},
     wire::{packet::Packet, series::Series},
@@ -50,8 +50,13 @@ enum Entry {
         packet: Packet,
         volatile: bool,
     },
+    /// What a client that has come back on this link missed.
+    Missed {
+        link: Arc<dyn Link>,
+        packets: Vec<Numbered>,
+    },
     Close {
-        socket: Arc<Socket>,
+        link: Arc<dyn Link>,
         ending: Ending,
     },
     Barrier(oneshot::Sender<()>),
@@ -91,11 +96,13 @@ pub struct Fanout {
     parts: Vec<Arc<Part>>,
     workers: Vec<tokio::task::JoinHandle<()>>,
     congestion: Arc<Congestion>,
+    /// What was sent lately, where clients may come back for it.
+    replay: Option<Arc<Replay>>,
 }
 
 impl Fanout {
     /// Starts one worker for each of `parts` on the runtime. `most`: bytes that may wait for one client.
-    pub fn start(parts: usize, most: usize, runtime: &tokio::runtime::Handle) -> Self {
+    pub fn start(parts: usize, most: usize, replay: Option<Arc<Replay>>, runtime: &tokio::runtime::Handle) -> Self {
         let parts: Vec<_> = (0..parts.max(1)).map(|_| Arc::new(Part::default())).collect();
         let workers = parts
             .iter()
@@ -109,6 +116,7 @@ impl Fanout {
             parts,
             workers,
             congestion: Arc::new(Congestion::new(most)),
+            replay,
         }
     }
 
@@ -124,6 +132,16 @@ impl Fanout {
 
     /// Sends to all members but some. Returns to how many. Call it under the room's lock, which gives the order.
     pub fn send_many(&self, members: &Members, except: &Except, packet: &Packet) -> usize {
+        match &self.replay {
+            Some(replay) if packet.is_recoverable() => replay.append(members.begin_trail(), except, packet, |packet| {
+                self.push_many(members, except, packet);
+            }),
+            _ => self.push_many(members, except, packet),
+        }
+        members.local_len(except)
+    }
+
+    fn push_many(&self, members: &Members, except: &Except, packet: &Packet) {
         for (index, sockets) in members.snapshot() {
             let cost = packet.len() + sockets.len() * RECEIVER_COST;
             let entry = Entry::Many {
@@ -133,27 +151,53 @@ impl Fanout {
             };
             self.push(index, entry, packet.len(), cost);
         }
-        members.local_len(except)
     }
 
     /// Sends to one socket; a volatile packet is dropped when others still wait for its client.
     pub fn send_one(&self, socket: &Arc<Socket>, packet: Packet, volatile: bool) {
-        let bytes = packet.len();
-        let entry = Entry::One {
-            socket: socket.clone(),
-            packet,
-            volatile,
+        let push = |packet: Packet| {
+            let bytes = packet.len();
+            let entry = Entry::One {
+                socket: socket.clone(),
+                packet,
+                volatile,
+            };
+            self.push(socket.shard(self.parts.len()), entry, bytes, bytes);
         };
-        self.push(socket.shard(self.parts.len()), entry, bytes, bytes);
+        match (&self.replay, socket.recovery()) {
+            (Some(replay), Some(_)) if volatile && packet.is_recoverable() => {
+                replay.pass(&packet, |packet| push(packet.clone()));
+            }
+            (Some(replay), Some(recovery)) if packet.is_recoverable() => {
+                replay.append(recovery.trail(), &Except::new(), &packet, |packet| push(packet.clone()));
+            }
+            _ => push(packet),
+        }
     }
 
-    /// Ends the connection of one socket once everything sent to it before is on its way.
-    pub fn close(&self, socket: &Arc<Socket>, ending: Ending) {
-        let entry = Entry::Close {
-            socket: socket.clone(),
-            ending,
+    /// Sends a socket that is on another connection now what it missed, before everything that is sent to it from now on.
+    pub fn resend(&self, socket: &Arc<Socket>, missed: &[Span]) -> Result<(), Forgotten> {
+        let Some(replay) = &self.replay else {
+            return Err(Forgotten);
         };
-        self.push(socket.shard(self.parts.len()), entry, 0, 0);
+        replay.collect(missed, socket.key(), |packets| {
+            let bytes = packets.iter().map(|(_, packet)| packet.len()).sum();
+            let entry = Entry::Missed {
+                link: socket.link(),
+                packets,
+            };
+            self.push(socket.shard(self.parts.len()), entry, bytes, bytes);
+        })
+    }
+
+    /// Ends a connection of one socket once everything sent to it before is on its way.
+    pub fn close(&self, socket: &Arc<Socket>, ending: Ending) {
+        self.close_link(socket, socket.link(), ending);
+    }
+
+    /// As [`Self::close`], for the connection that the socket was on before.
+    pub fn close_link(&self, socket: &Socket, link: Arc<dyn Link>, ending: Ending) {
+        self.push(socket.shard(self.parts.len()), Entry::Close { link, ending }, 0, 0);
     }
 
     /// Resolves when everything handed in before has been written or staged by its connection.
@@ -375,13 +419,18 @@ async fn deliver(part: &Part, mut entries: VecDeque<Queued>) {
                 packet,
                 volatile,
             } => {
-                if !(volatile && socket.link().waiting() > 0) {
-                    staged.send(socket.link(), &packet, Delivery::of(1, alone));
+                let link = socket.link();
+                if !(volatile && link.waiting() > 0) {
+                    staged.send(&link, &packet, Delivery::of(1, alone));
                 }
             }
-            Entry::Close { socket, ending } => {
-                socket.link().flush();
-                socket.link().close(ending);
+            Entry::Missed { link, packets } => {
+                let with_offset = |(number, packet): &Numbered| packet.with_offset(&offset(*number));
+                link.replay(packets.iter().map(with_offset).collect());
+            }
+            Entry::Close { link, ending } => {
+                link.flush();
+                link.close(ending);
             }
             Entry::Barrier(done) => {
                 staged.flush().await;

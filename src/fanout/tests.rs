@@ -92,7 +92,7 @@ fn args(numbers: impl IntoIterator<Item = usize>) -> Vec<String> {
 }
 
 fn fanout() -> Fanout {
-    Fanout::start(PARTS, MOST, &tokio::runtime::Handle::current())
+    Fanout::start(PARTS, MOST, None, &tokio::runtime::Handle::current())
 }
 
 #[tokio::test]

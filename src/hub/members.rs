@@ -3,9 +3,12 @@
 //! Members on other instances of the cluster count and are listed like the others, but are no part of any snapshot. What
 //! a member is, is not known here.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
-use super::Except;
+use super::{Except, replay::Trail};
 use crate::link::Link;
 
 /// Whoever can be a member: sockets, which know the rooms that they are in.
@@ -13,7 +16,7 @@ pub trait Recipient {
     /// Number that is unique in the process.
     fn key(&self) -> u64;
     /// The way to the client.
-    fn link(&self) -> &Arc<dyn Link>;
+    fn link(&self) -> Arc<dyn Link>;
     /// Whether it is connected to another instance.
     fn is_remote(&self) -> bool;
 }
@@ -55,7 +58,7 @@ impl<R> Clone for Member<R> {
 impl<R: Recipient> Member<R> {
     fn new(socket: &Arc<R>) -> Self {
         Self {
-            link: socket.link().clone(),
+            link: socket.link(),
             socket: socket.clone(),
         }
     }
@@ -80,6 +83,8 @@ pub struct Members<R> {
     next_order: u64,
     /// Changes that JavaScript has not heard of; `None` when it is to be told everything anew.
     journal: Option<Vec<Change<R>>>,
+    /// Numbers of what was sent to all of them lately.
+    trail: OnceLock<Arc<Trail>>,
 }
 
 /// Changes kept for JavaScript beyond the number of members; telling everything is cheaper then.
@@ -99,6 +104,7 @@ impl<R: Recipient> Members<R> {
             remote: Vec::new(),
             next_order: 0,
             journal: None,
+            trail: OnceLock::new(),
         }
     }
 
@@ -181,6 +187,26 @@ impl<R: Recipient> Members<R> {
         }
         self.note(Change::Left(socket));
         Some(slot.typing)
+    }
+
+    /// The way to a member, if it is one, has changed.
+    pub fn relink(&mut self, socket: &Arc<R>) {
+        let place = self.slots.get(&socket.key()).map(|slot| (slot.shard, slot.index));
+        let part = place.and_then(|(shard, index)| Some((self.parts.get_mut(shard)?, index)));
+        let member = part.and_then(|(part, index)| Arc::make_mut(part).get_mut(index));
+        if let Some(member) = member {
+            *member = Member::new(socket);
+        }
+    }
+
+    /// Numbers of what was sent to all of them lately, if there was anything.
+    pub fn trail(&self) -> Option<&Arc<Trail>> {
+        self.trail.get()
+    }
+
+    /// As [`Members::trail`], to send something.
+    pub fn begin_trail(&self) -> &Arc<Trail> {
+        self.trail.get_or_init(Arc::default)
     }
 
     /// Notes whether a member is typing and returns what was noted before; `None` when it is no member.
@@ -276,8 +302,8 @@ mod tests {
             self.0
         }
 
-        fn link(&self) -> &Arc<dyn Link> {
-            &self.1
+        fn link(&self) -> Arc<dyn Link> {
+            self.1.clone()
         }
 
         fn is_remote(&self) -> bool {

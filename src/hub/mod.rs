@@ -8,7 +8,9 @@ mod identity;
 mod members;
 mod ordered;
 mod pace;
+mod recovery;
 mod remote;
+mod replay;
 mod room;
 mod socket;
 
@@ -26,7 +28,9 @@ pub use identity::{Identity, SocketId};
 pub use members::Recipient;
 pub use ordered::Ordered;
 pub use pace::{Excess, Pace};
+pub use recovery::{Place, Recovery};
 pub use remote::RemoteSockets;
+pub use replay::{Forgotten, Numbered, Replay, Span, Trail, number as offset_number, offset};
 pub use room::RoomInfo;
 pub use socket::{Interest, Socket, Unreachable};
 
@@ -54,13 +58,21 @@ pub struct Hub {
     everyone: Room,
     /// What is counted over the life of the service.
     pub metrics: Metrics,
+    /// What was sent lately, where clients may come back for it.
+    replay: Option<Arc<Replay>>,
     shards: usize,
 }
 
 impl Hub {
     /// An empty hub whose rooms keep their members in `shards` parts.
     pub fn new(shards: usize) -> Self {
+        Self::with_replay(shards, None)
+    }
+
+    /// As [`Hub::new`], with what was sent lately where clients may come back for it.
+    pub fn with_replay(shards: usize, replay: Option<Arc<Replay>>) -> Self {
         Self {
+            replay,
             sockets: DashMap::new(),
             by_user: DashMap::new(),
             remote: RemoteSockets::default(),
@@ -93,7 +105,45 @@ impl Hub {
 
     /// Makes a registered connection one of everyone.
     pub fn publish(&self, socket: &Arc<Socket>) {
-        socket.with_rooms(|_| self.everyone.state().members.insert(socket));
+        socket.with_rooms(|_| {
+            let mut everyone = self.everyone.state();
+            if everyone.members.insert(socket) {
+                self.came(socket, &self.everyone);
+            }
+        });
+    }
+
+    /// What was sent lately, where clients may come back for it.
+    pub fn replay(&self) -> Option<&Arc<Replay>> {
+        self.replay.as_ref()
+    }
+
+    /// A socket has come into a room: what was sent there before is not for it. Under the room's lock.
+    pub fn came(&self, socket: &Socket, room: &Room) {
+        if let (Some(recovery), Some(replay)) = (socket.recovery(), &self.replay) {
+            recovery.came(room.order, replay.newest());
+        }
+    }
+
+    /// Where a socket is, everyone's room included, as far as anything was sent there. `look` is called with each. `None`
+    /// when the socket is gone.
+    pub fn places(&self, socket: &Socket, look: impl Fn(&mut RoomState)) -> Option<Vec<Place>> {
+        socket.with_rooms(|rooms| {
+            let rooms = rooms.iter().map(|room| &**room).chain([&self.everyone]);
+            let place = |room: &Room| {
+                let mut state = room.state();
+                look(&mut state);
+                Some((room.order, state.members.trail()?.clone()))
+            };
+            rooms.filter_map(place).collect()
+        })
+    }
+
+    /// A socket has left a room: what was sent there before is for it all the same. Under the room's lock.
+    pub fn left(&self, socket: &Socket, room: &Room, members: &Members) {
+        if let Some(recovery) = socket.recovery() {
+            recovery.left(room.order, members.trail());
+        }
     }
 
     /// Forgets a connection. Returns whether it was the last of its person, or `None` when it was not registered.
@@ -236,8 +286,10 @@ impl Hub {
         let room = entry.value().clone();
         // The entry stays locked, so that a leaving last member cannot drop the room in between.
         let joined = socket.with_rooms(|rooms| {
-            if room.state().members.insert(socket) {
+            let mut state = room.state();
+            if state.members.insert(socket) {
                 rooms.push(room.clone());
+                self.came(socket, &room);
             }
         });
         drop(entry);
@@ -254,7 +306,9 @@ impl Hub {
             let room = entry.get().clone();
             socket.with_rooms(|rooms| rooms.remove(&room));
             let mut state = room.state();
-            state.members.remove(socket.key());
+            if state.members.remove(socket.key()).is_some() {
+                self.left(socket, &room, &state.members);
+            }
             let empty = state.members.is_empty();
             drop(state);
             if empty {

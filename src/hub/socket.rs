@@ -9,10 +9,10 @@ use std::{
     },
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::{
-    Deferred, Ordered, Pace,
+    Deferred, Ordered, Pace, Recovery,
     deferred::Waiting,
     handshake::{Handshake, Query},
     identity::Identity,
@@ -45,6 +45,15 @@ struct Rare {
     pace: OnceLock<Pace>,
     /// When the socket is to be closed, milliseconds since the epoch; 0 for never.
     expires_at: AtomicU64,
+    /// For a client that may lose its connection and come back.
+    recovery: OnceLock<Recovery>,
+}
+
+/// The connection that the socket is on.
+#[derive(Debug)]
+struct Attachment {
+    link: Arc<dyn Link>,
+    handshake: Handshake,
 }
 
 /// A connected socket.
@@ -52,9 +61,8 @@ struct Rare {
 pub struct Socket {
     key: u64,
     id: Box<str>,
-    link: Arc<dyn Link>,
+    attachment: RwLock<Attachment>,
     identity: OnceLock<Identity>,
-    handshake: Handshake,
     /// What else `socket.user` holds, a JSON object; known where it is to be told to other instances.
     profile: OnceLock<Box<str>>,
     /// Uid of the instance that the socket is connected to, when it is another one.
@@ -96,8 +104,8 @@ impl Recipient for Socket {
         self.key
     }
 
-    fn link(&self) -> &Arc<dyn Link> {
-        &self.link
+    fn link(&self) -> Arc<dyn Link> {
+        Self::link(self)
     }
 
     fn is_remote(&self) -> bool {
@@ -111,9 +119,8 @@ impl Socket {
         Self {
             key,
             id: id.into(),
-            link,
+            attachment: RwLock::new(Attachment { link, handshake }),
             identity: OnceLock::new(),
-            handshake,
             profile: OnceLock::new(),
             instance: None,
             connected_at: now,
@@ -161,13 +168,33 @@ impl Socket {
     }
 
     /// The way to the client.
-    pub fn link(&self) -> &Arc<dyn Link> {
-        &self.link
+    pub fn link(&self) -> Arc<dyn Link> {
+        self.attachment.read().link.clone()
+    }
+
+    /// The client has come back on another connection. Returns the way to it on the one before.
+    pub fn attach(&self, link: Arc<dyn Link>, handshake: Handshake) -> Arc<dyn Link> {
+        std::mem::replace(&mut *self.attachment.write(), Attachment { link, handshake }).link
     }
 
     /// The handshake as a JSON object: `auth`, `issued`, `headers`, `url`, `address`, `secure`.
-    pub fn handshake(&self) -> Cow<'_, str> {
-        self.handshake.json(self.connected_at)
+    pub fn handshake(&self) -> String {
+        self.attachment.read().handshake.json(self.connected_at).into_owned()
+    }
+
+    /// What is kept so that the client may come back, where it may.
+    pub fn recovery(&self) -> Option<&Recovery> {
+        self.rare.get()?.recovery.get()
+    }
+
+    /// The client may come back when it loses its connection.
+    pub fn set_recovery(&self, recovery: Recovery) {
+        let _ = self.rare().recovery.set(recovery);
+    }
+
+    /// Whether the client has lost its connection, and may come back.
+    pub fn is_away(&self) -> bool {
+        self.recovery().is_some_and(Recovery::is_away)
     }
 
     /// Names the person behind the connection; only the first call counts.
@@ -197,7 +224,8 @@ impl Socket {
 
     /// A parameter of the handshake's query, as [`Query::text`] reads it.
     pub fn query(&self, name: &str) -> Option<String> {
-        Query::of(&self.handshake.url()?).text(name).map(Cow::into_owned)
+        let url = self.attachment.read().handshake.url()?;
+        Query::of(&url).text(name).map(Cow::into_owned)
     }
 
     /// When the client last sent an event, milliseconds since the epoch.

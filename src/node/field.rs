@@ -181,6 +181,8 @@ impl Fields {
                     .text(refused.message())
             }
             ServiceEvent::TokenExpiring(socket, at) => self.tag(Tag::TokenExpiring).socket(socket).integer(*at),
+            ServiceEvent::Away(socket, reason) => self.tag(Tag::Away).socket(socket).text(reason.as_str()),
+            ServiceEvent::Recovered(socket) => self.tag(Tag::Recovered).socket(socket).text(socket.handshake()),
             ServiceEvent::Authorize {
                 socket,
                 number,

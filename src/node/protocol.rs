@@ -41,6 +41,10 @@ pub enum Tag {
     ConnectionError,
     /// Record of a socket, time.
     TokenExpiring,
+    /// Record of a socket, reason.
+    Away,
+    /// Record of a socket, handshake.
+    Recovered,
     /// Record of a socket, room id, number, what it wants to do, JSON array, attachments.
     Authorize,
     /// Socket id.

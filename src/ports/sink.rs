@@ -34,6 +34,10 @@ pub enum EventKind {
     ConnectionError = 1 << 7,
     /// A socket's authentication is about to end.
     TokenExpiring = 1 << 8,
+    /// A client has lost its connection, and may come back.
+    Away = 1 << 9,
+    /// It has come back.
+    Recovered = 1 << 10,
 }
 
 impl EventKind {
@@ -49,6 +53,8 @@ impl EventKind {
             "cluster" => Self::Cluster,
             "connection_error" => Self::ConnectionError,
             "token:expiring" => Self::TokenExpiring,
+            "away" => Self::Away,
+            "recovered" => Self::Recovered,
             _ => return None,
         })
     }
@@ -103,6 +109,10 @@ pub enum ServiceEvent {
     },
     /// `token:expiring({ user, expiresAt })`, milliseconds since the epoch.
     TokenExpiring(Arc<Socket>, u64),
+    /// `away(user, reason)`. Also sent, unheard, for a socket that JavaScript holds objects of; so is the next.
+    Away(Arc<Socket>, DisconnectReason),
+    /// `recovered(user)`.
+    Recovered(Arc<Socket>),
     /// JavaScript is to say whether a client may do something.
     Authorize {
         /// The client.

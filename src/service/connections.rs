@@ -66,6 +66,9 @@ impl Service {
             if let Some(peers) = self.peers().filter(|_| first.is_some()) {
                 peers.connected(socket);
             }
+            if first.is_some() {
+                self.recoveries.insert(socket);
+            }
             if heard && first.is_some() {
                 // Broadcasts reach it from the moment its listeners run: nothing comes before what they send.
                 self.sink.emit(ServiceEvent::Connection(socket.clone()));
@@ -115,6 +118,11 @@ impl Service {
     /// Takes a connection out of everything and emits `disconnect`, once. False when it was gone already.
     pub fn unregister(&self, socket: &Arc<Socket>, reason: DisconnectReason) -> bool {
         let _change = self.change();
+        self.remove(socket, reason)
+    }
+
+    /// As [`Self::unregister`], as a part of a change.
+    pub(super) fn remove(&self, socket: &Arc<Socket>, reason: DisconnectReason) -> bool {
         let Some(rooms) = socket.take_rooms() else { return false };
         for room in &rooms {
             if room.info.registered {
@@ -123,6 +131,7 @@ impl Service {
                 self.hub.leave_plain(socket, &room.info.id);
             }
         }
+        self.recoveries.remove(socket);
         let Some(last) = self.hub.remove_socket(socket) else {
             if socket.is_touched() {
                 self.sink.emit(ServiceEvent::Abandoned(socket.clone()));
@@ -192,7 +201,7 @@ impl Service {
             .collect();
         Stats {
             total_connections: self.hub.metrics.connections.get(),
-            active_connections: self.hub.socket_count(),
+            active_connections: self.hub.socket_count().saturating_sub(self.recoveries.away()),
             total_rooms: self.hub.room_count(),
             rates: self.hub.metrics.traffic.rates(self.clock.now()),
             avg_latency_ms: if times.is_empty() {

@@ -10,6 +10,8 @@ mod gathering;
 mod messages;
 mod rates;
 mod recipients;
+mod recoveries;
+mod recovery;
 mod remote;
 mod rooms;
 mod tokens;
@@ -23,13 +25,13 @@ use dashmap::DashMap;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::oneshot;
 
-use self::{acks::RemoteAcks, admission::Admissions, expiry::Expiries, rates::Rates};
+use self::{acks::RemoteAcks, admission::Admissions, expiry::Expiries, rates::Rates, recoveries::Recoveries};
 use crate::{
     backpressure::Budget,
     clock::Clock,
     config::Config,
     fanout::Fanout,
-    hub::{Hub, Room},
+    hub::{Hub, Replay, Room},
     ports::{EventKind, EventSink, Peers, ServiceEvent},
 };
 
@@ -38,6 +40,7 @@ pub use admission::{Admitted, Refusal};
 pub use client::{ClientPacket, built_in_events};
 pub use gathering::tell as tell_gathered;
 pub use messages::{MessageType, NewMessage};
+pub use recovery::{Claim, watch as watch_recoveries};
 pub use remote::Loss;
 pub use rooms::{NewRoom, RoomStats};
 pub use tokens::watch as watch_tokens;
@@ -57,6 +60,7 @@ pub struct Service {
     next_key: AtomicU64,
     admissions: Admissions,
     expiries: Expiries,
+    recoveries: Recoveries,
     introductions: DashMap<u64, oneshot::Sender<()>>,
     closed: AtomicBool,
     gate: RwLock<()>,
@@ -80,10 +84,17 @@ impl Service {
     /// A service without transports: everything works on memory.
     pub fn new(config: Config, sink: Arc<dyn EventSink>, runtime: &tokio::runtime::Handle) -> Self {
         let parts = config.worker_threads.max(1);
+        let recovery = config.connection_state_recovery.as_ref();
+        let replay = recovery.map(|recovery| {
+            let (age, bytes) = (recovery.max_disconnection_duration, recovery.max_buffered_bytes);
+            // One may be noticed to be away only after its heartbeat was missed.
+            let unnoticed = config.ping_interval + config.ping_timeout;
+            Arc::new(Replay::new(age + unnoticed, bytes))
+        });
         Self {
             clock: Clock::default(),
-            hub: Hub::new(parts),
-            fanout: Fanout::start(parts, config.limits.max_queued_bytes, runtime),
+            hub: Hub::with_replay(parts, replay.clone()),
+            fanout: Fanout::start(parts, config.limits.max_queued_bytes, replay, runtime),
             budget: Arc::default(),
             rates: Rates::of(&config.limits),
             config,
@@ -91,6 +102,7 @@ impl Service {
             next_key: AtomicU64::new(0),
             admissions: Admissions::default(),
             expiries: Expiries::default(),
+            recoveries: Recoveries::default(),
             introductions: DashMap::new(),
             closed: AtomicBool::new(false),
             gate: RwLock::new(()),

@@ -109,6 +109,7 @@ impl Service {
                 }
                 if state.members.insert(socket) {
                     rooms.push(room.clone());
+                    self.hub.came(socket, room);
                     self.tell(EventKind::RoomJoin, || {
                         ServiceEvent::RoomJoin(socket.clone(), room.clone())
                     });
@@ -140,6 +141,7 @@ impl Service {
         let Some(was_typing) = state.members.remove(socket.key()) else {
             return false;
         };
+        self.hub.left(socket, room, &state.members);
         if was_typing {
             self.send_typing(&state, socket, room, false);
         }
@@ -166,6 +168,9 @@ impl Service {
             let local = state.members.local_in_order();
             if let Some(peers) = self.peers() {
                 peers.room_deleted(room_id, &local, here);
+            }
+            for socket in &local {
+                self.hub.left(socket, &room, &state.members);
             }
             state.members.clear()
         };

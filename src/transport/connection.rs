@@ -168,6 +168,7 @@ impl Connection {
         let mut outbox = self.outbox.lock();
         self.phase.step(Phase::hold);
         outbox.generation += 1;
+        outbox.awaits_replay = false;
     }
 
     /// A polling client opens a stream to move to. False when it may not: one at a time, and there is no way back.

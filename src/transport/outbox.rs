@@ -34,6 +34,8 @@ pub(super) struct Outbox {
     pub(super) is_slow: bool,
     /// It was seen to read nothing for long.
     pub(super) is_stalled: bool,
+    /// What carries an offset is dropped: what the client missed is still to come.
+    pub(super) awaits_replay: bool,
     /// A task writes what is pending when the client has read.
     pub(super) is_flushing: bool,
     /// Which socket on this transport packets are for; those for an earlier one are dropped.

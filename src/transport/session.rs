@@ -54,6 +54,8 @@ enum Standing {
 struct Pending {
     /// None until the decision has begun.
     socket: Option<Arc<Socket>>,
+    /// The client has come back to it: it is registered.
+    is_back: bool,
     /// The library waits for the outcome, in which a refusal is the payload of its packet.
     library: Option<oneshot::Sender<Result<(), String>>>,
     /// Packets that came before the CONNECT answer, and their bytes.
@@ -85,12 +87,14 @@ struct Inner {
     standing: Standing,
     partial: Option<Box<Partial>>,
     pulse: Pulse,
-    /// The id of the socket whose CONNECT answer comes out of the library; kept when it has gone before that.
+    /// The CONNECT answer that comes out of the library; kept when its socket has gone before that.
     accepted: Option<Box<str>>,
     /// An answer to CONNECT is to come out of the library.
     awaits_library: bool,
     /// There has been a socket.
     has_connected: bool,
+    /// Which of its connections this is to the socket.
+    connection_number: u32,
 }
 
 /// What is to be done with a packet of the client.
@@ -176,6 +180,7 @@ impl Session {
                 accepted: None,
                 awaits_library: false,
                 has_connected: false,
+                connection_number: 0,
             }),
             heard: AtomicU32::new(sessions.common.roll.hearing.now()),
             message_began: AtomicU64::new(0),
@@ -261,25 +266,26 @@ impl Session {
 
     /// The socket has left its namespace, or the transport has ended.
     pub(super) fn departed(&self, reason: DisconnectReason) {
-        let (standing, _partial) = {
+        let (standing, _partial, connection) = {
             let mut inner = self.inner.lock();
             let standing = std::mem::replace(&mut inner.standing, Standing::Left);
-            (standing, inner.partial.take())
+            (standing, inner.partial.take(), inner.connection_number)
         };
         let service = &self.sessions.service;
-        let socket = match standing {
-            Standing::Connected(socket) => socket,
+        let reason = self.connection.reason().unwrap_or(reason);
+        match standing {
+            Standing::Connected(socket) => service.part(&socket, connection, reason),
             Standing::Connecting(pending) => match pending.socket {
+                Some(socket) if pending.is_back => service.part(&socket, connection, reason),
+                // It was never told how to come back.
                 Some(socket) => {
                     service.withdraw(&socket);
-                    socket
+                    service.unregister(&socket, reason);
                 }
-                None => return,
+                None => {}
             },
-            Standing::Opened | Standing::Left => return,
-        };
-        let reason = self.connection.reason().unwrap_or(reason);
-        service.unregister(&socket, reason);
+            Standing::Opened | Standing::Left => {}
+        }
     }
 }
 

@@ -42,6 +42,8 @@ struct Inner {
     /// Length of `4` and the Socket.IO packet.
     text_len: usize,
     attachments: Vec<Bytes>,
+    /// The last argument is an offset.
+    has_offset: bool,
     binary_v4: OnceLock<Bytes>,
     binary_v3: OnceLock<Bytes>,
 }
@@ -79,6 +81,7 @@ impl Packet {
             args_at: args_at - start,
             text_len,
             attachments,
+            has_offset: false,
             binary_v4: OnceLock::new(),
             binary_v3: OnceLock::new(),
         }))
@@ -99,6 +102,38 @@ impl Packet {
                 buffer.put_u8(b']');
             },
         )
+    }
+
+    /// Whether a client that comes back is brought the packet: an event that asks for no acknowledgement.
+    pub fn is_recoverable(&self) -> bool {
+        self.0.kind == PacketKind::Event(None)
+    }
+
+    /// The event with an offset as its last argument, by which a client that comes back tells what it has seen. The offset
+    /// is letters and digits.
+    pub fn with_offset(&self, offset: &str) -> Self {
+        let args = self.args();
+        let open = args.strip_suffix(']').unwrap_or(args);
+        let mut packet = Self::build(
+            self.0.kind,
+            self.0.attachments.clone(),
+            args.len() + offset.len() + 3,
+            |buffer| {
+                buffer.put_slice(open.as_bytes());
+                buffer.put_slice(b",\"");
+                buffer.put_slice(offset.as_bytes());
+                buffer.put_slice(b"\"]");
+            },
+        );
+        if let Some(inner) = Arc::get_mut(&mut packet.0) {
+            inner.has_offset = true;
+        }
+        packet
+    }
+
+    /// Whether the last argument is an offset.
+    pub fn has_offset(&self) -> bool {
+        self.0.has_offset
     }
 
     /// Whether somebody else has the packet, too.

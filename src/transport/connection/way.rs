@@ -29,7 +29,8 @@ impl Connection {
     fn send_to(&self, generation: u32, packet: &Packet, now: bool) -> bool {
         let mut outbox = self.outbox.lock();
         let phase = self.phase();
-        if phase.is_closing() || outbox.generation != generation {
+        let is_replayed = outbox.awaits_replay && packet.has_offset();
+        if phase.is_closing() || outbox.generation != generation || is_replayed {
             return false;
         }
         match phase.route() {
@@ -66,7 +67,7 @@ impl Connection {
         if phase.is_closing() || outbox.generation != generation {
             return false;
         }
-        if phase.route() == Route::Direct {
+        if phase.route() == Route::Direct && !outbox.awaits_replay {
             let is_first = outbox.pending.is_empty();
             let frames = if self.eio3 {
                 series.frames_v3()
@@ -83,6 +84,26 @@ impl Connection {
             is_first |= self.send_to(generation, packet, false);
         }
         is_first
+    }
+
+    fn await_replay_of(&self, generation: u32) {
+        let mut outbox = self.outbox.lock();
+        outbox.awaits_replay = outbox.generation == generation;
+    }
+
+    /// Before the answer to CONNECT has passed, this is held as well.
+    fn replay_to(&self, generation: u32, missed: Vec<Packet>) {
+        {
+            let mut outbox = self.outbox.lock();
+            if outbox.generation != generation {
+                return;
+            }
+            outbox.awaits_replay = false;
+        }
+        for packet in missed {
+            self.send_to(generation, &packet, false);
+        }
+        Link::flush(self);
     }
 
     /// Tells the poll that is open that something waits for it.
@@ -126,6 +147,14 @@ impl Link for Connection {
         self.outbox.lock().awaited()
     }
 
+    fn await_replay(&self) {
+        self.await_replay_of(FIRST);
+    }
+
+    fn replay(&self, missed: Vec<Packet>) {
+        self.replay_to(FIRST, missed);
+    }
+
     fn close(&self, ending: Ending) {
         self.close_socket(FIRST, ending);
     }
@@ -167,6 +196,14 @@ impl Link for LaterSocket {
 
     fn awaited(&self) -> usize {
         self.connection.awaited()
+    }
+
+    fn await_replay(&self) {
+        self.connection.await_replay_of(self.generation);
+    }
+
+    fn replay(&self, missed: Vec<Packet>) {
+        self.connection.replay_to(self.generation, missed);
     }
 
     fn close(&self, ending: Ending) {

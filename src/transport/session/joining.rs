@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 use super::{Early, Session, Standing, incoming::dispatch};
 use crate::{
     disconnect::DisconnectReason,
-    hub::{Identity, Socket, SocketId},
-    service::Refusal,
+    hub::{Identity, Recovery, Socket, SocketId},
+    service::{Claim, Refusal},
 };
 
 /// Why the library gets no answer: the client has left, or has moved to WebSocket.
@@ -85,6 +85,13 @@ impl Session {
 
     /// What waits meanwhile goes with this, and this ends with the session.
     async fn connect(self: &Arc<Self>, auth: &str) {
+        let claim = self.claim(auth);
+        let skips = self.sessions.service.recovers() == Some(true);
+        if let Some(claim) = claim.as_ref().filter(|_| skips)
+            && self.come_back(claim, None, auth)
+        {
+            return;
+        }
         let Some(socket) = self.new_socket(auth) else {
             return self.connection.close(DisconnectReason::ServerClosing);
         };
@@ -102,19 +109,73 @@ impl Session {
         }
         let outcome = tokio::select! {
             biased;
-            outcome = self.let_in(&socket) => outcome,
+            outcome = self.admit(&socket) => outcome,
             () = self.connection.over() => return self.departed(DisconnectReason::TransportClose),
         };
+        if let Some(claim) = claim.filter(|_| !skips && outcome.is_ok())
+            && self.come_back(&claim, Some(socket.user_id()), auth)
+        {
+            return;
+        }
+        if outcome.is_ok() {
+            // Refused only at shutdown, which `connected` sees as well.
+            let introduced = self.sessions.service.introduce(&socket, self.patience());
+            tokio::select! {
+                biased;
+                _ = introduced => {}
+                () = self.connection.over() => return self.departed(DisconnectReason::TransportClose),
+            }
+        }
         self.answer(&socket, generation, outcome);
     }
 
-    async fn let_in(&self, socket: &Arc<Socket>) -> Result<(), Refusal> {
-        let service = &self.sessions.service;
-        let admitted = service.admit(socket, self.patience()).await?;
+    async fn admit(&self, socket: &Arc<Socket>) -> Result<(), Refusal> {
+        let admitted = self.sessions.service.admit(socket, self.patience()).await?;
         socket.identify(admitted.identity.unwrap_or_else(|| identity_of(socket)));
-        // Refused only at shutdown, which `connected` sees as well.
-        let _ = service.introduce(socket, self.patience()).await;
         Ok(())
+    }
+
+    /// What a client says that was here before, where such may come back.
+    fn claim(&self, auth: &str) -> Option<Claim> {
+        self.sessions.service.recovers()?;
+        if self.is_eio3() || !auth.contains("pid") {
+            return None;
+        }
+        let Auth { pid, offset } = serde_json::from_str(auth).ok()?;
+        Some(Claim { secret: pid?, offset })
+    }
+
+    /// Puts a client that was here before on this connection, if it is one and has missed nothing that is not kept. True
+    /// when nothing more is to be decided.
+    fn come_back(self: &Arc<Self>, claim: &Claim, user_id: Option<&str>, auth: &str) -> bool {
+        let service = &self.sessions.service;
+        let link = self.connection.link();
+        let Some((socket, number)) = service.come_back(claim, user_id, &link, self.head.handshake(auth)) else {
+            return false;
+        };
+        let (asked, generation) = {
+            let mut inner = self.inner.lock();
+            let Standing::Connecting(pending) = &mut inner.standing else {
+                // The client has left again.
+                drop(inner);
+                service.part(&socket, number, DisconnectReason::TransportClose);
+                return true;
+            };
+            pending.is_back = true;
+            let asked = pending.socket.replace(socket.clone());
+            inner.connection_number = number;
+            (asked, self.connection.generation())
+        };
+        // In whose place somebody was asked.
+        if let Some(asked) = asked {
+            service.unregister(&asked, DisconnectReason::ServerLeft);
+        }
+        if self.phase().is_over() {
+            self.departed(DisconnectReason::TransportClose);
+        } else {
+            self.answer(&socket, generation, Ok(()));
+        }
+        true
     }
 
     /// How long may still be waited.
@@ -139,7 +200,7 @@ impl Session {
         }
         let library = pending.library.take();
         if library.is_some() {
-            inner.accepted = Some(socket.id().into());
+            inner.accepted = Some(self.accepted(socket).into());
         }
         drop(inner);
         let refusal = outcome.clone().err();
@@ -151,18 +212,21 @@ impl Session {
             (None, Some(payload)) => self.connection.write_text(&format!("44{payload}")),
             // Registered first: the answer reaches the client at once, and so may a broadcast.
             (None, None) if self.connected() => {
-                self.connection.answer_connect(&self.accepted(socket.id()), generation);
+                self.connection.answer_connect(&self.accepted(socket), generation);
             }
             (None, None) => {}
         }
     }
 
     /// The answer of a client that is let in.
-    pub(super) fn accepted(&self, id: &str) -> String {
+    fn accepted(&self, socket: &Socket) -> String {
         if self.is_eio3() {
-            "40".to_owned()
-        } else {
-            format!("40{{\"sid\":{}}}", serde_json::Value::from(id))
+            return "40".to_owned();
+        }
+        let id = serde_json::Value::from(socket.id());
+        match socket.recovery().map(Recovery::secret) {
+            Some(secret) => format!("40{{\"sid\":{id},\"pid\":\"{secret}\"}}"),
+            None => format!("40{{\"sid\":{id}}}"),
         }
     }
 
@@ -215,8 +279,19 @@ impl Session {
         let now = service.clock.now();
         let link = self.connection.link();
         let handshake = self.head.handshake(auth);
-        Some(Arc::new(Socket::new(service.next_key(), &id, link, handshake, now)))
+        let socket = Socket::new(service.next_key(), &id, link, handshake, now);
+        if service.recovers().is_some() && !self.is_eio3() {
+            socket.set_recovery(Recovery::new()?);
+        }
+        Some(Arc::new(socket))
     }
+}
+
+/// What a client that was here before says in CONNECT.
+#[derive(serde::Deserialize)]
+struct Auth {
+    pid: Option<String>,
+    offset: Option<String>,
 }
 
 /// The payload of CONNECT_ERROR; in Engine.IO 3 the data alone, or the message.

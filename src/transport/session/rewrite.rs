@@ -22,7 +22,7 @@ impl Session {
             [b'4', b'0', ..] => {
                 let mut inner = self.inner.lock();
                 inner.awaits_library = false;
-                Outgoing::Connected(self.accepted(inner.accepted.as_deref().unwrap_or_default()))
+                Outgoing::Connected(inner.accepted.take().map_or_else(|| "40".to_owned(), String::from))
             }
             [b'4', b'4', ..] => self.connect_error(text),
             // Ours has gone before.

@@ -1,0 +1,135 @@
+//! What a socket keeps so that its client may lose its connection and come back: a secret, and what it was sent where.
+//!
+//! Nothing of it is known to others: whoever has the secret is the client.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::replay::{Span, Trail};
+use crate::{disconnect::DisconnectReason, wire::id};
+
+/// Characters of a secret.
+const LENGTH: usize = 20;
+
+/// What a socket keeps so that its client may come back.
+#[derive(Debug)]
+pub struct Recovery {
+    /// The secret that the client shows, Socket.IO's `pid`.
+    secret: [u8; LENGTH],
+    /// What was sent to the socket alone.
+    trail: Arc<Trail>,
+    stays: Mutex<Stays>,
+    turn: Mutex<Turn>,
+}
+
+/// Which connection the socket is on. Held while that changes.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// Counts the connections that the socket has been on.
+    pub connection: u32,
+    /// Why it is on none, and since when, in milliseconds since the epoch.
+    pub away: Option<(DisconnectReason, u64)>,
+}
+
+/// Where a socket was when.
+#[derive(Debug, Default)]
+struct Stays {
+    /// The newest number when it came into a room.
+    since: HashMap<RoomNumber, u64>,
+    /// Rooms that it has left, where something was sent to it.
+    ended: VecDeque<Span>,
+    /// The newest number that was sent to it in rooms of which nothing more is known here.
+    floor: u64,
+}
+
+/// Rooms left that are kept apart; of more, the client must have seen everything.
+const MOST_ENDED: usize = 256;
+
+/// A room, as [`Recovery`] knows it: by a number that no other room has meanwhile.
+pub(super) type RoomNumber = u64;
+
+/// A room, and what was sent there.
+pub type Place = (RoomNumber, Arc<Trail>);
+
+impl Recovery {
+    /// `None` when the system has no random bytes.
+    pub fn new() -> Option<Self> {
+        Some(Self {
+            secret: id::random()?,
+            trail: Arc::default(),
+            stays: Mutex::default(),
+            turn: Mutex::default(),
+        })
+    }
+
+    /// The secret that the client shows.
+    pub fn secret(&self) -> &str {
+        std::str::from_utf8(&self.secret).unwrap_or_default()
+    }
+
+    /// What was sent to the socket alone.
+    pub fn trail(&self) -> &Arc<Trail> {
+        &self.trail
+    }
+
+    /// Which connection the socket is on. Comes before the locks of the socket and of rooms.
+    pub fn turn(&self) -> MutexGuard<'_, Turn> {
+        self.turn.lock()
+    }
+
+    /// Whether the client has lost its connection.
+    pub fn is_away(&self) -> bool {
+        self.turn.lock().away.is_some()
+    }
+
+    /// The socket came into a room when this was the newest number. Under the room's lock.
+    pub fn came(&self, room: RoomNumber, newest: u64) {
+        self.stays.lock().since.insert(room, newest);
+    }
+
+    /// The socket has left a room, in which this was sent. Under the room's lock.
+    pub fn left(&self, room: RoomNumber, trail: Option<&Arc<Trail>>) {
+        let mut stays = self.stays.lock();
+        let since = stays.since.remove(&room).unwrap_or_default();
+        let Some(trail) = trail.filter(|trail| trail.newest() > since) else {
+            return;
+        };
+        stays.ended.push_back(Span {
+            trail: trail.clone(),
+            after: since,
+            until: trail.newest(),
+        });
+        while stays.ended.len() > MOST_ENDED || stays.ended.front().is_some_and(Span::is_forgotten) {
+            let oldest = stays.ended.pop_front();
+            stays.floor = stays.floor.max(oldest.map_or(0, |span| span.until));
+        }
+    }
+
+    /// What the client may have missed after an offset, in the places where it is and in those that it has left; `None`
+    /// when that is not known any more.
+    pub fn missed(&self, offset: u64, places: &[Place]) -> Option<Vec<Span>> {
+        let stays = self.stays.lock();
+        if offset < stays.floor {
+            return None;
+        }
+        let current = places.iter().map(|(room, trail)| Span {
+            trail: trail.clone(),
+            after: stays.since.get(room).copied().unwrap_or_default().max(offset),
+            until: u64::MAX,
+        });
+        let ended = stays.ended.iter().filter(|span| span.until > offset).map(|span| Span {
+            after: span.after.max(offset),
+            ..span.clone()
+        });
+        let own = Span {
+            trail: self.trail.clone(),
+            after: offset,
+            until: u64::MAX,
+        };
+        Some(current.chain(ended).chain([own]).collect())
+    }
+}

@@ -1,0 +1,368 @@
+//! What was sent lately, for clients that lost their connection: each packet once, shared by all who got it, in the order
+//! in which packets were handed to the fan-out. Bounded by time and by bytes, all rooms together.
+//!
+//! A packet's number travels with it as its last argument, the *offset*, which a client names when it comes back. It has
+//! then seen everything before it that was meant for it, because a connection keeps the order in which packets are handed
+//! in. What was missed is found by the *trails*: one for each room, for everyone, and for each socket, which hold numbers.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+use super::Except;
+use crate::wire::packet::Packet;
+
+/// What a packet takes besides its bytes, roughly.
+const OVERHEAD: usize = 160;
+/// Numbers that a trail keeps room for.
+const ROOM_FOR: usize = 64;
+
+/// Numbers of the packets that went one way, the oldest first.
+#[derive(Debug, Default)]
+pub struct Trail(Mutex<Numbers>);
+
+#[derive(Debug, Default)]
+struct Numbers {
+    kept: VecDeque<u64>,
+    /// The newest that is not kept any more.
+    forgotten: u64,
+}
+
+impl Trail {
+    /// The newest number.
+    pub fn newest(&self) -> u64 {
+        let numbers = self.0.lock();
+        numbers.kept.back().copied().unwrap_or(numbers.forgotten)
+    }
+
+    fn push(&self, number: u64) {
+        self.0.lock().kept.push_back(number);
+    }
+
+    /// Numbers are forgotten in the order in which they came.
+    fn forget(&self, number: u64) {
+        let mut numbers = self.0.lock();
+        numbers.forgotten = number;
+        numbers.kept.pop_front();
+        if numbers.kept.capacity() > ROOM_FOR && numbers.kept.len() < numbers.kept.capacity() / 4 {
+            let left = numbers.kept.len() * 2;
+            numbers.kept.shrink_to(left);
+        }
+    }
+
+    /// Adds the numbers of a span. False when one of them is not kept any more.
+    fn collect(&self, after: u64, until: u64, into: &mut Vec<u64>) -> bool {
+        let numbers = self.0.lock();
+        let first = numbers.kept.partition_point(|number| *number <= after);
+        into.extend(numbers.kept.range(first..).take_while(|number| **number <= until));
+        numbers.forgotten <= after
+    }
+}
+
+/// A part of a trail: the numbers after one, up to another.
+#[derive(Debug, Clone)]
+pub struct Span {
+    /// Of which trail.
+    pub trail: Arc<Trail>,
+    /// The number before the first.
+    pub after: u64,
+    /// The last number.
+    pub until: u64,
+}
+
+impl Span {
+    /// Whether nothing of it is kept.
+    pub fn is_forgotten(&self) -> bool {
+        self.trail.0.lock().forgotten >= self.until
+    }
+}
+
+#[derive(Debug)]
+struct Kept {
+    since: Duration,
+    trail: Arc<Trail>,
+    except: Except,
+    packet: Packet,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Without holes; the number of the first is `newest + 1 - kept.len()`.
+    kept: VecDeque<Kept>,
+    newest: u64,
+    bytes: usize,
+}
+
+/// What a client missed cannot be told any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forgotten;
+
+/// A packet and its number.
+pub type Numbered = (u64, Packet);
+
+/// The packets that were sent lately.
+#[derive(Debug)]
+pub struct Replay {
+    inner: Mutex<Inner>,
+    newest: AtomicU64,
+    began: Instant,
+    most_age: Duration,
+    most_bytes: usize,
+}
+
+impl Replay {
+    /// Keeps packets for so long, and at most so many bytes.
+    pub fn new(most_age: Duration, most_bytes: usize) -> Self {
+        Self {
+            inner: Mutex::default(),
+            newest: AtomicU64::new(0),
+            began: Instant::now(),
+            most_age,
+            most_bytes,
+        }
+    }
+
+    /// The newest number. Under the lock of a room: what is sent there later has a higher one, what was before has not.
+    pub fn newest(&self) -> u64 {
+        self.newest.load(Ordering::Acquire)
+    }
+
+    /// Numbers a packet and hands it on with its number: in the same order. `hand_on` must not block.
+    pub fn append<R>(
+        &self,
+        trail: &Arc<Trail>,
+        except: &Except,
+        packet: &Packet,
+        hand_on: impl FnOnce(&Packet) -> R,
+    ) -> R {
+        let mut inner = self.inner.lock();
+        let number = inner.newest + 1;
+        inner.newest = number;
+        self.newest.store(number, Ordering::Release);
+        trail.push(number);
+        inner.bytes += cost(packet);
+        inner.kept.push_back(Kept {
+            since: self.began.elapsed(),
+            trail: trail.clone(),
+            except: except.clone(),
+            packet: packet.clone(),
+        });
+        self.trim(&mut inner);
+        hand_on(&packet.with_offset(&offset(number)))
+    }
+
+    /// Hands on a packet that is not kept, with the newest number: its client has seen everything before it.
+    pub fn pass<R>(&self, packet: &Packet, hand_on: impl FnOnce(&Packet) -> R) -> R {
+        let inner = self.inner.lock();
+        hand_on(&packet.with_offset(&offset(inner.newest)))
+    }
+
+    /// The packets of these spans for a socket, in order, each once; handed on before anything else is numbered.
+    pub fn collect<R>(
+        &self,
+        spans: &[Span],
+        key: u64,
+        hand_on: impl FnOnce(Vec<Numbered>) -> R,
+    ) -> Result<R, Forgotten> {
+        let inner = self.inner.lock();
+        let mut numbers = Vec::new();
+        let is_whole = spans
+            .iter()
+            .all(|span| span.trail.collect(span.after, span.until, &mut numbers));
+        if !is_whole {
+            return Err(Forgotten);
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        let first = inner.newest + 1 - inner.kept.len() as u64;
+        let packets = numbers.into_iter().filter_map(|number| {
+            let index = usize::try_from(number.checked_sub(first)?).ok()?;
+            let kept = inner.kept.get(index)?;
+            (!kept.except.contains(key)).then(|| (number, kept.packet.clone()))
+        });
+        Ok(hand_on(packets.collect()))
+    }
+
+    /// Forgets what is too old.
+    pub fn expire(&self) {
+        self.trim(&mut self.inner.lock());
+    }
+
+    fn trim(&self, inner: &mut Inner) {
+        let now = self.began.elapsed();
+        let is_over = |inner: &Inner| {
+            let is_old = |kept: &Kept| now.saturating_sub(kept.since) > self.most_age;
+            inner.bytes > self.most_bytes || inner.kept.front().is_some_and(is_old)
+        };
+        while is_over(inner)
+            && let Some(kept) = inner.kept.pop_front()
+        {
+            kept.trail.forget(inner.newest - inner.kept.len() as u64);
+            inner.bytes -= cost(&kept.packet);
+        }
+        if inner.kept.capacity() > ROOM_FOR && inner.kept.len() < inner.kept.capacity() / 4 {
+            let left = inner.kept.len() * 2;
+            inner.kept.shrink_to(left);
+        }
+    }
+
+    /// Packets that are kept, and their bytes.
+    pub fn kept(&self) -> (usize, usize) {
+        let inner = self.inner.lock();
+        (inner.kept.len(), inner.bytes)
+    }
+}
+
+fn cost(packet: &Packet) -> usize {
+    packet.len() + OVERHEAD
+}
+
+const DIGITS: u32 = 36;
+
+/// A number as clients are told it.
+pub fn offset(mut number: u64) -> String {
+    let mut digits = Vec::with_capacity(13);
+    loop {
+        let digit = u32::try_from(number % u64::from(DIGITS)).unwrap_or(0);
+        digits.push(char::from_digit(digit, DIGITS).unwrap_or('0'));
+        number /= u64::from(DIGITS);
+        if number == 0 {
+            break digits.iter().rev().collect();
+        }
+    }
+}
+
+/// The number that a client names; `None` when it was never told one like this.
+pub fn number(offset: &str) -> Option<u64> {
+    let is_ours =
+        (1..=13).contains(&offset.len()) && offset.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z'));
+    is_ours.then(|| u64::from_str_radix(offset, DIGITS).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(3_600);
+
+    fn packet(text: &str) -> Packet {
+        Packet::event("e", &format!("\"{text}\""))
+    }
+
+    fn append(replay: &Replay, trail: &Arc<Trail>, text: &str) -> String {
+        replay.append(trail, &Except::new(), &packet(text), |packet| packet.args().to_owned())
+    }
+
+    fn span(trail: &Arc<Trail>, after: u64) -> Span {
+        Span {
+            trail: trail.clone(),
+            after,
+            until: u64::MAX,
+        }
+    }
+
+    fn missed(replay: &Replay, spans: &[Span], key: u64) -> Result<Vec<u64>, Forgotten> {
+        replay.collect(spans, key, |packets| {
+            packets.iter().map(|(number, _)| *number).collect()
+        })
+    }
+
+    #[test]
+    fn what_was_missed_on_several_ways_comes_in_one_order() {
+        let replay = Replay::new(LONG, 1 << 20);
+        let [room, other, foreign] = [(); 3].map(|()| Arc::new(Trail::default()));
+        for trail in [&room, &foreign, &other, &room, &other] {
+            append(&replay, trail, "x");
+        }
+        assert_eq!(
+            missed(&replay, &[span(&room, 0), span(&other, 0)], 1),
+            Ok(vec![1, 3, 4, 5])
+        );
+        assert_eq!(missed(&replay, &[span(&room, 3), span(&other, 3)], 1), Ok(vec![4, 5]));
+        let left = Span {
+            until: 3,
+            ..span(&other, 0)
+        };
+        assert_eq!(missed(&replay, &[span(&room, 1), left], 1), Ok(vec![3, 4]));
+        assert_eq!(missed(&replay, &[span(&room, 5)], 1), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_packet_carries_its_number_and_one_that_is_not_kept_the_one_before() {
+        let replay = Replay::new(LONG, 1 << 20);
+        let trail = Arc::new(Trail::default());
+        assert_eq!(append(&replay, &trail, "a"), r#"["e","a","1"]"#);
+        assert_eq!(
+            replay.pass(&packet("b"), |packet| packet.args().to_owned()),
+            r#"["e","b","1"]"#
+        );
+        assert_eq!(append(&replay, &trail, "c"), r#"["e","c","2"]"#);
+        assert_eq!((trail.newest(), replay.newest()), (2, 2));
+    }
+
+    #[test]
+    fn whoever_was_left_out_missed_nothing() {
+        let replay = Replay::new(LONG, 1 << 20);
+        let trail = Arc::new(Trail::default());
+        replay.append(&trail, &Except::from_iter([7]), &packet("a"), |_| ());
+        append(&replay, &trail, "b");
+        assert_eq!(missed(&replay, &[span(&trail, 0)], 7), Ok(vec![2]));
+        assert_eq!(missed(&replay, &[span(&trail, 0)], 8), Ok(vec![1, 2]));
+    }
+
+    #[test]
+    fn half_of_what_was_missed_is_nothing() {
+        let replay = Replay::new(LONG, 3 * cost(&packet("x")));
+        let [busy, quiet] = [(); 2].map(|()| Arc::new(Trail::default()));
+        append(&replay, &quiet, "x");
+        (0..4).for_each(|_| drop(append(&replay, &busy, "x")));
+        assert_eq!(replay.kept().0, 3);
+        assert_eq!(missed(&replay, &[span(&quiet, 0)], 1), Err(Forgotten));
+        assert_eq!(
+            missed(&replay, &[span(&quiet, 1)], 1),
+            Ok(vec![]),
+            "it had seen that one"
+        );
+        assert_eq!(missed(&replay, &[span(&busy, 1)], 1), Err(Forgotten));
+        assert_eq!(
+            missed(&replay, &[span(&busy, 2), span(&quiet, 2)], 1),
+            Ok(vec![3, 4, 5])
+        );
+    }
+
+    #[test]
+    fn what_is_too_old_is_forgotten_and_its_memory_given_back() {
+        let replay = Replay::new(Duration::ZERO, 1 << 30);
+        let trail = Arc::new(Trail::default());
+        (0..1_000).for_each(|_| drop(append(&replay, &trail, "x")));
+        std::thread::sleep(Duration::from_millis(2));
+        replay.expire();
+        assert_eq!(replay.kept(), (0, 0));
+        assert_eq!((trail.newest(), trail.0.lock().forgotten), (1_000, 1_000));
+        assert!(trail.0.lock().kept.capacity() <= ROOM_FOR);
+    }
+
+    #[test]
+    fn only_what_clients_were_told_is_an_offset() {
+        for bad in ["", "-1", "+1", "A", "1.5", "zzzzzzzzzzzzzz", " 1", "3w5e11264sgsg"] {
+            assert_eq!(number(bad), None, "{bad}");
+        }
+        assert_eq!((number("0"), number("zz")), (Some(0), Some(1_295)));
+    }
+
+    proptest! {
+        #[test]
+        fn offsets_are_read_as_they_were_written(value in any::<u64>()) {
+            prop_assert_eq!(number(&offset(value)), Some(value));
+        }
+    }
+}

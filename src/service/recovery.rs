@@ -1,0 +1,199 @@
+//! Clients that lose their connection and come back: the socket stays, in its rooms, and gets on its new connection what
+//! it missed; nobody else notices. It ends when its client has not come back in time.
+//!
+//! What a client names is its secret and the offset of what it saw last. It gets everything after that, or, where a part of
+//! it is not kept any more, nothing: then it is a new client, and its former socket has ended.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use super::Service;
+use crate::{
+    disconnect::DisconnectReason,
+    hub::{Handshake, Numbered, Recovery, RoomState, Socket, offset_number},
+    link::{Ending, Link},
+    ports::{EventKind, ServiceEvent},
+};
+
+/// How often it is looked at who is away for too long, and what was sent too long ago.
+const STEP: Duration = Duration::from_millis(250);
+/// Bytes that somebody who is away counts for.
+const AWAY_COST: usize = 2 << 10;
+
+/// What a client says that comes back.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// Its secret.
+    pub secret: String,
+    /// The offset of what it saw last; none when it has seen nothing.
+    pub offset: Option<String>,
+}
+
+impl Service {
+    /// Whether clients may come back; if so, whether middleware is not asked again.
+    pub fn recovers(&self) -> Option<bool> {
+        let recovery = self.config.connection_state_recovery.as_ref();
+        recovery.map(|recovery| recovery.skip_middlewares)
+    }
+
+    /// Puts a client that has come back on its new connection. Returns its socket, and the number of the connection; or
+    /// nothing when it is to be taken for a new client. With `user_id`, only if it is this person.
+    pub fn come_back(
+        &self,
+        claim: &Claim,
+        user_id: Option<&str>,
+        link: &Arc<dyn Link>,
+        handshake: Handshake,
+    ) -> Option<(Arc<Socket>, u32)> {
+        let _change = self.change();
+        let socket = self.recoveries.named(&claim.secret)?;
+        let recovery = socket.recovery()?;
+        if self.is_closed() || user_id.is_some_and(|user_id| user_id != socket.user_id()) {
+            return None;
+        }
+        let mut turn = recovery.turn();
+        let Some(offset) = self.known_offset(&socket, recovery, claim) else {
+            let reason = turn
+                .away
+                .take()
+                .map_or(DisconnectReason::TransportClose, |(reason, since)| {
+                    self.recoveries.is_back(&socket, since);
+                    reason
+                });
+            turn.connection += 1;
+            drop(turn);
+            self.remove(&socket, reason);
+            self.fanout.close(&socket, Ending::Close);
+            return None;
+        };
+        link.await_replay();
+        let former = socket.attach(link.clone(), handshake);
+        turn.connection += 1;
+        let number = turn.connection;
+        match turn.away.take() {
+            Some((_, since)) => self.recoveries.is_back(&socket, since),
+            // Faster than the end of its connection was noticed.
+            None => {
+                self.fanout.close_link(&socket, former, Ending::Close);
+                self.tell_away(&socket, DisconnectReason::TransportClose);
+            }
+        }
+        let relink = |state: &mut RoomState| state.members.relink(&socket);
+        let Some(places) = self.hub.places(&socket, relink) else {
+            // The server has ended it meanwhile.
+            link.replay(Vec::new());
+            return None;
+        };
+        let missed = recovery.missed(offset, &places).unwrap_or_default();
+        if self.fanout.resend(&socket, &missed).is_err() {
+            // Forgotten since it was looked at: it comes again, and is told so.
+            self.fanout.close(&socket, Ending::Close);
+        }
+        drop(turn);
+        if self.sink.wants(EventKind::Recovered) || socket.is_touched() {
+            self.sink.emit(ServiceEvent::Recovered(socket.clone()));
+        }
+        Some((socket, number))
+    }
+
+    /// The number that the client has seen; `None` when what it missed cannot be told, or is more than may wait for one
+    /// client, or it names what it was never told.
+    fn known_offset(&self, socket: &Arc<Socket>, recovery: &Recovery, claim: &Claim) -> Option<u64> {
+        let replay = self.hub.replay()?;
+        let newest = replay.newest();
+        let offset = match &claim.offset {
+            None => 0,
+            Some(offset) => offset_number(offset).filter(|offset| *offset <= newest)?,
+        };
+        let missed = recovery.missed(offset, &self.hub.places(socket, |_| ())?)?;
+        let sum = |packets: Vec<Numbered>| packets.iter().map(|(_, packet)| packet.len()).sum::<usize>();
+        let bytes = replay.collect(&missed, socket.key(), sum).ok()?;
+        (bytes <= self.config.limits.max_queued_bytes).then_some(offset)
+    }
+
+    /// A connection that the socket was on has ended. The socket ends with it, or is away.
+    pub fn part(&self, socket: &Arc<Socket>, connection: u32, reason: DisconnectReason) {
+        let _change = self.change();
+        let Some(recovery) = socket.recovery() else {
+            self.remove(socket, reason);
+            return;
+        };
+        let mut turn = recovery.turn();
+        if turn.connection != connection {
+            // It is on another one already.
+            return;
+        }
+        if self.is_closed() || !reason.is_recoverable() || !socket.is_connected() {
+            turn.connection += 1;
+            drop(turn);
+            self.remove(socket, reason);
+            return;
+        }
+        let now = self.clock.now();
+        turn.away = Some((reason.clone(), now));
+        let most = self.config.connection_state_recovery.as_ref();
+        let most = most.map_or(0, |recovery| recovery.max_buffered_bytes / AWAY_COST);
+        let too_many = self.recoveries.is_away(socket, now, most);
+        self.stop_typing(socket);
+        self.tell_away(socket, reason);
+        drop(turn);
+        if let Some((since, socket)) = too_many {
+            self.give_up(&socket, since);
+        }
+    }
+
+    fn tell_away(&self, socket: &Arc<Socket>, reason: DisconnectReason) {
+        if self.sink.wants(EventKind::Away) || socket.is_touched() {
+            self.sink.emit(ServiceEvent::Away(socket.clone(), reason));
+        }
+    }
+
+    fn stop_typing(&self, socket: &Arc<Socket>) {
+        socket.with_rooms(|rooms| {
+            for room in rooms.iter() {
+                let state = &mut *room.state();
+                if state.members.set_typing(socket.key(), false) == Some(true) {
+                    self.send_typing(state, socket, room, false);
+                }
+            }
+        });
+    }
+
+    /// Ends a socket that is away since then, if it still is.
+    fn give_up(&self, socket: &Arc<Socket>, since: u64) {
+        let Some(recovery) = socket.recovery() else { return };
+        let mut turn = recovery.turn();
+        if let Some((reason, _)) = turn.away.take_if(|(_, began)| *began == since) {
+            turn.connection += 1;
+            drop(turn);
+            self.remove(socket, reason);
+        }
+    }
+
+    /// Ends those who have been away for too long.
+    fn end_those_away(&self) {
+        let Some(recovery) = &self.config.connection_state_recovery else {
+            return;
+        };
+        let most = u64::try_from(recovery.max_disconnection_duration.as_millis()).unwrap_or(u64::MAX);
+        let before = self.clock.now().saturating_sub(most);
+        for (since, socket) in self.recoveries.away_before(before) {
+            let _change = self.change();
+            self.give_up(&socket, since);
+        }
+    }
+}
+
+/// Looks after those who are away, for as long as the service lives.
+pub async fn watch(service: Weak<Service>) {
+    loop {
+        tokio::time::sleep(STEP).await;
+        let Some(service) = service.upgrade() else { return };
+        service.end_those_away();
+        if let Some(replay) = service.hub.replay() {
+            replay.expire();
+        }
+    }
+}
