@@ -234,7 +234,7 @@ export interface TimedEmitter extends SocketEmitter {
 }
 
 /** The client events that every service answers by itself. Those of `relayEvents` are answered as well. */
-export type BuiltInEvent = 'room:join' | 'room:leave' | 'message' | 'typing' | 'document:edit';
+export type BuiltInEvent = 'room:join' | 'room:leave' | 'room:history' | 'message' | 'typing' | 'document:edit';
 
 /** A listener of {@link AuthenticatedSocket.on}. */
 export type SocketListener<E> = E extends 'disconnect' | 'disconnecting'
@@ -858,6 +858,8 @@ export interface AuthorizeConfig {
   typing?: Authorizer | undefined;
   /** May send an event of `relayEvents`. */
   relay?: Authorizer | undefined;
+  /** May read the messages of the room: `room:history`. */
+  history?: Authorizer | undefined;
 }
 
 /** The cookie with the Engine.IO session id, for sticky load balancers. */

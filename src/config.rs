@@ -219,12 +219,14 @@ pub struct AuthorizeConfig {
     pub typing: bool,
     /// Whether one may send an event that is relayed.
     pub relay: bool,
+    /// Whether one may read the messages of a room.
+    pub history: bool,
 }
 
 impl AuthorizeConfig {
     /// Whether anything is decided.
     pub fn is_any(&self) -> bool {
-        self.join || self.message || self.typing || self.relay
+        self.join || self.message || self.typing || self.relay || self.history
     }
 }
 

@@ -21,6 +21,9 @@ pub enum Error {
     /// A client wrote to a room it has not joined.
     #[error("Not a member of this room")]
     NotAMember,
+    /// A message that this member of a payload names is not kept.
+    #[error("{0} names a message that is not kept")]
+    MessageNotFound(&'static str),
     /// A client's payload, or an argument, has the wrong shape; the text names the field.
     #[error("{0}")]
     InvalidArgument(String),
@@ -72,7 +75,9 @@ impl Error {
     /// Stable code, the same in `err.code` and in what clients receive.
     pub fn code(&self) -> &str {
         match self {
-            Self::UserOrRoomNotFound | Self::RoomNotFound | Self::UserNotFound => Self::NOT_FOUND,
+            Self::UserOrRoomNotFound | Self::RoomNotFound | Self::UserNotFound | Self::MessageNotFound(_) => {
+                Self::NOT_FOUND
+            }
             Self::NotAMember => "ERR_NOT_A_MEMBER",
             Self::TooMany(_) | Self::TooManyRooms(_) => "ERR_LIMIT_EXCEEDED",
             Self::Forbidden(_) => "ERR_FORBIDDEN",

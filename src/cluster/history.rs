@@ -11,7 +11,10 @@ use std::{
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, sync::Notify};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    sync::Notify,
+};
 
 use super::{
     bus::{Bus, BusError, Record, Store},
@@ -203,7 +206,15 @@ impl History {
             history.read(&room).await;
             let _ = done.try_send(());
         });
-        let _ = is_done.recv_timeout(RESTORE_PATIENCE);
+        let wait = || {
+            let _ = is_done.recv_timeout(RESTORE_PATIENCE);
+        };
+        let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
+        match flavor {
+            // A client asks: other tasks of this thread go on elsewhere.
+            Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(wait),
+            _ => wait(),
+        }
     }
 
     /// Puts the stored messages of a room before those that were heard. When they cannot be had, the next call tries

@@ -1,7 +1,7 @@
 //! The messages of one room, oldest first, kept within the configured retention.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     ops::{Range, RangeInclusive},
     sync::Arc,
 };
@@ -25,6 +25,11 @@ fn message_id(packet: &Packet) -> Option<&str> {
     rest.split_once('"').map(|(id, _)| id)
 }
 
+/// The number that an id stands for, if it is one of ours.
+fn number(id: &str) -> Option<u128> {
+    uuid::Uuid::parse_str(id).ok().map(|id| id.as_u128())
+}
+
 /// How `["message",` precedes the message's JSON in its packet.
 pub(crate) const MESSAGE_PREFIX: &str = "[\"message\",";
 
@@ -36,6 +41,11 @@ impl StoredMessage {
             .strip_prefix(MESSAGE_PREFIX)
             .and_then(|rest| rest.strip_suffix(']'))
             .unwrap_or("{}")
+    }
+
+    /// The number that its id stands for.
+    fn number(&self) -> Option<u128> {
+        number(message_id(&self.packet)?)
     }
 }
 
@@ -52,6 +62,8 @@ pub struct History {
     pub is_restored: bool,
     /// Ids of the newest messages that were restored: they may be heard as well.
     expected: HashSet<String>,
+    /// Positions by id, from when one was first looked for.
+    index: Option<HashMap<u128, u64>>,
 }
 
 /// Restored messages that may still be on their way.
@@ -65,6 +77,7 @@ impl Default for History {
             last_timestamp: None,
             is_restored: false,
             expected: HashSet::new(),
+            index: None,
         }
     }
 }
@@ -97,6 +110,7 @@ impl History {
             self.messages
                 .push_front(Arc::new(StoredMessage { seq, packet, timestamp }));
         }
+        self.index = None;
         self.prune(now, keep);
     }
 
@@ -109,6 +123,9 @@ impl History {
         });
         self.next_seq += 1;
         self.last_timestamp = Some(now);
+        if let (Some(index), Some(id)) = (&mut self.index, message.number()) {
+            index.insert(id, message.seq);
+        }
         self.messages.push_back(message.clone());
         self.prune(now, keep);
         message
@@ -126,7 +143,7 @@ impl History {
     pub fn prune(&mut self, now: u64, keep: &HistoryConfig) {
         if let Some(most) = keep.max_messages_per_room {
             while self.messages.len() > most {
-                self.messages.pop_front();
+                self.drop_oldest();
             }
         }
         if let Some(age) = keep.max_age_ms {
@@ -135,12 +152,32 @@ impl History {
                 .front()
                 .is_some_and(|message| now.saturating_sub(message.timestamp) > age)
             {
-                self.messages.pop_front();
+                self.drop_oldest();
             }
         }
         if self.messages.capacity() > 64 && self.messages.len() < self.messages.capacity() / 4 {
             self.messages.shrink_to(self.messages.len() * 2);
         }
+    }
+
+    fn drop_oldest(&mut self) {
+        let message = self.messages.pop_front();
+        let id = message.and_then(|message| message.number());
+        if let (Some(index), Some(id)) = (&mut self.index, id) {
+            index.remove(&id);
+        }
+    }
+
+    /// Position of the kept message of this id.
+    pub fn position(&mut self, id: &str) -> Option<u64> {
+        let messages = &self.messages;
+        let numbered = || {
+            messages
+                .iter()
+                .filter_map(|message| Some((message.number()?, message.seq)))
+        };
+        let index = self.index.get_or_insert_with(|| numbered().collect());
+        index.get(&number(id)?).copied()
     }
 
     /// Number of kept messages.
@@ -183,6 +220,7 @@ impl History {
     pub fn clear(&mut self) {
         self.messages = VecDeque::new();
         self.expected = HashSet::new();
+        self.index = None;
     }
 }
 
@@ -237,6 +275,27 @@ mod tests {
         history.prune(100, &keep);
         assert_eq!((history.len(), history.first_seq()), (0, FIRST_SEQ + 4));
         assert_eq!(history.last_timestamp(), Some(3));
+    }
+
+    #[test]
+    fn messages_are_found_by_id_for_as_long_as_they_are_kept() {
+        let keep = HistoryConfig {
+            max_messages_per_room: Some(2),
+            ..HistoryConfig::default()
+        };
+        let id = |number: u128| uuid::Uuid::from_u128(number).to_string();
+        let message = |number| Packet::event("message", &format!("{{\"id\":\"{}\"}}", id(number)));
+        let mut history = History::default();
+        history.push(message(1), 1, &keep);
+        assert_eq!(history.position(&id(1)), Some(FIRST_SEQ));
+        history.push(message(2), 1, &keep);
+        history.push(message(3), 1, &keep);
+        assert_eq!(history.position(&id(1)), None, "it is not kept any more");
+        assert_eq!(history.position(&id(3)), Some(FIRST_SEQ + 2));
+        assert_eq!(history.index.as_ref().map(HashMap::len), Some(2));
+        assert_eq!((history.position("nonsense"), history.position("")), (None, None));
+        history.restore(vec![(message(4), 0)], 1, &HistoryConfig::default());
+        assert_eq!(history.position(&id(4)), Some(FIRST_SEQ));
     }
 
     #[test]

@@ -69,6 +69,26 @@ pub struct NewMessage<'a> {
     pub attachments: Vec<Bytes>,
 }
 
+/// A part of a room's history. Without `after`, its newest messages, or those before `before`; with it the oldest after.
+#[derive(Debug)]
+pub struct PageRange {
+    /// The id of the message behind the last one.
+    pub before: Option<String>,
+    /// The id of the message before the first one.
+    pub after: Option<String>,
+    /// How many messages at most.
+    pub limit: usize,
+}
+
+/// Messages of a room, the oldest first.
+#[derive(Debug)]
+pub struct Page {
+    /// The messages; of those with attachments one at most, because those of several do not go into one packet.
+    pub messages: Vec<Arc<StoredMessage>>,
+    /// Whether there are more in the direction that was asked for.
+    pub has_more: bool,
+}
+
 impl Service {
     /// `sendMessage`.
     pub fn send_message(&self, room_id: &str, message: NewMessage<'_>) -> Result<Arc<StoredMessage>> {
@@ -153,6 +173,29 @@ impl Service {
         }
     }
 
+    /// A page of the kept messages of a room.
+    pub(super) fn page(&self, room: &Room, range: &PageRange) -> Result<Page> {
+        let mut state = room.state();
+        state.history.prune(self.clock.now(), &self.config.history);
+        let mut position = |name, id: &Option<String>| match id {
+            Some(id) => state.history.position(id).map(Some).ok_or(Error::MessageNotFound(name)),
+            None => Ok(None),
+        };
+        let (before, after) = (position("before", &range.before)?, position("after", &range.after)?);
+        let first = after.map_or(0, |after| after + 1);
+        // The first message has one before it: see `FIRST_SEQ`.
+        let positions = first..=before.map_or(u64::MAX, |before| before - 1);
+        let kept = state.history.range(positions);
+        Ok(match after {
+            Some(_) => page_of(kept, range.limit),
+            None => {
+                let mut page = page_of(kept.rev(), range.limit);
+                page.messages.reverse();
+                page
+            }
+        })
+    }
+
     /// The kept messages at these positions, newest first, behind the position of the oldest kept message.
     pub fn messages(&self, room_id: &str, positions: RangeInclusive<u64>) -> (u64, Vec<Arc<StoredMessage>>) {
         self.hub.room(room_id).map_or((0, Vec::new()), |room| {
@@ -161,6 +204,25 @@ impl Service {
             let messages = state.history.range(positions).rev().cloned().collect();
             (state.history.first_seq(), messages)
         })
+    }
+}
+
+fn page_of<'a>(kept: impl Iterator<Item = &'a Arc<StoredMessage>>, limit: usize) -> Page {
+    let (mut messages, mut has_attachments) = (Vec::new(), false);
+    for message in kept {
+        let attaches = !message.packet.attachments().is_empty();
+        if messages.len() == limit || (attaches && has_attachments) {
+            return Page {
+                messages,
+                has_more: true,
+            };
+        }
+        has_attachments |= attaches;
+        messages.push(message.clone());
+    }
+    Page {
+        messages,
+        has_more: false,
     }
 }
 

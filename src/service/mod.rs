@@ -39,7 +39,7 @@ pub use acks::OnAck;
 pub use admission::{Admitted, Refusal};
 pub use client::{ClientPacket, built_in_events};
 pub use gathering::tell as tell_gathered;
-pub use messages::{MessageType, NewMessage};
+pub use messages::{MessageType, NewMessage, Page, PageRange};
 pub use recovery::{Claim, watch as watch_recoveries};
 pub use remote::Loss;
 pub use rooms::{NewRoom, RoomStats};

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, sync::Arc};
 
 use super::{
     events::BuiltIn,
-    packet::{Call, ClientPacket},
+    packet::{Call, ClientPacket, Done},
 };
 use crate::{
     error::{Error, Result},
@@ -24,8 +24,8 @@ pub(super) struct Outcome<'a> {
     pub(super) built_in: Option<&'static BuiltIn>,
     /// The room that it named, a JSON string.
     pub(super) room_id: Option<&'a str>,
-    /// JSON members for the acknowledgement, or what went wrong.
-    pub(super) result: Result<String>,
+    /// What the acknowledgement holds, or what went wrong.
+    pub(super) result: Result<Done>,
 }
 
 impl<'a> Outcome<'a> {
@@ -76,11 +76,9 @@ impl Service {
     pub(super) fn answer(&self, socket: &Arc<Socket>, packet: &ClientPacket<'_>, outcome: &Outcome<'_>) {
         let mut attachments = Vec::new();
         let body = match &outcome.result {
-            Ok(members) => {
-                if outcome.built_in.is_some_and(|event| event.returns_attachments) {
-                    attachments.clone_from(&packet.attachments);
-                }
-                format!("[{{\"ok\":true,{members}}}]")
+            Ok(done) => {
+                attachments.clone_from(&done.attachments);
+                format!("[{{\"ok\":true,{}}}]", done.members)
             }
             Err(error) => {
                 self.send_to(socket, outcome.failure(error), false);

@@ -62,6 +62,7 @@ impl Service {
             Verb::Message => asks.message,
             Verb::Typing => asks.typing,
             Verb::Relay => asks.relay,
+            Verb::History => asks.history,
         }
     }
 
@@ -70,6 +71,10 @@ impl Service {
             Verb::Join => self.named(call)?.ok_or(Error::UserOrRoomNotFound),
             Verb::Message => {
                 self.readable(call)?;
+                self.room_to_write(socket, call)
+            }
+            Verb::History => {
+                events::range_of(call)?;
                 self.room_to_write(socket, call)
             }
             Verb::Typing | Verb::Relay => self.room_to_write(socket, call),

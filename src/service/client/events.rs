@@ -3,15 +3,19 @@
 
 use std::sync::Arc;
 
-use super::packet::{Call, invalid};
+use super::packet::{Call, Done, invalid};
 use crate::{
     config::Limit,
     error::{Error, Result},
     hub::{Room, Socket},
     ports::Fact,
-    service::{MessageType, NewMessage, Service},
+    service::{MessageType, NewMessage, Page, PageRange, Service},
     wire::json,
 };
+
+/// Messages of a room that a client gets at once, where it does not say, and at most.
+const DEFAULT_PAGE: usize = 50;
+const MOST_PAGE: usize = 1_000;
 
 /// What a client wants to do in a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +24,7 @@ pub(super) enum Verb {
     Message,
     Typing,
     Relay,
+    History,
 }
 
 impl Verb {
@@ -30,6 +35,7 @@ impl Verb {
             Self::Message => "message",
             Self::Typing => "typing",
             Self::Relay => "relay",
+            Self::History => "history",
         }
     }
 }
@@ -40,43 +46,42 @@ pub(super) struct BuiltIn {
     name: &'static str,
     /// What the application may decide about it.
     pub(super) verb: Option<Verb>,
-    /// Handles it. Returns JSON members for the acknowledgement.
-    pub(super) run: fn(&Service, &Arc<Socket>, &Call<'_>) -> Result<String>,
+    /// Handles it. Returns what the acknowledgement holds.
+    pub(super) run: fn(&Service, &Arc<Socket>, &Call<'_>) -> Result<Done>,
     /// What `error` says when it fails, by the event's name.
     pub(super) failure: fn(&str) -> String,
-    /// Whether the acknowledgement comes with the attachments of the event.
-    pub(super) returns_attachments: bool,
 }
 
-const TABLE: [BuiltIn; 4] = [
+const TABLE: [BuiltIn; 5] = [
     BuiltIn {
         name: "room:join",
         verb: Some(Verb::Join),
         run: Service::client_join,
         failure: |_| "Failed to join room".to_owned(),
-        returns_attachments: false,
     },
     BuiltIn {
         name: "room:leave",
         verb: None,
         run: Service::client_leave,
         failure: |_| "Failed to leave room".to_owned(),
-        returns_attachments: false,
     },
     BuiltIn {
         name: "message",
         verb: Some(Verb::Message),
         run: Service::client_message,
         failure: |_| "Failed to send message".to_owned(),
-        // It comes back with what it holds.
-        returns_attachments: true,
     },
     BuiltIn {
         name: "typing",
         verb: Some(Verb::Typing),
         run: Service::client_typing,
         failure: |_| "Failed to send typing indicator".to_owned(),
-        returns_attachments: false,
+    },
+    BuiltIn {
+        name: "room:history",
+        verb: Some(Verb::History),
+        run: Service::client_history,
+        failure: |_| "Failed to read history".to_owned(),
     },
 ];
 
@@ -86,7 +91,6 @@ const RELAY: BuiltIn = BuiltIn {
     verb: Some(Verb::Relay),
     run: Service::client_relay,
     failure: |name| format!("Failed to relay {name}"),
-    returns_attachments: false,
 };
 
 /// Names of the built-in events, without those that are relayed.
@@ -105,7 +109,7 @@ pub(super) fn find(name: &str, relayed: &[impl AsRef<str>]) -> Option<&'static B
 }
 
 impl Service {
-    fn client_join(&self, socket: &Arc<Socket>, call: &Call<'_>) -> Result<String> {
+    fn client_join(&self, socket: &Arc<Socket>, call: &Call<'_>) -> Result<Done> {
         let room = self.named(call)?.ok_or(Error::UserOrRoomNotFound)?;
         if room.info.private && !self.config.authorize.join {
             return Err(Error::Forbidden("The room is private".to_owned()));
@@ -119,14 +123,14 @@ impl Service {
         call.done()
     }
 
-    fn client_leave(&self, socket: &Arc<Socket>, call: &Call<'_>) -> Result<String> {
+    fn client_leave(&self, socket: &Arc<Socket>, call: &Call<'_>) -> Result<Done> {
         if let Some(room) = self.named(call)? {
             self.leave(socket, &room);
         }
         call.done()
     }
 
-    fn client_message(&self, socket: &Arc<Socket>, call: &Call<'_>) -> Result<String> {
+    fn client_message(&self, socket: &Arc<Socket>, call: &Call<'_>) -> Result<Done> {
         let room = self.room_to_write(socket, call)?;
         let message = NewMessage {
             author: &socket.identity().fragment,
@@ -135,10 +139,13 @@ impl Service {
         };
         let member = self.config.require_membership.then(|| socket.key());
         let stored = while_connected(socket, || self.post(&room, message, member, self.clock.now()))?;
-        Ok(format!("\"message\":{}", stored.json()))
+        Ok(Done {
+            members: format!("\"message\":{}", stored.json()),
+            attachments: call.attachments.to_vec(),
+        })
     }
 
-    fn client_typing(&self, socket: &Arc<Socket>, call: &Call<'_>) -> Result<String> {
+    fn client_typing(&self, socket: &Arc<Socket>, call: &Call<'_>) -> Result<Done> {
         let room = self.room_to_write(socket, call)?;
         let is_typing = match call.data()?.is_typing {
             Some("true") => true,
@@ -156,7 +163,7 @@ impl Service {
         call.done()
     }
 
-    fn client_relay(&self, socket: &Arc<Socket>, call: &Call<'_>) -> Result<String> {
+    fn client_relay(&self, socket: &Arc<Socket>, call: &Call<'_>) -> Result<Done> {
         let room = self.room_to_write(socket, call)?;
         let packet = call.relayed(socket)?;
         while_connected(socket, || {
@@ -168,6 +175,23 @@ impl Service {
             Ok(())
         })?;
         call.done()
+    }
+
+    fn client_history(&self, socket: &Arc<Socket>, call: &Call<'_>) -> Result<Done> {
+        let room = self.room_to_write(socket, call)?;
+        let range = range_of(call)?;
+        self.restore(&room.info.id);
+        let Page { messages, has_more } = self.page(&room, &range)?;
+        let texts: Vec<_> = messages.iter().map(|message| message.json()).collect();
+        let attachments = messages.iter().flat_map(|message| message.packet.attachments());
+        Ok(Done {
+            members: format!(
+                "\"roomId\":{},\"messages\":[{}],\"hasMore\":{has_more}",
+                call.room_id()?,
+                texts.join(",")
+            ),
+            attachments: attachments.cloned().collect(),
+        })
     }
 
     /// The message that a call holds, without its author and attachments.
@@ -212,6 +236,23 @@ impl Service {
         }
         Ok(room)
     }
+}
+
+/// The part of a room's history that a call asks for.
+pub(super) fn range_of(call: &Call<'_>) -> Result<PageRange> {
+    let data = call.data()?;
+    let id = |name: &str, value: Option<&str>| match value.map(json::string) {
+        None => Ok(None),
+        Some(Some(id)) => Ok(Some(id.into_owned())),
+        Some(None) => Err(invalid(&format!("{name} must be the id of a message"))),
+    };
+    let limit = data.limit.map_or(Some(DEFAULT_PAGE), |limit| limit.parse().ok());
+    let limit = limit.filter(|limit| (1..=MOST_PAGE).contains(limit));
+    Ok(PageRange {
+        before: id("before", data.before)?,
+        after: id("after", data.after)?,
+        limit: limit.ok_or_else(|| invalid(&format!("limit must be an integer from 1 to {MOST_PAGE}")))?,
+    })
 }
 
 /// Runs a step that is told of, unless the socket has gone: what it did is told before its end.

@@ -49,6 +49,14 @@ impl<'a> ClientPacket<'a> {
     }
 }
 
+/// What the acknowledgement of an event holds besides `ok`.
+pub(super) struct Done {
+    /// JSON members.
+    pub(super) members: String,
+    /// Attachments of their placeholders.
+    pub(super) attachments: Vec<Bytes>,
+}
+
 /// A built-in event with its first argument, read as an object.
 pub(super) struct Call<'a> {
     /// The event, in canonical form.
@@ -90,8 +98,11 @@ impl<'a> Call<'a> {
     }
 
     /// The acknowledgement of what was done with a room.
-    pub(super) fn done(&self) -> Result<String> {
-        Ok(format!("\"roomId\":{}", self.room_id()?))
+    pub(super) fn done(&self) -> Result<Done> {
+        Ok(Done {
+            members: format!("\"roomId\":{}", self.room_id()?),
+            attachments: Vec::new(),
+        })
     }
 
     /// The event as the other members get it: the sender is whom the server knows, not whom the client names.

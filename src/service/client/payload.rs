@@ -12,6 +12,9 @@ pub(super) struct Payload<'a> {
     pub(super) kind: Option<&'a str>,
     pub(super) metadata: Option<&'a str>,
     pub(super) is_typing: Option<&'a str>,
+    pub(super) before: Option<&'a str>,
+    pub(super) after: Option<&'a str>,
+    pub(super) limit: Option<&'a str>,
     /// Beside attachments it stands for one of them, and is no object.
     pub(super) is_placeholder: bool,
 }
@@ -26,6 +29,9 @@ impl<'a> Payload<'a> {
             kind: None,
             metadata: None,
             is_typing: None,
+            before: None,
+            after: None,
+            limit: None,
             is_placeholder: false,
         };
         for (key, value) in json::members(text)? {
@@ -35,6 +41,9 @@ impl<'a> Payload<'a> {
                 "type" => &mut payload.kind,
                 "metadata" => &mut payload.metadata,
                 "isTyping" => &mut payload.is_typing,
+                "before" => &mut payload.before,
+                "after" => &mut payload.after,
+                "limit" => &mut payload.limit,
                 "_placeholder" => {
                     payload.is_placeholder = value == "true";
                     continue;
