@@ -16,6 +16,24 @@ test('code of the application that throws wherever it is called ends nothing', a
   expect(end).toBe(0);
 });
 
+/** How often each listener of `failing.js` fails. */
+const FAILURES = {
+  ...{ connection: 3, disconnect: 2, message: 2, 'room:join': 2, 'room:leave': 2, 'room:create': 2, 'room:delete': 2, typing: 4 },
+  ...{ 'token:expiring': 2, connection_error: 2, handleDisconnection: 3, ack: 6 },
+  ...{ 'socket.on': 2, 'socket.onAny': 2, 'socket.once': 2, 'disconnecting of a socket': 3, 'disconnect of a socket': 3 },
+};
+
+test.each([
+  ['throw', 'readable'],
+  ['throw', 'unreadable'],
+  ['reject', 'readable'],
+  ['reject', 'unreadable'],
+])('listeners that %s, with %s errors, are reported once each, and all others are served', async (how, what) => {
+  const { lines, end, errors } = await run('failing.js', how, what);
+  const reported = Object.fromEntries(Object.entries(FAILURES).map(([kind, times]) => [kind, { failed: times, reported: times }]));
+  expect({ lines: lines.map((line) => JSON.parse(line)), end, errors }).toEqual({ lines: [reported], end: 0, errors: '' });
+});
+
 /** Longer than a heartbeat and its answer may take. */
 const SLEEP_MS = 2_000;
 
