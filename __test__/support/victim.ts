@@ -27,6 +27,8 @@ export class Victim {
   }
 
   readonly memory = async () => Number(await this.#ask('memory'));
+  /** The most that it has taken so far. */
+  readonly peak = async () => Number(await this.#ask('peak'));
   readonly descriptors = async () => Number(await this.#ask('descriptors'));
   readonly stats = async () => JSON.parse(await this.#ask('stats'));
   /** Microseconds of CPU that its process has taken. */

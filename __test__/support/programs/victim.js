@@ -20,8 +20,11 @@ function credentials() {
   return { key: readFileSync(join(directory, 'key.pem')), cert: readFileSync(join(directory, 'cert.pem')) };
 }
 
+const resident = (what) => Number(new RegExp(`${what}:\\s+(\\d+)`).exec(readFileSync('/proc/self/status', 'utf8'))[1]) * 1024;
+
 const questions = {
-  memory: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]) * 1024,
+  memory: () => resident('VmRSS'),
+  peak: () => resident('VmHWM'),
   cpu: () => {
     const { user, system } = process.cpuUsage();
     return user + system;
