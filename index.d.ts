@@ -787,8 +787,9 @@ export interface LimitsConfig {
    */
   maxEarlyBytes?: number | undefined;
   /**
-   * Bytes of all clients together: what they have sent and is not dealt with, and what waits for one of them alone. Above it
-   * the heaviest are closed, until an eighth of it is free. `Infinity` for no bound.
+   * Bytes of all clients together: what they have sent and is not dealt with, and what waits for them, of which a broadcast
+   * counts once for all who have yet to read it. The clients are weighed four times a second; above it the heaviest are
+   * closed, until an eighth of it is free. `Infinity` for no bound.
    *
    * Default: half of the memory that the process may have.
    */

@@ -34,7 +34,8 @@ export class Departures {
   handle(socketId: string, user: SocketUser, override: (() => Promise<void>) | undefined, report: (error: unknown) => void): boolean {
     if (override === undefined || this.#disconnecting.delete(socketId)) return false;
     this.#left.set(socketId, user);
-    Promise.resolve(override())
+    // It may throw before it returns a promise.
+    new Promise<void>((resolve) => resolve(override()))
       .catch(report)
       .finally(() => this.#left.delete(socketId));
     return true;

@@ -50,6 +50,41 @@ test('5 % of 200 that stop reading are closed with a reason, and the others miss
   expect(service.getStats().exceeded).toEqual({ maxQueuedBytes: 10 });
 }, 40_000);
 
+test('one that reads slowly all the time, with more than maxQueuedBytes waiting for it, loses nothing', async () => {
+  const SIZE = 64 << 10;
+  // Four times maxQueuedBytes is the end of anybody.
+  const [limit, behind, count] = [4 << 20, 14 << 20, 600];
+  const { service, port, url } = await start({ limits: { maxQueuedBytes: limit } });
+  const room = await service.createRoom('room');
+  const gone = record(service, 'disconnect');
+  const healthy = await Promise.all(upTo(3).map(() => connect(urlOf(port), { transports })));
+  const slow = new RawClient(url);
+  for (const id of [await slow.connect(), ...healthy.map((client) => client.id!)]) await service.joinRoom(id, room.id);
+  const numbers: number[] = [];
+  // How slow a reader is, is time: what it gets of its socket at once, then a pause.
+  slow.ws.on('message', (data: Buffer) => {
+    const number = /^42\["bulk",\{"number":(\d+)/.exec(String(data.subarray(0, 40)))?.[1];
+    if (number !== undefined) numbers.push(Number(number));
+    slow.stopReading();
+    setTimeout(() => slow.readOn(), 1);
+  });
+  const filler = 'x'.repeat(SIZE);
+  let furthest = 0;
+  for (let sent = 0; sent < count; ) {
+    const lag = (sent - numbers.length) * SIZE;
+    furthest = Math.max(furthest, lag);
+    if (lag < behind) void service.broadcastToRoom(room.id, 'bulk', { number: sent++, filler });
+    else await new Promise((turn) => setImmediate(turn));
+  }
+  await eventually(() => expect(numbers).toHaveLength(count), 20_000);
+  expect(furthest).toBeGreaterThan(3 * limit);
+  expect(numbers).toEqual(upTo(count));
+  await drained(service, ...healthy);
+  for (const client of healthy) expect(received(client, 'bulk').map(({ number }) => number)).toEqual(upTo(count));
+  expect([gone, service.getStats().exceeded ?? {}]).toEqual([[], {}]);
+  slow.terminate();
+}, 40_000);
+
 test('50,000 events to one socket at once arrive whole and in order', async () => {
   const { service, port } = await start();
   const client = await connect(urlOf(port), { transports });

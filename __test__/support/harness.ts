@@ -141,7 +141,7 @@ export const door = process.env.DOOR ?? 'node';
 export const testWhileBusy = door === 'https' ? test.skip : test;
 
 /** A service in another process is at the port, behind the door of the suite. */
-export const secure = (port: number) => void (door === 'https' || door === 'tls' ? securePorts.add(port) : securePorts.delete(port));
+export const secure = (port: number, by = door) => void (by === 'https' || by === 'tls' ? securePorts.add(port) : securePorts.delete(port));
 
 export const isSecure = (port: number) => securePorts.has(port);
 export const urlOf = (port: number) => `${isSecure(port) ? 'https' : 'http'}://127.0.0.1:${port}`;

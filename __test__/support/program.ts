@@ -6,15 +6,31 @@ import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { afterTest } from './harness';
 
+/** What a program runs under. */
+export interface Surroundings {
+  /** How many descriptors it may have. */
+  descriptors?: number;
+  env?: NodeJS.ProcessEnv;
+}
+
 /** A running program, and what it has said. Ends with the test at the latest. */
 export class Program {
-  readonly child: ChildProcessByStdio<Writable, Readable, null>;
+  readonly child: ChildProcessByStdio<Writable, Readable, Readable>;
   readonly lines: string[] = [];
+  /** What it has written to stderr, which is shown as well. */
+  errors = '';
   #waiting: Array<{ prefix: string; done: (line: string) => void }> = [];
 
-  constructor(script: string, ...args: Array<string | number>) {
-    const command = [join(__dirname, 'programs', script), ...args.map(String)];
-    this.child = spawn(process.execPath, command, { stdio: ['pipe', 'pipe', 'inherit'] });
+  constructor(script: string | [script: string, under: Surroundings], ...args: Array<string | number>) {
+    const [name, { descriptors, env }] = typeof script === 'string' ? [script, {} as Surroundings] : script;
+    const command = [process.execPath, join(__dirname, 'programs', name), ...args.map(String)];
+    const limited = ['sh', '-c', `ulimit -n ${descriptors}; exec "$@"`, 'sh', ...command];
+    const [file, ...rest] = descriptors === undefined ? command : limited;
+    this.child = spawn(file!, rest, { stdio: 'pipe', env: { ...process.env, ...env } });
+    this.child.stderr.on('data', (data: Buffer) => {
+      this.errors += data;
+      process.stderr.write(data);
+    });
     afterTest(() => this.child.kill('SIGKILL'));
     createInterface({ input: this.child.stdout }).on('line', (line) => {
       this.lines.push(line);

@@ -59,6 +59,8 @@ export class Gateway implements Handler {
   /** Handshakes that were counted before `allowRequest` was asked. */
   readonly #counted = new WeakSet<Request>();
   #closed = false;
+  /** Whether the last connection could not be taken over. */
+  #isShort = false;
 
   constructor(native: NativeService, config: ResolvedConfig, operations: Operations) {
     this.#native = native;
@@ -265,10 +267,13 @@ export class Gateway implements Handler {
       const refusal = handle
         ? this.#handOver(req, socket as Socket, handle, received) // only a TCP connection has one
         : this.#bridge(req, socket, received);
+      this.#isShort = false;
       if (refusal) abort(socket, messageOf(refusal), refusal.status);
     } catch (error) {
-      this.#config.logger.warn('a connection could not be taken over', error);
-      abort(socket, 'Bad request');
+      // Of descriptors there may be more soon. It is told once until then.
+      if (!this.#isShort) this.#config.logger.warn('connections cannot be taken over', error);
+      this.#isShort = true;
+      abort(socket, 'Service unavailable', 503);
     }
   }
 

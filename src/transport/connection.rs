@@ -268,10 +268,10 @@ impl Connection {
         }
     }
 
-    /// Bytes that wait for the client and for nobody else.
-    pub(super) fn own_bytes(&self) -> usize {
-        let queued = self.queue().map_or(0, PollQueue::own_bytes);
-        self.outbox.lock().own_bytes() + queued
+    /// Shows each buffer that waits for the client, as [`Outbox::each_buffer`] does.
+    pub(super) fn each_buffer(&self, see: &mut impl FnMut(usize, usize)) -> usize {
+        let queued = self.queue().map_or(0, |queue| queue.each_buffer(see));
+        self.outbox.lock().each_buffer(see) + queued
     }
 
     /// Which socket on this transport packets are for.

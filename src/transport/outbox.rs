@@ -48,11 +48,17 @@ impl Outbox {
         self.pending_bytes + self.queued_bytes
     }
 
-    /// Bytes that no other client shares.
-    pub(super) fn own_bytes(&self) -> usize {
-        let pending = self.pending.iter().filter(|bytes| bytes.is_unique()).map(Bytes::len);
-        let held = self.held.iter().filter(|packet| !packet.is_shared()).map(Packet::len);
-        pending.chain(held).sum::<usize>() + self.handed
+    /// Shows each buffer that is kept for the client: its place in memory, which is the same for all who share it, and its
+    /// length. Returns the bytes that are in none.
+    pub(super) fn each_buffer(&self, see: &mut impl FnMut(usize, usize)) -> usize {
+        for bytes in &self.pending {
+            // Its beginning moves as it is written.
+            see(bytes.as_ptr_range().end.addr(), bytes.len());
+        }
+        for packet in &self.held {
+            see(packet.place(), packet.len());
+        }
+        self.handed
     }
 
     /// Bytes that senders wait for.

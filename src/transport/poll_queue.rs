@@ -104,11 +104,17 @@ impl PollQueue {
         waiting.len() == 1
     }
 
-    /// Bytes that wait and that no other client shares.
-    pub(super) fn own_bytes(&self) -> usize {
-        let own = |item: &Waiting| !matches!(item, Waiting::Packet(packet) if packet.is_shared());
+    /// Shows each buffer that waits, as [`Outbox::each_buffer`](super::outbox::Outbox::each_buffer) does.
+    pub(super) fn each_buffer(&self, see: &mut impl FnMut(usize, usize)) -> usize {
         let waiting = self.waiting.lock();
-        waiting.iter().filter(|item| own(item)).map(Waiting::len).sum()
+        let mut own = 0;
+        for item in waiting.iter() {
+            match item {
+                Waiting::Packet(packet) => see(packet.place(), packet.len()),
+                other => own += other.len(),
+            }
+        }
+        own
     }
 
     /// Wakes the poll that is open.

@@ -1,9 +1,15 @@
 //! The bytes of all clients together: when there are too many, the heaviest clients are closed.
 //!
-//! A client weighs what it alone keeps in memory: what it has sent and what is yet to be done about it, and what waits for
-//! it and for nobody else. Of a broadcast, all of its recipients keep one copy, so closing one of them would free nothing.
+//! A client weighs what it keeps in memory: what it has sent and what is yet to be done about it, and what waits for it. Of a
+//! broadcast, all who have yet to get it keep one copy, of which each weighs its part: all of them together weigh what
+//! closing all of them would free, and whoever is the last to read it the whole.
 
-use std::{cmp::Reverse, sync::Weak, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use super::{session::Session, sessions::Sessions};
 use crate::{config::Limit, disconnect::DisconnectReason};
@@ -25,12 +31,7 @@ pub(super) async fn watch(sessions: Weak<Sessions<Session>>, most: usize) {
 
 /// Closes the heaviest clients until the others have an eighth less than `most`.
 fn relieve(sessions: &Sessions<Session>, most: usize) {
-    let mut weights: Vec<_> = sessions
-        .all()
-        .into_iter()
-        .map(|session| (session.weight(), session))
-        .filter(|(weight, _)| *weight > 0)
-        .collect();
+    let mut weights = weights_of(sessions.all());
     let mut total: usize = weights.iter().map(|(weight, _)| weight).sum();
     if total <= most {
         return;
@@ -50,6 +51,22 @@ fn relieve(sessions: &Sessions<Session>, most: usize) {
     limits.warn(format!(
         "clients kept {before} bytes, more than limits.maxTotalBytes allows: the {closed} heaviest were closed"
     ));
+}
+
+/// What each client weighs, of those that weigh anything.
+fn weights_of(sessions: Vec<Arc<Session>>) -> Vec<(usize, Arc<Session>)> {
+    let mut holders: HashMap<usize, usize> = HashMap::new();
+    for session in &sessions {
+        session.weigh(&mut |place, _| *holders.entry(place).or_default() += 1);
+    }
+    let weighed = sessions.into_iter().map(|session| {
+        let mut shared = 0;
+        let own = session.weigh(&mut |place, length| {
+            shared += length / holders.get(&place).copied().unwrap_or(1).max(1);
+        });
+        (own + shared, session)
+    });
+    weighed.filter(|(weight, _)| *weight > 0).collect()
 }
 
 /// Bytes of memory that the process has, where that is told.

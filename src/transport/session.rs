@@ -222,9 +222,9 @@ impl Session {
         &self.sessions
     }
 
-    /// Bytes that the client alone keeps in memory.
-    pub(super) fn weight(&self) -> usize {
-        self.account().waiting() + self.connection.own_bytes()
+    /// Shows each buffer that waits for the client, by its place and length; returns what else it keeps in memory, in bytes.
+    pub(super) fn weigh(&self, see: &mut impl FnMut(usize, usize)) -> usize {
+        self.account().waiting() + self.connection.each_buffer(see)
     }
 
     /// The client went beyond a bound.

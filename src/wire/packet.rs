@@ -136,9 +136,9 @@ impl Packet {
         self.0.has_offset
     }
 
-    /// Whether somebody else has the packet, too.
-    pub fn is_shared(&self) -> bool {
-        Arc::strong_count(&self.0) > 1
+    /// Where its text ends in memory: the same for all who have the packet, or bytes of it.
+    pub fn place(&self) -> usize {
+        self.0.frame.as_ptr_range().end.addr()
     }
 
     /// What the packet asks of its receiver.

@@ -3,7 +3,7 @@
 // A service that is attacked, in a process whose memory and descriptors can be seen: door (`node`, `https`, `native`, `tls`),
 // options as JSON. Says `port`; each line of input is a question, answered by one line that begins with it.
 
-const { readdirSync, readFileSync } = require('node:fs');
+const { closeSync, openSync, readdirSync, readFileSync } = require('node:fs');
 const http = require('node:http');
 const https = require('node:https');
 const { join } = require('node:path');
@@ -11,15 +11,34 @@ const { createInterface } = require('node:readline');
 const { WebSocketService } = require('./service.js');
 
 const [door, options = '{}'] = process.argv.slice(2);
-const logger = { debug() {}, info() {}, warn() {}, error() {} };
+const warnings = [];
+const warn = (...args) => void warnings.push(args.map(String).join(' '));
+const logger = { debug() {}, info() {}, warn, error: warn };
 
 function credentials() {
   const directory = process.env.DOOR_CERTIFICATE;
   return { key: readFileSync(join(directory, 'key.pem')), cert: readFileSync(join(directory, 'cert.pem')) };
 }
 
+const resident = (what) => Number(new RegExp(`${what}:\\s+(\\d+)`).exec(readFileSync('/proc/self/status', 'utf8'))[1]) * 1024;
+
 const questions = {
-  memory: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]) * 1024,
+  memory: () => resident('VmRSS'),
+  peak: () => resident('VmHWM'),
+  cpu: () => {
+    const { user, system } = process.cpuUsage();
+    return user + system;
+  },
+  hasDescriptors: () => {
+    try {
+      closeSync(openSync('/dev/null'));
+      return true;
+    } catch {
+      return false;
+    }
+  },
+  warnings: () => JSON.stringify(warnings),
+  members: (service, room) => room.members.size,
   descriptors: () => readdirSync('/proc/self/fd').length,
   stats: (service) => JSON.stringify(service.getStats()),
   users: (service) => service.getConnectedUsers().length,
@@ -51,7 +70,7 @@ async function main() {
       }
       console.log(`${line} done`);
     } else {
-      console.log(`${line} ${questions[what](service)}`);
+      console.log(`${line} ${questions[what](service, room)}`);
     }
   }
 }

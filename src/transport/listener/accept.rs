@@ -72,6 +72,7 @@ impl Socket {
 pub(super) async fn accept(socket: Socket, door: Arc<Door>, mut closed: watch::Receiver<bool>) {
     let mut serving = JoinSet::new();
     let following = closed.clone();
+    let mut is_exhausted = false;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -81,13 +82,17 @@ pub(super) async fn accept(socket: Socket, door: Arc<Door>, mut closed: watch::R
         };
         match accepted {
             Ok((stream, client)) => {
+                is_exhausted = false;
                 serving.spawn(serve(door.clone(), stream, client, following.clone()));
             }
             // Of a client that is gone already there is nothing to say.
             Err(error) if is_of_the_client(&error) => {}
-            // Of descriptors there may be more soon.
+            // Of descriptors there may be more soon. It is told once until then.
             Err(error) => {
-                tracing::warn!("no connection can be accepted: {error}");
+                if !is_exhausted {
+                    tracing::warn!("no connection can be accepted: {error}");
+                }
+                is_exhausted = true;
                 tokio::time::sleep(EXHAUSTED).await;
             }
         }
