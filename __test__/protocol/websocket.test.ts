@@ -80,6 +80,9 @@ const cases: Array<[group: string, name: string, frames: Buffer[]]> = [
   ['pings', 'with 125 bytes', [frame('ping', 'p'.repeat(125))]],
   ['pings', 'with 126 bytes', [frame('ping', 'p'.repeat(126))]],
   ['pings', 'with bytes that are no text', [frame('ping', Buffer.from([0, 255, 254]))]],
+  ...(['ping', 'pong', 'close'] as const).flatMap((kind) =>
+    ([2, 8] as const).map((extended): [string, string, Buffer[]] => ['pings', `a ${kind} with a length in ${extended} bytes`, [frame(kind, closing(1000), { extended })]]),
+  ),
   ['pings', 'a pong that nobody asked for', [frame('pong', 'unasked'), frame('text', '42["e",1]')]],
   ['pings', 'a pong with 126 bytes', [frame('pong', 'p'.repeat(126))]],
   ['pings', 'a ping in two fragments', [frame('ping', 'a', { fin: false }), frame('continuation', 'b')]],

@@ -56,16 +56,16 @@ export class FrameWire extends Wire {
   }
 
   /** A WebSocket that was accepted. */
-  static async upgraded(port: number, query = ''): Promise<FrameWire> {
+  static async upgraded(port: number, query = '', eio: 3 | 4 = 4): Promise<FrameWire> {
     const wire = new FrameWire(port);
-    await wire.write(upgradeHead(query));
+    await wire.write(upgradeHead(query, '', 'GET', eio));
     expect(await wire.has('\r\n\r\n') && wire.text.split('\r\n')[0]).toBe('HTTP/1.1 101 Switching Protocols');
     return wire;
   }
 
   /** Opens a WebSocket; the first frame is Engine.IO's open packet. */
-  static async open(port: number, query = ''): Promise<FrameWire> {
-    const wire = await FrameWire.upgraded(port, query);
+  static async open(port: number, query = '', eio: 3 | 4 = 4): Promise<FrameWire> {
+    const wire = await FrameWire.upgraded(port, query, eio);
     await eventually(() => expect(wire.frames.length).toBeGreaterThan(0));
     return wire;
   }

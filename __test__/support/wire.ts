@@ -62,6 +62,6 @@ export async function exchange(port: number, bytes: string | Buffer): Promise<st
 }
 
 /** The head of a request for a WebSocket. */
-export const upgradeHead = (query = '', extra = '', method = 'GET') =>
-  `${method} /socket.io/?EIO=4&transport=websocket${query} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
+export const upgradeHead = (query = '', extra = '', method = 'GET', eio: 3 | 4 = 4) =>
+  `${method} /socket.io/?EIO=${eio}&transport=websocket${query} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
   `Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n${extra}\r\n`;
