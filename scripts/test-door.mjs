@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { prepare, root } from './prepare.mjs';
 
 const DOORS = ['native', 'https', 'tls'];
-const SUITES = ['__test__/scenarios.test.ts', '__test__/transport', '__test__/contract'];
+const SUITES = ['__test__/scenarios.test.ts', '__test__/transport', '__test__/contract', '__test__/protocol'];
 
 const [door, ...args] = process.argv.slice(2);
 if (!DOORS.includes(door)) {

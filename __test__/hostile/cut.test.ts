@@ -3,7 +3,8 @@
 import { eventually } from '../support/eventually';
 import { handshake, raw } from '../support/http';
 import { Victim } from '../support/victim';
-import { frame, joined, upgradeHead, Wire } from '../support/wire';
+import { frame, FrameWire } from '../support/frames';
+import { upgradeHead, Wire } from '../support/wire';
 
 const PING = Buffer.from([0x81, 1, 0x32]);
 const POLL = '/socket.io/?EIO=4&transport=polling';
@@ -20,11 +21,11 @@ async function cut(port: number, bytes: Buffer, at: number): Promise<void> {
 test.each<[string, (port: number) => Promise<Buffer>]>([
   ['a handshake by polling', async () => Buffer.from(`GET ${POLL} HTTP/1.1\r\nHost: a\r\n\r\n`)],
   ['a POST with CONNECT', async (port) => Buffer.from(`POST ${POLL}&sid=${await handshake(port)} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n40`)],
-  ['a WebSocket, CONNECT and an event', async () => Buffer.concat([Buffer.from(upgradeHead()), frame('40'), frame('420["room:join",{"roomId":"x"}]')])],
-  ['an upgrade', async (port) => Buffer.concat([Buffer.from(upgradeHead(`&sid=${await handshake(port)}`)), frame('2probe'), frame('5'), frame('40')])],
+  ['a WebSocket, CONNECT and an event', async () => Buffer.concat([Buffer.from(upgradeHead()), frame('text', '40'), frame('text', '420["room:join",{"roomId":"x"}]')])],
+  ['an upgrade', async (port) => Buffer.concat([Buffer.from(upgradeHead(`&sid=${await handshake(port)}`)), frame('text', '2probe'), frame('text', '5'), frame('text', '40')])],
 ])('%s', async (_what, make) => {
   const victim = await Victim.start({ pingInterval: 200, pingTimeout: 300, connectTimeout: 500, upgradeTimeout: 200 });
-  const bystander = await joined(victim.port);
+  const bystander = await FrameWire.connected(victim.port);
   void answerPings(bystander);
   const before = await victim.descriptors();
   const { length } = await make(victim.port);
@@ -38,5 +39,5 @@ test.each<[string, (port: number) => Promise<Buffer>]>([
 
 /** Keeps a client alive that does nothing else. */
 async function answerPings(wire: Wire): Promise<void> {
-  wire.socket.on('data', (data: Buffer) => data.includes(PING) && wire.socket.write(frame('3')));
+  wire.socket.on('data', (data: Buffer) => data.includes(PING) && wire.socket.write(frame('text', '3')));
 }

@@ -2,7 +2,8 @@
 
 import { connect, drained, next, start, type Client, type Running } from '../support/harness';
 import { eventually } from '../support/eventually';
-import { frame, joined, upgradeHead, Wire } from '../support/wire';
+import { frame, FrameWire } from '../support/frames';
+import { upgradeHead, Wire } from '../support/wire';
 
 let running: Running;
 let bystander: Client;
@@ -25,33 +26,33 @@ const many = (count: number, one: Buffer) => Buffer.concat(Array.from({ length: 
 
 test('100,000 pings of a client that reads are answered at last, and it is served', async () => {
   await begin();
-  const wire = await joined(running.port);
-  await pour(wire, many(1_000, frame('ping', { opcode: 9 })), 99);
-  await wire.write(many(1_000, frame('last', { opcode: 9 })));
+  const wire = await FrameWire.connected(running.port);
+  await pour(wire, many(1_000, frame('ping', 'ping')), 99);
+  await wire.write(many(1_000, frame('ping', 'last')));
   expect(await wire.has('last')).toBe(true);
-  await wire.write(frame('420["room:join",{}]'));
+  await wire.write(frame('text', '420["room:join",{}]'));
   expect(await wire.has('430[')).toBe(true);
   await served();
 });
 
 test('100,000 pings of a client that does not read cost no memory, and disturb nobody', async () => {
   await begin();
-  const wire = await joined(running.port);
+  const wire = await FrameWire.connected(running.port);
   wire.socket.pause();
   const before = process.memoryUsage().rss;
-  await pour(wire, many(1_000, frame('x'.repeat(100), { opcode: 9 })), 100);
+  await pour(wire, many(1_000, frame('ping', 'x'.repeat(100))), 100);
   await served();
   expect(process.memoryUsage().rss - before).toBeLessThan(64 << 20);
 });
 
 test.each([
-  ['1 byte', frame('x', { fin: false, opcode: 0 })],
-  ['0 bytes', frame('', { fin: false, opcode: 0 })],
+  ['1 byte', frame('continuation', 'x', { fin: false })],
+  ['0 bytes', frame('continuation', '', { fin: false })],
 ])('fragments of %s without end are ended by messageTimeoutMs', async (_size, fragment) => {
   await begin({ limits: { messageTimeoutMs: 400 } });
-  const wire = await joined(running.port);
+  const wire = await FrameWire.connected(running.port);
   const left = next(running.service, 'disconnect');
-  await wire.write(frame('', { fin: false }));
+  await wire.write(frame('text', '', { fin: false }));
   const pouring = setInterval(() => wire.socket.write(many(100, fragment)), 5);
   try {
     expect((await left)[1]).toBe('transport error');
@@ -64,26 +65,26 @@ test.each([
 
 test('a message that begins empty and stops there is ended by messageTimeoutMs', async () => {
   await begin({ limits: { messageTimeoutMs: 400 } });
-  const wire = await joined(running.port);
+  const wire = await FrameWire.connected(running.port);
   const left = next(running.service, 'disconnect');
-  await wire.write(frame('', { fin: false }));
+  await wire.write(frame('text', '', { fin: false }));
   expect((await left)[1]).toBe('transport error');
   await served();
 });
 
 test('fragments that are too much together end the connection before they are kept', async () => {
   await begin({ maxHttpBufferSize: 10_000 });
-  const wire = await joined(running.port);
+  const wire = await FrameWire.connected(running.port);
   const left = next(running.service, 'disconnect');
-  await wire.write(frame('4', { fin: false }));
-  await pour(wire, many(100, frame('x', { fin: false, opcode: 0 })), 200);
+  await wire.write(frame('text', '4', { fin: false }));
+  await pour(wire, many(100, frame('continuation', 'x', { fin: false })), 200);
   expect((await left)[1]).toBe('transport error');
   expect(exceeded()).toEqual({ maxHttpBufferSize: 1 });
 });
 
 test.each([1_000_001, 2 ** 31, 2 ** 53])('a message declared with %i bytes is refused by its head', async (length) => {
   await begin();
-  const wire = await joined(running.port);
+  const wire = await FrameWire.connected(running.port);
   const head = Buffer.alloc(14);
   head.set([0x81, 0xff]);
   head.writeBigUInt64BE(BigInt(length), 2);
@@ -95,8 +96,8 @@ test.each([1_000_001, 2 ** 31, 2 ** 53])('a message declared with %i bytes is re
 
 test('a second CONNECT ends the connection, as with socket.io', async () => {
   await begin();
-  const wire = await joined(running.port);
-  await wire.write(frame('40'));
+  const wire = await FrameWire.connected(running.port);
+  await wire.write(frame('text', '40'));
   await wire.closed;
   await served();
 });
@@ -108,7 +109,7 @@ test('CONNECTs while middleware waits are asked about once', async () => {
   const wire = new Wire(running.port);
   await wire.write(upgradeHead());
   await wire.has('0{"sid"');
-  await wire.write(many(10_000, frame('40{"a":1}')));
+  await wire.write(many(10_000, frame('text', '40{"a":1}')));
   await eventually(() => expect(waiting).toHaveLength(1));
   waiting[0]!();
   expect(await wire.has('40{"sid"')).toBe(true);
@@ -122,8 +123,8 @@ test('events before the answer to CONNECT are bounded by bytes, however small', 
   const wire = new Wire(running.port);
   await wire.write(upgradeHead());
   await wire.has('0{"sid"');
-  await wire.write(frame('40'));
-  await pour(wire, many(1_000, frame('42["e"]')), 100);
+  await wire.write(frame('text', '40'));
+  await pour(wire, many(1_000, frame('text', '42["e"]')), 100);
   await wire.closed;
   expect(exceeded()).toEqual({ maxEarlyBytes: 1 });
   await served();
@@ -131,9 +132,9 @@ test('events before the answer to CONNECT are bounded by bytes, however small', 
 
 test('CONNECTs to namespaces that are not there, of a client that does not read, are bounded', async () => {
   await begin({ limits: { maxQueuedBytes: 1 << 20, stallMs: 200 } });
-  const wire = await joined(running.port);
+  const wire = await FrameWire.connected(running.port);
   wire.socket.pause();
-  await pour(wire, many(20, frame(`40/${'x'.repeat(50_000)},`)), 100);
+  await pour(wire, many(20, frame('text', `40/${'x'.repeat(50_000)},`)), 100);
   await eventually(() => expect(exceeded()).toEqual({ maxQueuedBytes: 1 }));
   await served();
 });

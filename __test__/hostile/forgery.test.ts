@@ -2,7 +2,7 @@
 
 import { connect, drained, members, never, next, record, start, type Client, type Running } from '../support/harness';
 import { eventually } from '../support/eventually';
-import { frame, joined } from '../support/wire';
+import { frame, FrameWire } from '../support/frames';
 
 let running: Running;
 let room: { id: string };
@@ -14,9 +14,9 @@ beforeEach(async () => {
 });
 
 test.each(['connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener'])('the reserved name %s ends its sender', async (name) => {
-  const wire = await joined(running.port);
+  const wire = await FrameWire.connected(running.port);
   const left = next(running.service, 'disconnect');
-  await wire.write(frame(`42["${name}",{}]`));
+  await wire.write(frame('text', `42["${name}",{}]`));
   expect((await left)[1]).toBe('parse error');
   await never(running.service, name, victim);
 });
@@ -58,10 +58,10 @@ test('rooms of the service cannot be guessed', async () => {
 });
 
 test('keys with a meaning are own properties, and pollute nothing', async () => {
-  const wire = await joined(running.port);
+  const wire = await FrameWire.connected(running.port);
   const socket = running.service.getSocket(running.service.getConnectedUsers().find(({ socketId }) => socketId !== victim.id)!.socketId)!;
   const heard = next(socket as any, 'own');
-  await wire.write(frame('42["own",{"__proto__":{"polluted":1},"constructor":{"prototype":{"polluted":1}},"toString":1}]'));
+  await wire.write(frame('text', '42["own",{"__proto__":{"polluted":1},"constructor":{"prototype":{"polluted":1}},"toString":1}]'));
   const [data] = await heard;
   expect(Object.getOwnPropertyNames(data)).toEqual(['__proto__', 'constructor', 'toString']);
   expect(Object.getPrototypeOf(data)).toBe(Object.prototype);
@@ -70,9 +70,9 @@ test('keys with a meaning are own properties, and pollute nothing', async () => 
 
 /** Sends it and then asks for something: whether the client is still connected then. */
 async function survives(payload: string | Buffer): Promise<boolean> {
-  const wire = await joined(running.port);
-  await wire.write(frame(payload));
-  await wire.write(frame('427["room:leave",{"roomId":"none"}]'));
+  const wire = await FrameWire.connected(running.port);
+  await wire.write(frame('text', payload));
+  await wire.write(frame('text', '427["room:leave",{"roomId":"none"}]'));
   return wire.has('437[');
 }
 
@@ -112,11 +112,11 @@ test.each([
   '4511-["a"]', '45999999999999999999999-["a"]', '45-1-["a"]', '45-["a"]', '45', '451', '451-', '45é-["a"]', '4é', 'é', 'b', 'bé', 'b!!!!', '', '4', '42', '42[', '42[]', '42[null]',
   '42[{"toString":"foo"}]', '42[true]', '42["a"', '42"a"', '42{}', '429999999999999999999999["a"]', '42-1["a"]', '42/é', '42/é,["a"]', '40é', '40/', '40/é', '43[]', '439[', '43', '44{}', '49', '4-', '7', '5', '2probe', '3probe', '42["__proto__"]', '42["hasOwnProperty"]',
 ])('the packet %j ends its sender at most', async (packet) => {
-  const wire = await joined(running.port);
-  await wire.write(frame(packet));
-  await wire.write(frame(Buffer.from([1, 2, 3]), { opcode: 2 }));
-  await wire.write(frame(Buffer.alloc(0), { opcode: 2 }));
-  await wire.write(frame('', { opcode: 8 }));
+  const wire = await FrameWire.connected(running.port);
+  await wire.write(frame('text', packet));
+  await wire.write(frame('binary', Buffer.from([1, 2, 3])));
+  await wire.write(frame('binary', Buffer.alloc(0)));
+  await wire.write(frame('close', ''));
   await wire.closed;
   await drained(running.service, victim);
   await eventually(() => expect(running.service.getStats().activeConnections).toBe(1));

@@ -3,7 +3,7 @@
 import { connect, drained, next, nextWhere, received, record, start, urlOf } from '../support/harness';
 import { eventually } from '../support/eventually';
 import { Victim } from '../support/victim';
-import { joined } from '../support/wire';
+import { FrameWire } from '../support/frames';
 
 const { RawClient } = require('../support/raw-client.js');
 const transports: ['websocket'] = ['websocket'];
@@ -12,7 +12,7 @@ const upTo = (count: number) => Array.from({ length: count }, (_, index) => inde
 test('ten that stop reading are closed; the process stays small, and who reads gets everything in order', async () => {
   const victim = await Victim.start({ limits: { maxQueuedBytes: 1 << 20, stallMs: 300 } });
   const reader = await connect(urlOf(victim.port), { transports });
-  const stopped = await Promise.all(upTo(10).map(() => joined(victim.port)));
+  const stopped = await Promise.all(upTo(10).map(() => FrameWire.connected(victim.port)));
   for (const wire of stopped) wire.socket.pause();
   const before = await victim.memory();
   let sent = 0;

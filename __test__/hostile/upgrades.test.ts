@@ -3,7 +3,8 @@
 import { connect, drained, record, start, type Client, type Running } from '../support/harness';
 import { handshake, raw, startReference, upgradeHeaders } from '../support/http';
 import { eventually } from '../support/eventually';
-import { exchange, frame, upgradeHead, Wire } from '../support/wire';
+import { frame } from '../support/frames';
+import { exchange, upgradeHead, Wire } from '../support/wire';
 
 let running: Running;
 let bystander: Client;
@@ -70,14 +71,14 @@ test('a second one for a session is closed as with socket.io, and the first comp
   for (const port of [running.port, reference.port]) {
     const sid = await handshake(port);
     const [first, second] = [new Wire(port), new Wire(port)];
-    await first.write(Buffer.concat([Buffer.from(upgradeHead(`&sid=${sid}`)), frame('2probe')]));
+    await first.write(Buffer.concat([Buffer.from(upgradeHead(`&sid=${sid}`)), frame('text', '2probe')]));
     expect(await first.has('3probe')).toBe(true);
     // `socket.io` says close and waits for the answer.
-    await second.write(Buffer.concat([Buffer.from(upgradeHead(`&sid=${sid}`)), frame('2probe'), frame('', { opcode: 8 })]));
+    await second.write(Buffer.concat([Buffer.from(upgradeHead(`&sid=${sid}`)), frame('text', '2probe'), frame('close', '')]));
     await second.closed;
     expect(second.text).not.toContain('3probe');
-    await first.write(frame('5'));
-    await first.write(frame('40'));
+    await first.write(frame('text', '5'));
+    await first.write(frame('text', '40'));
     expect(await first.has('40{"sid"')).toBe(true);
     first.socket.destroy();
   }
@@ -88,7 +89,7 @@ test('both at once leave at most one, and when they go nothing', async () => {
   for (let turn = 0; turn < 20; turn++) {
     const sid = await handshake(running.port);
     const both = [new Wire(running.port), new Wire(running.port)];
-    const bytes = Buffer.concat([Buffer.from(upgradeHead(`&sid=${sid}`)), frame('2probe'), frame('5'), frame('40')]);
+    const bytes = Buffer.concat([Buffer.from(upgradeHead(`&sid=${sid}`)), frame('text', '2probe'), frame('text', '5'), frame('text', '40')]);
     await Promise.all(both.map((wire) => wire.write(bytes)));
     await Promise.all([Promise.race(both.map((wire) => wire.has('40{"sid"'))), Promise.race(both.map((wire) => wire.closed))]);
     expect(both.filter((wire) => wire.text.includes('40{"sid"')).length).toBeLessThanOrEqual(1);
@@ -106,7 +107,7 @@ test('while the session is closed leaves nothing', async () => {
     await raw(running.port, path);
     const wire = new Wire(running.port);
     await Promise.all([
-      wire.write(Buffer.concat([Buffer.from(upgradeHead(`&sid=${sid}`)), frame('2probe'), frame('5')])),
+      wire.write(Buffer.concat([Buffer.from(upgradeHead(`&sid=${sid}`)), frame('text', '2probe'), frame('text', '5')])),
       raw(running.port, path, { method: 'POST', body: '1' }).catch(() => {}),
     ]);
     wire.socket.destroy();

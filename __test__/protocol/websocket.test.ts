@@ -3,7 +3,7 @@
 
 import { next, record, start } from '../support/harness';
 import { startReference } from '../support/http';
-import { closing, frame, Wire } from '../support/frames';
+import { closing, frame, FrameWire } from '../support/frames';
 import { eventually } from '../support/eventually';
 
 const PING = 9;
@@ -49,7 +49,7 @@ async function reference(): Promise<Target> {
 
 /** Sends frames to a server, and then something to which it answers, unless it has closed. */
 async function outcome({ port, heard, reasons }: Target, frames: Buffer[], cut?: number): Promise<Outcome> {
-  const wire = await Wire.connected(port);
+  const wire = await FrameWire.connected(port);
   const bytes = Buffer.concat(frames);
   if (cut === undefined) wire.send(bytes);
   else for (let at = 0; at < bytes.length; at += cut) wire.send(bytes.subarray(at, at + cut));
@@ -57,7 +57,7 @@ async function outcome({ port, heard, reasons }: Target, frames: Buffer[], cut?:
   const ended = () => wire.status !== 1006 || wire.hasEnded;
   const isAnswered = () => wire.frames.some(({ kind, payload }) => kind === PONG && payload.toString() === 'the end');
   await eventually(() => expect(ended() || isAnswered()).toBe(true));
-  const end = ended() ? await wire.closed() : undefined;
+  const end = ended() ? await wire.ended() : undefined;
   if (end) await eventually(() => expect(reasons).toHaveLength(1));
   const pongs = wire.frames.filter(({ kind }) => kind === PONG).map(({ payload }) => payload.toString());
   wire.socket.destroy();
@@ -80,6 +80,9 @@ const cases: Array<[group: string, name: string, frames: Buffer[]]> = [
   ['pings', 'with 125 bytes', [frame('ping', 'p'.repeat(125))]],
   ['pings', 'with 126 bytes', [frame('ping', 'p'.repeat(126))]],
   ['pings', 'with bytes that are no text', [frame('ping', Buffer.from([0, 255, 254]))]],
+  ...(['ping', 'pong', 'close'] as const).flatMap((kind) =>
+    ([2, 8] as const).map((extended): [string, string, Buffer[]] => ['pings', `a ${kind} with a length in ${extended} bytes`, [frame(kind, closing(1000), { extended })]]),
+  ),
   ['pings', 'a pong that nobody asked for', [frame('pong', 'unasked'), frame('text', '42["e",1]')]],
   ['pings', 'a pong with 126 bytes', [frame('pong', 'p'.repeat(126))]],
   ['pings', 'a ping in two fragments', [frame('ping', 'a', { fin: false }), frame('continuation', 'b')]],
@@ -144,7 +147,7 @@ test.each([1, 2, 3, 7])('frames that come in pieces of %i bytes', async (cut) =>
 
 test('of very many pings that come together the last is answered', async () => {
   const { port } = await ours();
-  const wire = await Wire.connected(port);
+  const wire = await FrameWire.connected(port);
   wire.send(...Array.from({ length: 100 }, (_, number) => frame('ping', `${number}`)));
   await eventually(() => expect(wire.frames.filter(({ kind }) => kind === PONG).at(-1)?.payload.toString()).toBe('99'));
   expect(wire.frames.filter(({ kind }) => kind === PING)).toEqual([]);
@@ -153,7 +156,7 @@ test('of very many pings that come together the last is answered', async () => {
 test('a client that breaks the protocol is gone at once, whatever it does about the close frame', async () => {
   const running = await start();
   const ends = record(running.service, 'disconnect');
-  const wire = await Wire.connected(running.port);
+  const wire = await FrameWire.connected(running.port);
   const gone = next(running.service, 'disconnect');
   wire.send(frame(3, 'x'));
   await gone;

@@ -1,9 +1,7 @@
 // WebSocket by hand: frames as bytes, over a connection of its own, to our service or to a reference.
 
-import { connect as connectTcp, type Socket } from 'node:net';
-import { connect as connectSecurely } from 'node:tls';
 import { eventually } from './eventually';
-import { afterTest, isSecure } from './harness';
+import { upgradeHead, Wire } from './wire';
 
 const OPCODES = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, pong: 10 } as const;
 export type Kind = keyof typeof OPCODES;
@@ -40,43 +38,41 @@ export function frame(kind: Kind | number, payload: string | Buffer = '', option
 export const closing = (status: number, reason: string | Buffer = ''): Buffer =>
   Buffer.concat([Buffer.from([status >> 8, status & 255]), Buffer.from(reason as string)]);
 
-/** What a server has sent: its frames, and how it ended. */
+/** A frame of a server. */
 export interface Heard {
   kind: number;
   payload: Buffer;
 }
 
-/** A connection that has been upgraded, and the frames that have come. */
-export class Wire {
+/** A connection that is to be a WebSocket, and the frames that have come. */
+export class FrameWire extends Wire {
   readonly frames: Heard[] = [];
-  hasEnded = false;
-  #rest = Buffer.alloc(0);
-  #isUpgraded = false;
+  /** Up to where what was received has been read. */
+  #at = 0;
 
-  private constructor(readonly socket: Socket) {
-    socket.on('data', (bytes) => this.#take(bytes));
-    socket.on('error', () => {});
-    socket.on('close', () => (this.hasEnded = true));
-    afterTest(() => socket.destroy());
+  constructor(port: number) {
+    super(port);
+    this.socket.on('data', () => this.#read());
+  }
+
+  /** A WebSocket that was accepted. */
+  static async upgraded(port: number, query = '', eio: 3 | 4 = 4): Promise<FrameWire> {
+    const wire = new FrameWire(port);
+    await wire.write(upgradeHead(query, '', 'GET', eio));
+    expect(await wire.has('\r\n\r\n') && wire.text.split('\r\n')[0]).toBe('HTTP/1.1 101 Switching Protocols');
+    return wire;
   }
 
   /** Opens a WebSocket; the first frame is Engine.IO's open packet. */
-  static async open(port: number, query = ''): Promise<Wire> {
-    const options = { host: '127.0.0.1', port };
-    const socket = isSecure(port) ? connectSecurely({ ...options, servername: 'localhost' }) : connectTcp(options);
-    const wire = new Wire(socket);
-    await new Promise((done) => socket.once(isSecure(port) ? 'secureConnect' : 'connect', done));
-    socket.write(
-      `GET /socket.io/?EIO=4&transport=websocket${query} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n` +
-        'Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n',
-    );
+  static async open(port: number, query = '', eio: 3 | 4 = 4): Promise<FrameWire> {
+    const wire = await FrameWire.upgraded(port, query, eio);
     await eventually(() => expect(wire.frames.length).toBeGreaterThan(0));
     return wire;
   }
 
   /** The same, and in the default namespace. */
-  static async connected(port: number): Promise<Wire> {
-    const wire = await Wire.open(port);
+  static async connected(port: number): Promise<FrameWire> {
+    const wire = await FrameWire.open(port);
     wire.send(frame('text', '40'));
     await eventually(() => expect(wire.texts().some((text) => text.startsWith('40'))).toBe(true));
     wire.frames.length = 0;
@@ -85,6 +81,10 @@ export class Wire {
 
   send(...frames: Buffer[]): void {
     this.socket.write(Buffer.concat(frames));
+  }
+
+  get hasEnded(): boolean {
+    return this.socket.closed;
   }
 
   texts(): string[] {
@@ -99,7 +99,7 @@ export class Wire {
   }
 
   /** Resolves when the server has closed; answers its close frame, as a client does. */
-  async closed(): Promise<{ status: number; reason: string }> {
+  async ended(): Promise<{ status: number; reason: string }> {
     await eventually(() => expect(this.hasEnded || this.status !== 1006).toBe(true));
     const close = this.frames.find(({ kind }) => kind === OPCODES.close);
     if (close !== undefined && !this.hasEnded) this.send(frame('close', close.payload));
@@ -107,23 +107,22 @@ export class Wire {
     return { status: this.status, reason: close?.payload.subarray(2).toString() ?? '' };
   }
 
-  #take(bytes: Buffer): void {
-    this.#rest = Buffer.concat([this.#rest, bytes]);
-    if (!this.#isUpgraded) {
-      const end = this.#rest.indexOf('\r\n\r\n');
-      if (end < 0) return;
-      this.#rest = this.#rest.subarray(end + 4);
-      this.#isUpgraded = true;
+  #read(): void {
+    if (this.#at === 0) {
+      const end = this.received.indexOf('\r\n\r\n');
+      if (end < 0 || !this.text.startsWith('HTTP/1.1 101 ')) return;
+      this.#at = end + 4;
     }
     for (;;) {
-      const [first, second] = this.#rest;
+      const rest = this.received.subarray(this.#at);
+      const [first, second] = rest;
       if (first === undefined || second === undefined) return;
       const size = second === 126 ? 2 : second === 127 ? 8 : 0;
-      if (this.#rest.length < 2 + size) return;
-      const length = size === 2 ? this.#rest.readUInt16BE(2) : size === 8 ? Number(this.#rest.readBigUInt64BE(2)) : second;
-      if (this.#rest.length < 2 + size + length) return;
-      this.frames.push({ kind: first & 15, payload: this.#rest.subarray(2 + size, 2 + size + length) });
-      this.#rest = this.#rest.subarray(2 + size + length);
+      if (rest.length < 2 + size) return;
+      const length = size === 2 ? rest.readUInt16BE(2) : size === 8 ? Number(rest.readBigUInt64BE(2)) : second;
+      if (rest.length < 2 + size + length) return;
+      this.frames.push({ kind: first & 15, payload: rest.subarray(2 + size, 2 + size + length) });
+      this.#at += 2 + size + length;
     }
   }
 }

@@ -65,9 +65,9 @@ export async function startReference(options: Partial<ServerOptions> = {}): Prom
 
 /** The session id in the answer to a polling handshake. */
 export function sessionOf(answer: Answer): string {
-  return JSON.parse(answer.body.slice(1)).sid;
+  return JSON.parse(answer.body.slice(answer.body.indexOf('{'))).sid;
 }
 
-export async function handshake(port: number, path = '/socket.io/'): Promise<string> {
-  return sessionOf(await raw(port, `${path}?EIO=4&transport=polling`));
+export async function handshake(port: number, path = '/socket.io/', eio: 3 | 4 = 4): Promise<string> {
+  return sessionOf(await raw(port, `${path}?EIO=${eio}&transport=polling`));
 }

@@ -1,4 +1,4 @@
-// Bytes as an attacker writes them, by the door that is at the port.
+// Bytes as they are written by hand, by the door that is at the port.
 
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
@@ -61,26 +61,7 @@ export async function exchange(port: number, bytes: string | Buffer): Promise<st
   return wire.text;
 }
 
-/** A frame of a client, with a mask that changes nothing. */
-export function frame(payload: string | Buffer, { fin = true, opcode = 1 } = {}): Buffer {
-  const data = Buffer.from(payload);
-  const length = data.length < 126 ? Buffer.from([0x80 | data.length]) : Buffer.alloc(data.length < 65_536 ? 3 : 9);
-  if (length.length === 3) length.writeUInt16BE(data.length, 1);
-  if (length.length === 9) length.writeBigUInt64BE(BigInt(data.length), 1);
-  if (length.length > 1) length[0] = 0x80 | (length.length === 3 ? 126 : 127);
-  return Buffer.concat([Buffer.from([(fin ? 0x80 : 0) | opcode]), length, Buffer.alloc(4), data]);
-}
-
-export const upgradeHead = (query = '', extra = '', method = 'GET') =>
-  `${method} /socket.io/?EIO=4&transport=websocket${query} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
+/** The head of a request for a WebSocket. */
+export const upgradeHead = (query = '', extra = '', method = 'GET', eio: 3 | 4 = 4) =>
+  `${method} /socket.io/?EIO=${eio}&transport=websocket${query} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
   `Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n${extra}\r\n`;
-
-/** A WebSocket that has joined the namespace. */
-export async function joined(port: number): Promise<Wire> {
-  const wire = new Wire(port);
-  await wire.write(upgradeHead());
-  await wire.has('0{"sid"');
-  await wire.write(frame('40'));
-  await wire.has('40{"sid"');
-  return wire;
-}

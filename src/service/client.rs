@@ -125,8 +125,8 @@ impl Service {
 
     /// Handles an acknowledgement whose turn it is.
     fn handle_ack(&self, socket: &Arc<Socket>, packet: ClientPacket<'_>) -> Handled {
-        let Some(id) = packet.id else { return Ok(()) };
         let args = packet.read()?;
+        let Some(id) = packet.id else { return Ok(()) };
         if !socket.take_ack(id) {
             return Ok(());
         }

@@ -28,6 +28,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
+pub(super) use self::ending::{CLOSE_FRAME, LINGER};
 use super::{
     carrier::Carrier,
     common::{Common, Seat},
@@ -179,12 +180,14 @@ impl Connection {
     /// The client's probe has come; whoever waits for its poll to end is told. False when none was expected.
     pub(super) fn probe(&self) -> bool {
         // First: a session that closes meanwhile then knows that its client waits.
-        let was_expected = self.phase.step(Phase::probe).is_some();
-        if was_expected {
+        let is_first = self.phase.step(Phase::probe).is_some();
+        if is_first || self.phase().is_probed() {
             self.write_text("3probe");
+        }
+        if is_first {
             self.has_changed();
         }
-        was_expected
+        self.phase().is_probed()
     }
 
     /// The client has upgraded to WebSocket: it gets there what waited for a poll, and what comes from now on. False when it
@@ -228,10 +231,11 @@ impl Connection {
         is_last
     }
 
-    /// Closes the stream of an upgrade that failed; the client goes on polling.
-    pub(super) fn fail_upgrade(&self) {
-        self.outbox.lock().drop_carrier();
+    /// The client goes on polling. Its stream, the last of which is to be written.
+    pub(super) fn fail_upgrade(&self) -> Outbox {
+        let stream = self.outbox.lock().take_stream();
         self.phase.step(Phase::fail_upgrade);
+        stream
     }
 
     /// Passes on what socketioxide says to the client, wherever that is now.

@@ -149,10 +149,11 @@ impl Transport {
             Some("websocket") if config.websocket => true,
             _ => return Err(0),
         };
+        let eio3 = query.text("EIO").as_deref() != Some("4");
         if query.gives("sid") {
             let session = query.text("sid").and_then(|sid| self.sessions.find(&sid));
             let session = session.filter(|session| !session.phase().is_over()).ok_or(1)?;
-            if !upgrade && websocket != session.phase().is_on_websocket() {
+            if !upgrade && websocket != session.phase().is_on_websocket() || eio3 != session.is_eio3() {
                 return Err(3);
             }
             return Ok(Target::Session(session));
@@ -163,7 +164,6 @@ impl Transport {
         if websocket != upgrade {
             return Err(3);
         }
-        let eio3 = query.text("EIO").as_deref() != Some("4");
         if eio3 && !config.allow_eio3 {
             return Err(5);
         }

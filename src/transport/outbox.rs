@@ -166,6 +166,17 @@ impl Outbox {
         }
     }
 
+    /// Takes the stream away, with what waits for it.
+    pub(super) fn take_stream(&mut self) -> Self {
+        Self {
+            carrier: self.carrier.take(),
+            pending: std::mem::take(&mut self.pending),
+            pending_bytes: std::mem::take(&mut self.pending_bytes),
+            handed: std::mem::take(&mut self.handed),
+            ..Self::default()
+        }
+    }
+
     /// Closes the stream, and forgets what waited for it.
     pub(super) fn drop_carrier(&mut self) {
         self.pending = VecDeque::new();

@@ -232,10 +232,10 @@ impl Phase {
         }
     }
 
-    /// The goodbye goes through the queue: the session ends when the client has fetched it.
+    /// The goodbye goes through the queue, whatever is held: the session ends when the client has fetched it.
     pub(super) fn leave(self) -> Option<Self> {
-        match (self.end, self.route()) {
-            (End::Open, Route::Queue) => Some(self.to(End::Leaving)),
+        match (self.end, self.way) {
+            (End::Open | End::Asked(_), Way::Polling(..)) => Some(self.to(End::Leaving)),
             _ => None,
         }
     }

@@ -128,9 +128,14 @@ impl PollQueue {
         (!is_polled).then_some(Turn(&self.is_polled))
     }
 
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.lock().is_empty()
+    }
+
     /// Whether nothing waits, and no poll is open.
     pub(super) fn is_idle(&self) -> bool {
-        self.waiting.lock().is_empty() && !self.is_polled.load(Ordering::Acquire)
+        self.is_empty() && !self.is_polled.load(Ordering::Acquire)
     }
 
     /// Nothing will ever wait any more.

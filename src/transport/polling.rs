@@ -7,7 +7,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use engineioxide_core::{Packet as EnginePacket, ProtocolVersion};
 use futures_util::StreamExt as _;
 use http::HeaderValue;
 
@@ -17,14 +16,14 @@ use super::{
     head::Head,
     poll_queue::{PollQueue, Waiting},
     reply::{Reply, TEXT},
-    session::{Session, Verdict, rewrite::Outgoing},
+    session::{Session, Verdict, no_namespace, rewrite::Outgoing},
     sessions::Sessions,
 };
 use crate::{
     backpressure::ITEM_COST,
     config::Limit,
     disconnect::DisconnectReason,
-    wire::payload::{self, CLOSE, FAREWELL, NOOP, SEPARATOR},
+    wire::payload::{self, CLOSE, FAREWELL, NOOP, PING, PONG, Posted, SEPARATOR},
 };
 
 /// How long a poll may wait while its client moves to WebSocket.
@@ -190,38 +189,23 @@ impl Session {
         }
         if !self.is_eio3() && content_type.as_deref() == Some(payload::BINARY) {
             connection.close(DisconnectReason::TransportError);
-            return Reply::error(3);
+            return Reply::new(400, TEXT, "");
         }
-        let protocol = if self.is_eio3() {
-            ProtocolVersion::V3
-        } else {
-            ProtocolVersion::V4
-        };
         let content_type = content_type.and_then(|value| HeaderValue::from_str(&value).ok());
-        let mut packets = std::pin::pin!(payload::packets(body, content_type.as_ref(), protocol, limit as u64));
+        let packets = payload::packets(body, content_type.as_ref(), self.is_eio3(), limit as u64);
+        let mut packets = std::pin::pin!(packets);
         while let Some(packet) = packets.next().await {
-            let packet = match packet {
-                Ok(EnginePacket::Binary(data) | EnginePacket::BinaryV3(data)) => Taken::Binary(data),
-                Ok(packet) => Taken::Text(packet.into()),
-                Err(_) => {
-                    connection.close(DisconnectReason::ParseError);
-                    break;
-                }
+            let Ok(packet) = packet else {
+                connection.close(DisconnectReason::ParseError);
+                break;
             };
-            if let Verdict::Close(reason) = self.take_packet(&packet).await {
-                connection.close(reason);
+            if !self.take_packet(&packet).await {
                 break;
             }
             self.has_room().await;
         }
         Reply::new(200, "text/html", "ok")
     }
-}
-
-/// A packet of a payload.
-enum Taken {
-    Binary(Bytes),
-    Text(String),
 }
 
 /// Hears what socketioxide says to a client, for as long as it has the session.
@@ -267,34 +251,56 @@ impl Session {
         queue.end();
     }
 
-    /// Takes a packet that the client has posted; the library is to see what is not for us alone.
-    async fn take_packet<'a>(self: &Arc<Self>, packet: &'a Taken) -> Verdict<'a> {
+    /// Takes a packet that the client has posted. False when the session ends: what follows is ignored.
+    async fn take_packet(self: &Arc<Self>, packet: &Posted) -> bool {
+        if self.phase().is_leaving() || self.phase().is_closing() {
+            return false;
+        }
         self.heard();
-        let connection = self.connection();
-        let text = match packet {
-            Taken::Binary(data) => return self.on_binary(data),
-            Taken::Text(text) => text,
+        let (connection, eio3) = (self.connection(), self.is_eio3());
+        let verdict = match packet {
+            Posted::Binary(data) => self.on_binary(data),
+            Posted::Text(text) => match text.as_bytes() {
+                [b'4', ..] => self.on_message(text.get(1..).unwrap_or_default()),
+                [b'2', ..] if eio3 => {
+                    connection.post(PING).await;
+                    return true;
+                }
+                [b'3', ..] if !eio3 => {
+                    self.ponged();
+                    connection.post(PONG).await;
+                    return true;
+                }
+                // A heartbeat in the wrong direction.
+                [b'2' | b'3', ..] => {
+                    connection.close(DisconnectReason::TransportError);
+                    return false;
+                }
+                [b'1', ..] => {
+                    connection.post(CLOSE).await;
+                    self.ended();
+                    return false;
+                }
+                // Open, upgrade and noop mean nothing here.
+                _ => return true,
+            },
         };
-        let verdict = match text.as_bytes() {
-            [b'4', ..] => self.on_message(text.get(1..).unwrap_or_default()),
-            [b'3'] => {
-                self.ponged();
-                Verdict::Left
+        match verdict {
+            Verdict::Taken => {}
+            Verdict::Connect(auth) => connection.post(&format!("40{auth}")).await,
+            Verdict::Left => connection.post(FAREWELL).await,
+            Verdict::Foreign(namespace) => {
+                connection.answered(ITEM_COST + namespace.len());
+                connection.say(no_namespace(namespace));
             }
-            // Upgrade and noop outside an upgrade mean nothing.
-            [b'5' | b'6', ..] => Verdict::Taken,
-            _ => Verdict::Left,
-        };
-        if let Verdict::Foreign(namespace) = verdict {
-            connection.answered(ITEM_COST + namespace.len());
-        }
-        if !matches!(verdict, Verdict::Taken | Verdict::Close(_)) {
-            connection.post(text).await;
-            if text == CLOSE {
-                self.ended();
+            Verdict::Close(reason) => {
+                connection.because(reason.clone());
+                self.departed(reason.clone());
+                connection.close_behind_queue(reason);
+                return false;
             }
         }
-        verdict
+        true
     }
 }
 

@@ -106,12 +106,15 @@ pub(super) enum Verdict<'a> {
     Connect(&'a str),
     /// CONNECT to a namespace that there is not.
     Foreign(&'a str),
-    /// DISCONNECT from the default namespace: the socket has left.
+    /// DISCONNECT from the default namespace: the socket has left, and the library does not know it yet.
     Left,
-    /// No client sends this: the session is to end for this reason.
-    Other(DisconnectReason),
-    /// The session is to end for this reason, whoever is asked.
+    /// The session is to end for this reason.
     Close(DisconnectReason),
+}
+
+/// The answer to a CONNECT to a namespace that there is not.
+pub(super) fn no_namespace(namespace: &str) -> String {
+    format!("44{namespace},{{\"message\":\"Invalid namespace\"}}")
 }
 
 /// A session.

@@ -12,10 +12,11 @@ use tokio::sync::mpsc;
 use super::tls::Tls;
 use super::{
     carrier::Carrier,
-    connection::Connection,
+    connection::{CLOSE_FRAME, Connection, LINGER},
     entrance::{Caller, Place},
     gateway::{Target, Transport},
     head::{Head, Offer},
+    outbox::Outbox,
     reply::{Reply, TEXT},
     session::Session,
     websocket::{Reader, Source, Stream, opening},
@@ -113,7 +114,11 @@ impl Transport {
             Client::Polling(session) => {
                 let connection = session.connection().clone();
                 if !connection.begin_upgrade() {
-                    carrier.close();
+                    let mut outbox = Outbox::default();
+                    outbox.carrier = Some(carrier);
+                    outbox.stage(upgrade.response.into());
+                    let refused = refuse(outbox, Stream::new(source), Bytes::from_static(&CLOSE_FRAME));
+                    self.sessions.common.runtime.spawn(refused);
                     return connection;
                 }
                 connection.carry(carrier);
@@ -144,7 +149,11 @@ impl Session {
         let patience = self.sessions().service.config.upgrade_timeout;
         let completed = tokio::time::timeout(patience, stream.probed(&self, received)).await;
         let connection = self.connection();
-        if matches!(completed, Ok(true)) && connection.upgrade() {
+        let close_frame = match completed {
+            Ok(completed) => completed.err(),
+            Err(_) => Some(Bytes::from_static(&CLOSE_FRAME)),
+        };
+        if close_frame.is_none() && connection.upgrade() {
             self.take_over();
             connection.seat().pass_through_node(by_node);
             if self.phase().is_over() {
@@ -156,7 +165,18 @@ impl Session {
             self.read(stream, &[]);
             connection.post(CLOSE).await;
         } else {
-            connection.fail_upgrade();
+            refuse(connection.fail_upgrade(), stream, close_frame.unwrap_or_default()).await;
         }
     }
+}
+
+/// Ends the stream of an upgrade that is not to be, with this close frame. What the client still sends is read and ignored, or
+/// the frame might be lost with the connection.
+async fn refuse<S: Source>(mut outbox: Outbox, mut stream: Stream<S>, close_frame: Bytes) {
+    outbox.stage(close_frame);
+    if outbox.write_pending().is_ok() {
+        outbox.finish();
+        let _ = tokio::time::timeout(LINGER, stream.ended()).await;
+    }
+    outbox.drop_carrier();
 }

@@ -11,8 +11,6 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use engineioxide_core::{Packet as EnginePacket, ProtocolVersion};
-use serde_json::json;
 use tokio::sync::mpsc;
 use tungstenite::protocol::frame::coding::{Control, OpCode};
 
@@ -20,7 +18,7 @@ use tungstenite::protocol::frame::coding::{Control, OpCode};
 use super::tls::Tls;
 use super::{
     engine::SessionId,
-    session::{Session, Verdict},
+    session::{Session, Verdict, no_namespace},
 };
 use crate::{
     config::Limit,
@@ -28,6 +26,7 @@ use crate::{
     wire::{
         frame::{FrameError, FrameReader, Message, close_status},
         packet::{FIN_CLOSE, FIN_PONG, FIN_TEXT, put_frame},
+        payload::base64,
     },
 };
 
@@ -87,12 +86,13 @@ pub(super) struct Stream<S> {
 }
 
 /// How far an upgrade from polling has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Probe {
     /// The client has not completed it. Whether its probe was answered, the phase says.
     Pending,
     Upgraded,
-    Failed,
+    /// It has sent something else, which is answered with this close frame.
+    Failed(Bytes),
 }
 
 impl<S: Source> Stream<S> {
@@ -104,9 +104,9 @@ impl<S: Source> Stream<S> {
         }
     }
 
-    /// Waits until a client that polls has completed its upgrade; `received` has been read from the stream already. False
-    /// when it does not.
-    pub(super) async fn probed(&mut self, session: &Session, received: Vec<u8>) -> bool {
+    /// Waits until a client that polls has completed its upgrade; `received` has been read from the stream already. An
+    /// error when it does not: the close frame that it is to get.
+    pub(super) async fn probed(&mut self, session: &Session, received: Vec<u8>) -> Result<(), Bytes> {
         let mut received = Some(received);
         let mut probe = Probe::Pending;
         std::future::poll_fn(|context| {
@@ -115,11 +115,11 @@ impl<S: Source> Stream<S> {
                 let frames = &mut self.frames;
                 let mut take = |bytes: &mut [u8]| {
                     let outcome = frames.read(bytes, limit, |message| {
-                        probe = advance(probe, &message, session);
-                        probe == Probe::Pending
+                        probe = advance(&message, session);
+                        matches!(probe, Probe::Pending)
                     });
-                    if outcome.is_err() {
-                        probe = Probe::Failed;
+                    if let Err(error) = outcome {
+                        probe = Probe::Failed(refusal(error));
                     }
                 };
                 let is_open = match received.take() {
@@ -129,25 +129,48 @@ impl<S: Source> Stream<S> {
                     }
                     None => ready!(self.source.poll_bytes(context, take)),
                 };
-                match probe {
-                    Probe::Upgraded => return Poll::Ready(true),
+                match std::mem::replace(&mut probe, Probe::Pending) {
+                    Probe::Upgraded => return Poll::Ready(Ok(())),
+                    Probe::Failed(close_frame) => return Poll::Ready(Err(close_frame)),
                     Probe::Pending if is_open => {}
-                    Probe::Pending | Probe::Failed => return Poll::Ready(false),
+                    Probe::Pending => return Poll::Ready(Err(Bytes::new())),
                 }
             }
         })
         .await
     }
+
+    /// Waits until no more comes.
+    pub(super) async fn ended(&mut self) {
+        std::future::poll_fn(|context| {
+            while ready!(self.source.poll_bytes(context, |_| {})) {}
+            Poll::Ready(())
+        })
+        .await;
+    }
 }
 
 /// The next step of an upgrade (Engine.IO protocol, "Upgrade").
-fn advance(probe: Probe, message: &Message<'_>, session: &Session) -> Probe {
-    match (probe, message) {
-        (Probe::Pending, Message::Text("2probe")) if session.connection().probe() => probe,
-        (Probe::Pending, Message::Text("5")) if session.phase().is_probed() => Probe::Upgraded,
-        (_, Message::Control(OpCode::Control(Control::Ping | Control::Pong), _)) => probe,
-        _ => Probe::Failed,
+fn advance(message: &Message<'_>, session: &Session) -> Probe {
+    match message {
+        Message::Text("2probe") if session.connection().probe() => Probe::Pending,
+        Message::Text(text) if text.starts_with('5') && session.phase().is_probed() => Probe::Upgraded,
+        Message::Control(OpCode::Control(Control::Ping), payload) => {
+            session.connection().write_raw(control(FIN_PONG, payload));
+            Probe::Pending
+        }
+        Message::Control(OpCode::Control(Control::Pong), _) => Probe::Pending,
+        Message::Control(OpCode::Control(Control::Close), payload) => Probe::Failed(match close_status(payload) {
+            Ok(_) => control(FIN_CLOSE, payload),
+            Err(error) => refusal(error),
+        }),
+        _ => Probe::Failed(control(FIN_CLOSE, &[])),
     }
+}
+
+/// The close frame for a client that breaks the protocol of WebSocket, as `ws` has it.
+fn refusal(error: FrameError) -> Bytes {
+    control(FIN_CLOSE, &error.status().to_be_bytes())
 }
 
 /// Reads a client for as long as it is connected. Its end is the end of the session.
@@ -222,12 +245,9 @@ fn take(session: &Arc<Session>, frames: &mut FrameReader, bytes: &mut [u8]) {
         }
         has_ended_message |= !matches!(message, Message::Control(..));
         match on_frame(session, &message) {
-            Verdict::Close(reason) | Verdict::Other(reason) => session.hang_up(reason, &[]),
+            Verdict::Close(reason) => session.hang_up(reason, &[]),
             Verdict::Connect(auth) => session.decide(auth),
-            Verdict::Foreign(namespace) => {
-                let refusal = json!({ "message": "Invalid namespace" });
-                session.connection().write_text(&format!("44{namespace},{refusal}"));
-            }
+            Verdict::Foreign(namespace) => session.connection().write_text(&no_namespace(namespace)),
             Verdict::Taken | Verdict::Left => {}
         }
         !session.phase().is_closing() && session.account().has_room()
@@ -286,8 +306,7 @@ fn on_frame<'a>(session: &Arc<Session>, frame: &'a Message<'_>) -> Verdict<'a> {
     session.heard();
     match frame {
         Message::Text(text) => on_text(session, text),
-        // In Engine.IO 3, the type comes first.
-        Message::Binary(data) if session.is_eio3() => session.on_binary(data.get(1..).unwrap_or_default()),
+        Message::Binary(data) if session.is_eio3() => on_typed(session, data),
         Message::Binary(data) => session.on_binary(data),
         Message::Control(OpCode::Control(Control::Close), payload) => match close_status(payload) {
             Ok(_) => {
@@ -304,6 +323,19 @@ fn on_frame<'a>(session: &Arc<Session>, frame: &'a Message<'_>) -> Verdict<'a> {
     }
 }
 
+/// Bytes of Engine.IO 3, the first of which is the type.
+fn on_typed(session: &Arc<Session>, data: &[u8]) -> Verdict<'static> {
+    match data {
+        [4, message @ ..] => session.on_binary(message),
+        [2, ..] => {
+            session.pinged();
+            Verdict::Taken
+        }
+        [3, ..] => Verdict::Close(DisconnectReason::TransportError),
+        _ => Verdict::Taken,
+    }
+}
+
 fn on_text<'a>(session: &Arc<Session>, text: &'a str) -> Verdict<'a> {
     let data = text.get(1..).unwrap_or_default();
     if text.starts_with('3') && !session.is_eio3() {
@@ -314,22 +346,15 @@ fn on_text<'a>(session: &Arc<Session>, text: &'a str) -> Verdict<'a> {
     match text.as_bytes() {
         [b'4', ..] => session.on_message(data),
         [b'2', ..] if session.is_eio3() => {
-            session.pinged(data);
+            session.pinged();
             Verdict::Taken
         }
         // A heartbeat in the wrong direction.
         [b'2' | b'3', ..] => Verdict::Close(DisconnectReason::TransportError),
-        [b'1', ..] => {
-            session.departed(DisconnectReason::TransportClose);
-            session.connection().end();
-            Verdict::Taken
-        }
-        // Open, upgrade and noop mean nothing here.
-        [b'0' | b'5' | b'6', ..] => Verdict::Taken,
-        [b'b', ..] => match EnginePacket::parse(ProtocolVersion::V4, text.to_owned()) {
-            Ok(EnginePacket::Binary(data)) => session.on_binary(&data),
-            _ => Verdict::Close(DisconnectReason::ParseError),
-        },
+        // Open, close, upgrade and noop mean nothing here: what ends is the WebSocket.
+        [b'0' | b'1' | b'5' | b'6', ..] => Verdict::Taken,
+        [b'b', b'4', ..] if session.is_eio3() => session.on_binary(&base64(data.get(1..).unwrap_or_default())),
+        [b'b', ..] if !session.is_eio3() => session.on_binary(&base64(data)),
         _ => Verdict::Close(DisconnectReason::ParseError),
     }
 }
@@ -337,7 +362,7 @@ fn on_text<'a>(session: &Arc<Session>, text: &'a str) -> Verdict<'a> {
 impl Session {
     /// Ends a client on WebSocket for a reason of ours: its socket at once, its stream with this close frame. What it still
     /// sends is read and ignored, or the frame might be lost with the connection.
-    fn hang_up(&self, reason: DisconnectReason, close_frame: &[u8]) {
+    pub(super) fn hang_up(&self, reason: DisconnectReason, close_frame: &[u8]) {
         self.connection().because(reason.clone());
         self.departed(reason);
         self.connection().end_with(control(FIN_CLOSE, close_frame));

@@ -10,8 +10,8 @@ use tungstenite::protocol::frame::{
     coding::{Control, Data, OpCode},
 };
 
-/// Bytes of a control frame's payload (RFC 6455, section 5.5).
-const MOST_CONTROL: u64 = 125;
+/// Bytes of a control frame's payload (RFC 6455, section 5.5); a greater length in its place says that the length follows.
+const MOST_CONTROL: u8 = 125;
 
 /// A whole message, or a control frame, of a client.
 #[derive(Debug)]
@@ -131,7 +131,7 @@ impl Pass {
             };
             let header_length = usize::try_from(cursor.position()).map_err(|_| FrameError::Invalid)?;
             // Not only with its payload, which would be kept until then, beside the fragments of a message.
-            let mask = allowed(&header, length)?;
+            let mask = allowed(&header, bytes.get(used + 1).map_or(0, |second| second & 0x7f))?;
             let length = usize::try_from(length).map_err(|_| FrameError::TooLarge)?;
             let gathered = match header.opcode {
                 OpCode::Data(_) => self.fragments.as_ref().map_or(0, |(_, gathered)| gathered.len()),
@@ -181,8 +181,8 @@ impl Pass {
     }
 }
 
-/// The mask of a frame that a client may send, whatever came before.
-fn allowed(header: &FrameHeader, length: u64) -> Result<[u8; 4], FrameError> {
+/// The mask of a frame that a client may send, whatever came before; `length` is that of the second byte.
+fn allowed(header: &FrameHeader, length: u8) -> Result<[u8; 4], FrameError> {
     let is_allowed = match header.opcode {
         OpCode::Control(Control::Reserved(_)) | OpCode::Data(Data::Reserved(_)) => false,
         OpCode::Control(_) => header.is_final && length <= MOST_CONTROL,
@@ -333,6 +333,7 @@ mod tests {
     fn a_frame_that_is_refused_is_not_waited_for() {
         for head in [
             [0x89, 0xfe, 0, 200], // a ping of more than 125 bytes
+            [0x89, 0xfe, 0, 1],   // a length in more bytes than a ping's
             [0x09, 0x85, 0, 0],   // a ping in fragments
             [0x81, 5, b'a', 0],   // without a mask
             [0xc1, 0x85, 0, 0],   // a reserved bit

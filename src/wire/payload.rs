@@ -1,8 +1,9 @@
 //! Payloads: the packets in the body of a polling client's request, or of the answer to one, and those without content.
 
-use bytes::Bytes;
-use engineioxide_core::{Packet, PacketParseError, ProtocolVersion, payload};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use engineioxide_core::{Packet, ProtocolVersion, payload};
 use futures_util::{
+    StreamExt as _,
     future::Either,
     stream::{self, Stream},
 };
@@ -16,6 +17,10 @@ pub(crate) const BINARY: &str = "application/octet-stream";
 pub(crate) const SEPARATOR: char = '\u{1e}';
 /// Engine.IO's packet that ends a session.
 pub(crate) const CLOSE: &str = "1";
+/// Engine.IO's heartbeat; in Engine.IO 3 the client's.
+pub(crate) const PING: &str = "2";
+/// The answer to it.
+pub(crate) const PONG: &str = "3";
 /// Engine.IO's packet that means nothing: it ends a poll.
 pub(crate) const NOOP: &str = "6";
 /// Socket.IO's DISCONNECT in an Engine.IO message: a client that gets it does not come back by itself.
@@ -45,79 +50,125 @@ pub(crate) fn put_binary(payload: &mut String, bytes: &Bytes, eio3: bool) {
     }
 }
 
+/// A packet of a client that polls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Posted {
+    /// Its type, and what it holds.
+    Text(String),
+    /// A message of bytes.
+    Binary(Bytes),
+}
+
+/// What is no packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoPacket;
+
 /// Reads the packets of a body of at most `limit` bytes, in order, up to the first fault.
 ///
-/// The library's decoders do it in one pass, but for the texts of Engine.IO 3: there each packet copies and checks all
-/// that follows it.
+/// What is no UTF-8 in a text is replaced, as Node.js does. Payloads of bytes are left to the library.
 pub(crate) fn packets(
     body: Bytes,
     content_type: Option<&HeaderValue>,
-    protocol: ProtocolVersion,
+    eio3: bool,
     limit: u64,
-) -> impl Stream<Item = Result<Packet, PacketParseError>> {
-    let is_binary = content_type.is_some_and(|kind| kind == BINARY);
-    match protocol {
-        ProtocolVersion::V3 if !is_binary => Either::Left(stream::iter(Texts::new(&body))),
-        _ => Either::Right(payload::decoder(Full::new(body), content_type, protocol, limit)),
+) -> impl Stream<Item = Result<Posted, NoPacket>> {
+    if !eio3 || content_type.is_none_or(|kind| kind != BINARY) {
+        return Either::Left(stream::iter(Texts::new(&body, eio3)));
     }
+    let packets = payload::decoder(Full::new(body), content_type, ProtocolVersion::V3, limit);
+    Either::Right(packets.map(|packet| match packet {
+        Ok(Packet::Binary(bytes) | Packet::BinaryV3(bytes)) => Ok(Posted::Binary(bytes)),
+        Ok(packet) => Ok(Posted::Text(packet.into())),
+        Err(_) => Err(NoPacket),
+    }))
 }
 
-/// Packets of Engine.IO 3, each behind its length in UTF-16 code units: `6:4hello2:4é`.
+/// The bytes of base64 as Node.js reads it: of either alphabet, up to the first `=`, without what is none of it.
+pub(crate) fn base64(text: &str) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(text.len() / 4 * 3 + 2);
+    let (mut bits, mut count) = (0_u32, 0);
+    for character in text.bytes().take_while(|byte| *byte != b'=') {
+        let value = match character {
+            b'A'..=b'Z' => character - b'A',
+            b'a'..=b'z' => character - b'a' + 26,
+            b'0'..=b'9' => character - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => continue,
+        };
+        bits = bits << 6 | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            let [.., byte] = (bits >> count).to_be_bytes();
+            bytes.put_u8(byte);
+        }
+    }
+    bytes.freeze()
+}
+
+/// Packets in a text: of Engine.IO 4 between separators, of Engine.IO 3 each behind its length in UTF-16 code units, as in
+/// `6:4hello2:4é`.
 #[derive(Debug)]
 struct Texts {
-    /// What was read of the body, if it is text.
-    text: Result<String, PacketParseError>,
-    at: usize,
-    is_over: bool,
+    text: String,
+    eio3: bool,
+    /// How far it was read; `None` when that is all.
+    at: Option<usize>,
 }
 
 impl Texts {
-    fn new(body: &[u8]) -> Self {
-        let text = std::str::from_utf8(body).map_err(PacketParseError::InvalidUtf8Boundary);
+    fn new(body: &[u8], eio3: bool) -> Self {
         Self {
-            text: text.map(str::to_owned),
-            at: 0,
-            is_over: false,
+            text: String::from_utf8_lossy(body).into_owned(),
+            eio3,
+            at: Some(0),
         }
     }
 
-    fn read(&mut self) -> Result<Option<Packet>, PacketParseError> {
-        let text = match &mut self.text {
-            Ok(text) => text,
-            Err(error) => return Err(std::mem::replace(error, PacketParseError::InvalidPacketPayload)),
-        };
-        loop {
-            let rest = text.get(self.at..).unwrap_or_default();
-            if rest.is_empty() {
-                return Ok(None);
-            }
-            let digits = rest.bytes().take(MOST_DIGITS).take_while(u8::is_ascii_digit).count();
-            let (length, rest) = rest.split_at_checked(digits).unwrap_or_default();
-            let (length, rest) = length
-                .parse()
-                .ok()
-                .zip(rest.strip_prefix(':'))
-                .ok_or(PacketParseError::InvalidPacketLen)?;
-            let packet = prefix(rest, length).ok_or(PacketParseError::InvalidPacketLen)?;
-            self.at += digits + 1 + packet.len();
-            // As the library: what is empty is no packet.
-            if !packet.is_empty() {
-                return Packet::parse(ProtocolVersion::V3, packet.to_owned()).map(Some);
-            }
+    /// The next packet, and where the one after it begins.
+    fn read(&self, at: usize) -> Result<(&str, Option<usize>), NoPacket> {
+        let rest = self.text.get(at..).unwrap_or_default();
+        if !self.eio3 {
+            return Ok(rest.split_once(SEPARATOR).map_or((rest, None), |(packet, _)| {
+                (packet, Some(at + packet.len() + SEPARATOR.len_utf8()))
+            }));
         }
+        let digits = rest.bytes().take(MOST_DIGITS).take_while(u8::is_ascii_digit).count();
+        let (length, rest) = rest.split_at_checked(digits).unwrap_or_default();
+        let (length, rest) = length.parse().ok().zip(rest.strip_prefix(':')).ok_or(NoPacket)?;
+        let packet = prefix(rest, length).ok_or(NoPacket)?;
+        let after = at + digits + 1 + packet.len();
+        Ok((packet, Some(after).filter(|after| *after < self.text.len())))
     }
 }
 
 impl Iterator for Texts {
-    type Item = Result<Packet, PacketParseError>;
+    type Item = Result<Posted, NoPacket>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.is_over {
-            return None;
+        loop {
+            let read = self.read(self.at?);
+            let (packet, after) = match read {
+                Ok((packet, after)) => (posted(packet, self.eio3), after),
+                Err(fault) => (Err(fault), None),
+            };
+            // In Engine.IO 3, what has the length 0 is no packet.
+            let is_skipped = self.eio3 && matches!(read, Ok(("", _)));
+            self.at = after.filter(|_| is_skipped || packet.is_ok());
+            if !is_skipped {
+                return Some(packet);
+            }
         }
-        let read = self.read();
-        self.is_over = !matches!(read, Ok(Some(_)));
-        read.transpose()
+    }
+}
+
+fn posted(packet: &str, eio3: bool) -> Result<Posted, NoPacket> {
+    match packet.as_bytes() {
+        [b'b', b'4', ..] if eio3 => Ok(Posted::Binary(base64(packet.get(2..).unwrap_or_default()))),
+        [b'b', ..] if !eio3 => Ok(Posted::Binary(base64(packet.get(1..).unwrap_or_default()))),
+        [b'0'..=b'6', ..] => Ok(Posted::Text(packet.to_owned())),
+        _ => Err(NoPacket),
     }
 }
 
@@ -138,30 +189,43 @@ fn prefix(text: &str, units: usize) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::{FutureExt as _, StreamExt as _};
+    use futures_util::FutureExt as _;
 
     use super::*;
     use crate::wire::json::steps;
 
-    fn read(body: &[u8]) -> Vec<Result<Packet, String>> {
-        Texts::new(body)
-            .map(|packet| packet.map_err(|error| error.to_string()))
-            .collect()
+    fn read(body: &[u8], eio3: bool) -> Vec<Result<Posted, NoPacket>> {
+        Texts::new(body, eio3).collect()
+    }
+
+    fn text(packet: &str) -> Result<Posted, NoPacket> {
+        Ok(Posted::Text(packet.to_owned()))
+    }
+
+    fn binary(bytes: &'static [u8]) -> Result<Posted, NoPacket> {
+        Ok(Posted::Binary(Bytes::from_static(bytes)))
     }
 
     #[test]
     fn packets_are_cut_by_their_length_in_code_units() {
-        let message = |text: &str| Ok(Packet::Message(text.to_owned().into()));
-        let body = "6:4hello1:20:3:4é😀".replace("3:4é😀", "4:4é😀");
-        assert_eq!(
-            read(body.as_bytes()),
-            [message("hello"), Ok(Packet::Ping), message("é😀")]
-        );
-        assert_eq!(
-            read(b"10:b4AQIDBA=="),
-            [Ok(Packet::BinaryV3(Bytes::from_static(&[1, 2, 3, 4])))]
-        );
-        assert_eq!(read(b""), []);
+        let body = "6:4hello1:20:4:4é😀";
+        assert_eq!(read(body.as_bytes(), true), [text("4hello"), text("2"), text("4é😀")]);
+        assert_eq!(read(b"10:b4AQIDBA==", true), [binary(&[1, 2, 3, 4])]);
+        assert_eq!(read(b"0:", true), []);
+    }
+
+    #[test]
+    fn packets_are_cut_at_separators() {
+        let body = "4hello\u{1e}2\u{1e}bAQIDBA==\u{1e}0\u{1e}4é😀";
+        let expected = [
+            text("4hello"),
+            text("2"),
+            binary(&[1, 2, 3, 4]),
+            text("0"),
+            text("4é😀"),
+        ];
+        assert_eq!(read(body.as_bytes(), false), expected);
+        assert_eq!(read("4a\u{1e}".as_bytes(), false), [text("4a"), Err(NoPacket)]);
     }
 
     #[test]
@@ -169,16 +233,17 @@ mod tests {
         for body in ["6:4hello1:2", "4:4é😀", "5:4a:b:", "2:4\u{1e}3:4ab", "0:1:3"] {
             let kind = HeaderValue::from_static("text/plain");
             let theirs = payload::decoder(Full::new(Bytes::from(body)), Some(&kind), ProtocolVersion::V3, 1_000);
-            let theirs: Vec<_> = theirs.map(Result::unwrap).collect().now_or_never().unwrap();
-            let ours: Vec<_> = read(body.as_bytes()).into_iter().map(Result::unwrap).collect();
-            assert_eq!(ours, theirs, "{body}");
+            let theirs = theirs.map(|packet| Ok(Posted::Text(packet.unwrap().into())));
+            let theirs: Vec<_> = theirs.collect().now_or_never().unwrap();
+            assert_eq!(read(body.as_bytes(), true), theirs, "{body}");
         }
     }
 
     #[test]
     fn the_first_fault_is_the_last_thing_read() {
         for body in [
-            &b"x"[..],
+            &b""[..],
+            b"x",
             b":4a",
             b"-1:4",
             b"1",
@@ -186,17 +251,46 @@ mod tests {
             "2:4😀".as_bytes(),
             b"99999999999999999999999:4",
             b"1:x1:2",
-            b"2:4\xff",
+            b"4:b2AA",
         ] {
-            let packets = read(body);
-            assert!(packets.len() == 1 && packets[0].is_err(), "{body:?} {packets:?}");
+            assert_eq!(read(body, true), [Err(NoPacket)], "{body:?}");
+        }
+        for body in ["", "x", "7", "x\u{1e}2", "\u{1e}2"] {
+            assert_eq!(read(body.as_bytes(), false), [Err(NoPacket)], "{body:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_replaced() {
+        assert_eq!(read(b"4a\xffb", false), [text("4a\u{fffd}b")]);
+        assert_eq!(read(b"3:4\xffb", true), [text("4\u{fffd}b")]);
+    }
+
+    #[test]
+    fn base64_is_read_as_node_reads_it() {
+        for (text, bytes) in [
+            ("", &b""[..]),
+            ("Y", b""),
+            ("YQ", b"a"),
+            ("YQ==", b"a"),
+            ("YWI", b"ab"),
+            ("YWJj", b"abc"),
+            ("YWJjZ", b"abc"),
+            ("Y\nW Jj", b"abc"),
+            ("!!YQé", b"a"),
+            ("YQ==YQ==", b"a"),
+            ("=YQ", b""),
+            ("YW-_", b"ao\xbf"),
+            ("YW+/", b"ao\xbf"),
+        ] {
+            assert_eq!(base64(text), bytes, "{text}");
         }
     }
 
     #[test]
     fn tiny_packets_take_steps_that_follow_the_bytes() {
         let body = "1:2".repeat(300_000);
-        let steps = steps::of(|| assert_eq!(Texts::new(body.as_bytes()).count(), 300_000));
+        let steps = steps::of(|| assert_eq!(Texts::new(body.as_bytes(), true).count(), 300_000));
         assert!(steps <= body.len(), "{steps}");
     }
 }

@@ -22,9 +22,9 @@ use crate::{
 };
 
 /// How long a client may take to read a part of what is left, its goodbye included.
-const LINGER: Duration = Duration::from_secs(3);
+pub(in crate::transport) const LINGER: Duration = Duration::from_secs(3);
 /// WebSocket close frame without a status, as `ws` sends it for Socket.IO.
-const CLOSE_FRAME: [u8; 2] = [0x88, 0];
+pub(in crate::transport) const CLOSE_FRAME: [u8; 2] = [0x88, 0];
 
 impl Connection {
     /// Why the server ends the connection, if it does.
@@ -154,6 +154,21 @@ impl Connection {
             self.kill();
         }
         self.close_engine();
+    }
+
+    /// As [`Self::close`], once a client that polls has fetched what waits for it.
+    pub(in crate::transport) fn close_behind_queue(&self, reason: DisconnectReason) {
+        self.because(reason.clone());
+        let outbox = self.outbox.lock();
+        let waits = self.queue().filter(|queue| !queue.is_empty());
+        let Some(queue) = waits.filter(|_| self.phase.step(Phase::leave).is_some()) else {
+            drop(outbox);
+            return self.close(reason);
+        };
+        queue.push(Waiting::Close);
+        drop(outbox);
+        queue.wake();
+        self.close_after_farewell();
     }
 
     /// Closes a client for which far too much waits.

@@ -15,12 +15,8 @@ use crate::{
     config::Limit,
     disconnect::DisconnectReason,
     transport::{engine::CONNECT_GRACE, hearing::longest_silence},
+    wire::payload::{PING, PONG},
 };
-
-/// Engine.IO's answer to a heartbeat; in Engine.IO 3 to a client's.
-const PONG: &str = "3";
-/// Engine.IO's heartbeat.
-const PING: &str = "2";
 
 impl Session {
     /// For how long the client has not been heard, in looks at which JavaScript was not busy.
@@ -45,10 +41,10 @@ impl Session {
         }
     }
 
-    /// A client of Engine.IO 3 has pinged; `data` is to be in the answer.
-    pub(in crate::transport) fn pinged(&self, data: &str) {
+    /// A client of Engine.IO 3 has pinged over WebSocket.
+    pub(in crate::transport) fn pinged(&self) {
         self.inner.lock().pulse = Pulse::Resting(self.sessions.common.now());
-        self.connection.write_text(&format!("{PONG}{data}"));
+        self.connection.write_text(PONG);
     }
 
     /// The client on WebSocket has sent something else.
@@ -115,7 +111,7 @@ impl Session {
                 if is_deaf {
                     return Some(timeout / 8);
                 }
-                self.connection.close(DisconnectReason::PingTimeout);
+                self.hang_up(DisconnectReason::PingTimeout, &[]);
                 None
             }
         }
@@ -144,7 +140,7 @@ impl Session {
             return Some(after.min(left));
         }
         self.exceeded(Limit::ConnectTimeout);
-        self.connection.close(DisconnectReason::TransportClose);
+        self.hang_up(DisconnectReason::TransportClose, &[]);
         None
     }
 

@@ -18,14 +18,15 @@ use crate::{
 impl Session {
     /// Takes the text of a Socket.IO packet.
     pub(in crate::transport) fn on_message<'a>(&self, packet: &'a str) -> Verdict<'a> {
+        let rest = packet.get(1..).unwrap_or_default();
         self.account().causes(|| match packet.as_bytes() {
             [b'2' | b'3' | b'5' | b'6', ..] => self.on_packet(packet),
-            [b'0', ..] => self.on_connect(packet.get(1..).unwrap_or_default()),
-            b"1" | b"1/" | b"1/," => self.on_disconnect(),
-            [b'1', ..] => Verdict::Other(DisconnectReason::ForcedServerClose),
+            _ if self.inner.lock().partial.is_some() => Verdict::Close(DisconnectReason::ParseError),
+            [b'0', ..] => self.on_connect(rest),
+            [b'1', ..] => self.on_disconnect(rest),
             // CONNECT_ERROR, which only servers send.
-            [b'4', ..] => Verdict::Other(DisconnectReason::ForcedServerClose),
-            _ => Verdict::Other(DisconnectReason::ParseError),
+            [b'4', ..] => Verdict::Close(DisconnectReason::ForcedServerClose),
+            _ => Verdict::Close(DisconnectReason::ParseError),
         })
     }
 
@@ -52,12 +53,24 @@ impl Session {
     }
 
     /// At once, so that what follows belongs to the next socket on this transport.
-    fn on_disconnect(&self) -> Verdict<'static> {
-        if matches!(self.inner.lock().standing, Standing::Opened) {
-            return Verdict::Other(DisconnectReason::ForcedServerClose);
+    fn on_disconnect(&self, rest: &str) -> Verdict<'static> {
+        let (namespace, rest) = split_namespace(rest);
+        if !split_id(rest).1.is_empty() {
+            return Verdict::Close(DisconnectReason::ParseError);
         }
+        if namespace != "/" {
+            return Verdict::Close(DisconnectReason::ForcedServerClose);
+        }
+        let verdict = match &self.inner.lock().standing {
+            Standing::Opened => return Verdict::Close(DisconnectReason::ForcedServerClose),
+            // The server has said goodbye at the same time.
+            Standing::Left => return Verdict::Taken,
+            // The library learns from the answer for which it waits.
+            Standing::Connecting(pending) if pending.socket.is_none() || pending.library.is_some() => Verdict::Taken,
+            Standing::Connecting(_) | Standing::Connected(_) => Verdict::Left,
+        };
         self.departed(DisconnectReason::ClientLeft);
-        Verdict::Left
+        verdict
     }
 
     fn on_packet(&self, packet: &str) -> Verdict<'static> {
@@ -69,17 +82,14 @@ impl Session {
             let Some((expected, text)) = split_attachments(packet) else {
                 return Verdict::Close(DisconnectReason::ParseError);
             };
-            if expected > 0 {
-                inner.partial = Some(Box::new(Partial {
-                    began: self.sessions.common.now(),
-                    charges: vec![backpressure::charge(Work::Arrival, text.len())],
-                    text,
-                    expected,
-                    attachments: Vec::new(),
-                }));
-                return Verdict::Taken;
-            }
-            return self.receive(&mut inner, text, Vec::new());
+            inner.partial = Some(Box::new(Partial {
+                began: self.sessions.common.now(),
+                charges: vec![backpressure::charge(Work::Arrival, text.len())],
+                text,
+                expected,
+                attachments: Vec::new(),
+            }));
+            return Verdict::Taken;
         }
         match &inner.standing {
             Standing::Connected(socket) => {
@@ -122,17 +132,15 @@ impl Session {
 
     /// A CONNECT: what follows it waits for the answer.
     fn on_connect<'a>(&self, rest: &'a str) -> Verdict<'a> {
-        let (namespace, auth) = match rest.strip_prefix('/') {
-            Some(_) => rest.split_once(',').unwrap_or((rest, "")),
-            None => ("/", rest),
-        };
-        if namespace != "/" {
-            return Verdict::Foreign(namespace);
-        }
+        let (namespace, rest) = split_namespace(rest);
+        let (_, auth) = split_id(rest);
         // It becomes part of the handshake object, so it must be one JSON object, as Socket.IO's parser has it.
         let is_object = auth.starts_with('{') && serde_json::from_str::<&RawValue>(auth).is_ok();
         if !(auth.is_empty() || is_object) {
             return Verdict::Close(DisconnectReason::ParseError);
+        }
+        if namespace != "/" {
+            return Verdict::Foreign(namespace);
         }
         let mut inner = self.inner.lock();
         match &inner.standing {
@@ -159,17 +167,14 @@ pub(super) fn dispatch(
     attachments: Vec<Bytes>,
 ) -> Result<(), DisconnectReason> {
     let is_ack = packet.starts_with(['3', '6']);
-    let mut rest = packet.get(1..).unwrap_or_default();
-    if rest.starts_with('/') {
-        let (namespace, after) = rest.split_once(',').unwrap_or((rest, ""));
-        if namespace != "/" {
-            // As Socket.IO does with a packet for a namespace that the client is not in.
-            return Err(DisconnectReason::ForcedServerClose);
-        }
-        rest = after;
+    let (namespace, rest) = split_namespace(packet.get(1..).unwrap_or_default());
+    if namespace != "/" {
+        // As Socket.IO does with a packet for a namespace that the client is not in.
+        return Err(DisconnectReason::ForcedServerClose);
     }
-    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-    let (id, args) = rest.split_at_checked(digits).unwrap_or((rest, ""));
+    let (id, args) = split_id(rest);
+    // An acknowledgement of nothing is one, too.
+    let args = if is_ack && args.is_empty() { "[]" } else { args };
     let id = if id.is_empty() {
         None
     } else {
@@ -183,6 +188,20 @@ pub(super) fn dispatch(
     }
 }
 
+/// The namespace of a packet without its type, and what follows.
+fn split_namespace(rest: &str) -> (&str, &str) {
+    match rest.starts_with('/') {
+        true => rest.split_once(',').unwrap_or((rest, "")),
+        false => ("/", rest),
+    }
+}
+
+/// The id for an acknowledgement, if there is one, and what follows.
+fn split_id(rest: &str) -> (&str, &str) {
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    rest.split_at_checked(digits).unwrap_or(("", rest))
+}
+
 /// The announced number of attachments, and the packet without it.
 fn split_attachments(packet: &str) -> Option<(usize, String)> {
     let (kind, rest) = packet.split_at_checked(1)?;
@@ -190,6 +209,9 @@ fn split_attachments(packet: &str) -> Option<(usize, String)> {
     if count.is_empty() || !count.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let count: usize = count.parse().ok().filter(|count| *count <= MAX_ATTACHMENTS)?;
+    let count: usize = count
+        .parse()
+        .ok()
+        .filter(|count| (1..=MAX_ATTACHMENTS).contains(count))?;
     Some((count, format!("{kind}{rest}")))
 }
