@@ -16,8 +16,12 @@ const EVENTS: Array<[verb: Verb, event: string, data: object]> = [
 
 /** What the other members are told of each; of what is only read, nothing. */
 const TOLD: Record<Verb, string | undefined> = {
+  join: 'user:joined',
+  message: 'message',
+  typing: 'typing',
+  relay: 'document:edit',
   history: undefined,
-  join: 'user:joined', message: 'message', typing: 'typing', relay: 'document:edit' };
+};
 
 const later = <T>(value: T) => new Promise<T>((done) => setImmediate(() => done(value)));
 

@@ -3,7 +3,8 @@
 import { connect, door, next, nextWhere, received, urlOf, type Client } from '../support/harness';
 import { eventually } from '../support/eventually';
 import { Victim } from '../support/victim';
-import { joined, upgradeHead, Wire } from '../support/wire';
+import { FrameWire } from '../support/frames';
+import { upgradeHead, Wire } from '../support/wire';
 
 const transports: ['websocket'] = ['websocket'];
 const DESCRIPTORS = 100;
@@ -65,7 +66,7 @@ test.each([
   const gone = next(late, 'disconnect');
   late.disconnect();
   await gone;
-  await joined(victim.port);
+  await FrameWire.connected(victim.port);
   expect(bystander.connected).toBe(true);
   expect(received(bystander, 'bulk').map(({ number }) => number)).toEqual(Array.from({ length: sent }, (_, index) => index));
 }, 30_000);

@@ -6,7 +6,8 @@ import { eventually } from '../support/eventually';
 import { newPrefix } from '../support/fleet';
 import { Program } from '../support/program';
 import { startRedis } from '../support/redis';
-import { exchange, frame, joined } from '../support/wire';
+import { frame, FrameWire } from '../support/frames';
+import { exchange } from '../support/wire';
 
 const TOKENS = ['in-query', 'in-auth', 'in-authorization', 'in-cookie', 'in-payload', 'in-path'].map((where) => `secret-${where}`);
 const [query, auth, authorization, cookie, payload, path] = TOKENS as [string, string, string, string, string, string];
@@ -54,9 +55,9 @@ test.each(['node', 'native'])('of clients that are let in, refused, wrong or too
     await new Promise<void>((done) => (client.connected ? client.once('disconnect', () => done()) : done()));
   }
   for (const bytes of [`42["a",${payload}`, `4${payload}`, `4999${payload}`, payload, `451-["${payload}",{"_placeholder":true,"num":7}]`]) {
-    const wire = await joined(port);
-    await wire.write(frame(bytes));
-    await Promise.race([wire.closed, wire.write(frame('1'))]);
+    const wire = await FrameWire.connected(port);
+    await wire.write(frame('text', bytes));
+    await Promise.race([wire.closed, wire.write(frame('text', '1'))]);
     wire.socket.destroy();
     const sid = await handshake(port);
     await raw(port, `/socket.io/?EIO=4&transport=polling&sid=${sid}&token=${query}`, { method: 'POST', body: bytes, headers });

@@ -3,7 +3,8 @@
 import { connect, nextWhere, received, urlOf } from '../support/harness';
 import { eventually } from '../support/eventually';
 import { Victim } from '../support/victim';
-import { frame, joined, type Wire } from '../support/wire';
+import { frame, FrameWire } from '../support/frames';
+import { type Wire } from '../support/wire';
 
 const LARGE = 900_000;
 const TOTAL = 16 << 20;
@@ -21,7 +22,7 @@ const begin = (maxTotalBytes: number) =>
 const upTo = (count: number) => Array.from({ length: count }, (_, index) => index);
 
 async function clients(victim: Victim, count: number): Promise<Wire[]> {
-  return Promise.all(upTo(count).map(() => joined(victim.port)));
+  return Promise.all(upTo(count).map(() => FrameWire.connected(victim.port)));
 }
 
 /** When all have gone, so has what was kept for them. */
@@ -33,7 +34,7 @@ async function memoryComesBack(victim: Victim, wires: Wire[], before: number, wi
 
 test('messages that are never finished', async () => {
   const [WAVES, CLIENTS] = [8, 25];
-  const unfinished = frame(`4${'x'.repeat(LARGE)}`, { fin: false });
+  const unfinished = frame('text', `4${'x'.repeat(LARGE)}`, { fin: false });
   const attack = async (victim: Victim, arrived: (wave: number, wires: Wire[], before: number) => Promise<void>) => {
     const before = await victim.memory();
     const all: Wire[] = [];
