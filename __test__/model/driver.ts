@@ -97,7 +97,7 @@ export class Driver {
   readonly #emitted: NonNullable<Instance['emitted']>[];
   /** The steps of one person come one after the other. */
   readonly #queues = new Map<string, Promise<void>>();
-  readonly #running = new Set<Promise<void>>();
+  readonly #running = new Map<Promise<void>, Step>();
   /** What one instance asks of another: no fault begins meanwhile, for then nobody could say what came of it. */
   readonly #between = new Set<Promise<unknown>>();
   #failures: unknown[] = [];
@@ -133,7 +133,7 @@ export class Driver {
   async take(step: Step): Promise<void> {
     const done = this.#begin(step).catch((error: unknown) => void this.#failures.push(error));
     if (step.act !== 'calm') {
-      this.#running.add(done);
+      this.#running.set(done, step);
       void done.then(() => this.#running.delete(done));
     }
     if (step.pace === 'outcome' || step.act === 'calm' || step.act === 'heal' || step.act in FAULTS) await done;
@@ -150,6 +150,11 @@ export class Driver {
       this.#client(socket).disconnect();
     }
     await this.#calm();
+  }
+
+  /** Steps without an outcome so far. */
+  get unfinished(): Step[] {
+    return [...this.#running.values()];
   }
 
   #check(): void {
@@ -523,7 +528,7 @@ export class Driver {
   /** Waits until nothing is under way and Redis is well, and compares everything with the model. */
   async #calm(): Promise<void> {
     const { world, fleet, redis } = this;
-    while (this.#running.size > 0) await Promise.all(this.#running);
+    while (this.#running.size > 0) await Promise.all(this.#running.keys());
     this.#check();
     if (redis) {
       await redis.heal();

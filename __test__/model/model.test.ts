@@ -4,6 +4,7 @@
 // take the same steps again; MODEL_SHRINK=1 then looks for fewer steps that fail as well.
 
 import fc from 'fast-check';
+import { within } from '../support/eventually';
 import { endAll } from '../support/harness';
 import { RedisProxy, startRedis } from '../support/redis';
 import { ACTS, Driver, type Act, type Setup, type Step } from './driver';
@@ -14,6 +15,8 @@ const SECONDS = Number(process.env.MODEL_SECONDS ?? (process.env.MODEL_SEED ? 0 
 const SHRINK = process.env.MODEL_SHRINK !== undefined;
 /** Of one service, or cluster. */
 const STEPS = 300;
+/** Of a run, in milliseconds. */
+const LONGEST = 90_000;
 
 function steps(weights: Partial<Record<Act, number>>): fc.Arbitrary<Step[]> {
   const acts = Object.entries(weights) as Array<[Act, number]>;
@@ -44,14 +47,29 @@ async function live(chosen: Setup, script: Step[], redis?: () => Promise<Redis>)
   const driver = await Driver.start(chosen, await redis?.());
   trace = driver.trace;
   trace.push(JSON.stringify(chosen));
-  for (const step of script) await driver.take(step);
-  await driver.finish();
+  const all = async () => {
+    for (const step of script) await driver.take(step);
+    await driver.finish();
+  };
+  try {
+    await within(LONGEST, 'the end of a run', all());
+  } finally {
+    trace.push(...driver.unfinished.map((step) => `unfinished: ${JSON.stringify(step)}`));
+  }
 }
 
 async function report({ failed, errorInstance, seed }: fc.RunDetails<[Setup, Step[]]>): Promise<void> {
   if (!failed) return;
   const again = `MODEL_SEED=${seed} npx jest __test__/model -t '${expect.getState().currentTestName}'`;
   throw new Error(`${trace.join('\n')}\n\n${again}`, { cause: errorInstance });
+}
+
+async function end(): Promise<void> {
+  try {
+    await within(30_000, 'the end of the services', endAll());
+  } catch (cause) {
+    throw new Error(trace.join('\n'), { cause });
+  }
 }
 
 async function failingRedis(): Promise<Redis> {
@@ -65,7 +83,7 @@ test.each([
 ])(
   '%s: everything is as the model says',
   async (_name, chosen, scripts, redis) => {
-    const property = fc.asyncProperty(chosen, scripts, (one, script) => live(one, script, redis)).afterEach(endAll);
+    const property = fc.asyncProperty(chosen, scripts, (one, script) => live(one, script, redis)).afterEach(end);
     const until = Date.now() + SECONDS * 1000;
     let runs = 0;
     do {
