@@ -349,6 +349,7 @@ export class WebSocketService extends Operators {
     const members = room && this.#sockets.local.size > 0 ? [...room.members] : [];
     this.#rooms.delete(roomId);
     this.#messages.forget(roomId);
+    if (room) void this.#operations.run((id) => this.#native.mark(id)).then(() => this.#rooms.release(roomId));
     this.#hear();
     // At once, for everybody can see already that the room is gone.
     if (room) this.#announce('room:delete', room);

@@ -27,7 +27,7 @@ const mayUse = {
   fuzzing: ['transport', 'cluster', 'adapter', 'wire', 'selection'],
   node: ['server', 'transport', 'cluster', 'service', 'fanout', 'ports', 'hub', 'link', 'selection', 'wire'],
 };
-const everyone = ['config', 'error', 'disconnect', 'clock', 'metrics', 'backpressure', 'keyed_rate', 'lasting'];
+const everyone = ['config', 'error', 'disconnect', 'clock', 'metrics', 'backpressure', 'keyed_rate', 'lasting', 'sync'];
 
 /** Library → the module that alone may name it. */
 const onlyIn = {

@@ -5,19 +5,23 @@
 //! else is. When all clients together keep the service very busy, each may have one thing waiting.
 
 mod congestion;
+#[cfg(test)]
+#[cfg(feature = "shuttle")]
+mod interleavings;
 
 use std::{
     cell::RefCell,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
-use parking_lot::Mutex;
-
-use crate::metrics::Gauge;
+use crate::{
+    metrics::Gauge,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
 
 pub use congestion::Congestion;
 

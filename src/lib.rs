@@ -9,6 +9,7 @@
 //! | [`metrics`] | what is counted |
 //! | [`keyed_rate`] | a rate for each of many keys |
 //! | [`lasting`] | tasks that a panic does not end |
+//! | `sync` | locks and atomics, which tests replace |
 //! | [`backpressure`] | what waits because of a client, and when its reader pauses |
 //! | [`wire`] | packets and frames as bytes |
 //! | [`link`] | the way to one client |
@@ -48,6 +49,7 @@ mod redis;
 pub mod selection;
 pub mod server;
 pub mod service;
+mod sync;
 pub mod transport;
 pub mod wire;
 

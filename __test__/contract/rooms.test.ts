@@ -140,6 +140,22 @@ test('a deleted room is gone for its members', async () => {
   expect(running.service.getRoomStats(room.id)).toBeNull();
 });
 
+test('what happened in a room before it was deleted is told, and so is what comes after', async () => {
+  const room = await running.service.createRoom('r');
+  const [first, second] = await members(running, room, 2);
+  const leaves = record(running.service, 'room:leave');
+  // What happens in a listener is told after it.
+  running.service.once('room:leave', () => {
+    void running.service.leaveRoom(second!.id!, room.id);
+    void running.service.deleteRoom(room.id);
+    expect(running.service.getRoom(room.id)).toBeUndefined();
+  });
+  await running.service.leaveRoom(first!.id!, room.id);
+  await eventsDelivered(running.service);
+  expect(leaves.map(([{ user }]) => user.socketId)).toEqual([first!.id, second!.id]);
+  for (const [leave] of leaves) expect(leave.room).toBe(room);
+});
+
 test('unknown rooms read as nothing', () => {
   expect(running.service.getRoom('unknown')).toBeUndefined();
   expect(running.service.getRoomMembers('unknown')).toEqual([]);

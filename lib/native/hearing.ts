@@ -82,8 +82,12 @@ export class Hearing {
     if (this.#isHearing) return;
     this.#isHearing = true;
     const end = elapsed() + TURN_MS;
-    while (this.#tellNext() && (elapsed() < end || this.#isUrgent()));
-    this.#isHearing = false;
+    try {
+      while (this.#tellNext() && (elapsed() < end || this.#isUrgent()));
+    } finally {
+      // What cannot be read is a mistake of ours, and costs its batch. Nobody goes deaf by it.
+      this.#isHearing = false;
+    }
     if (this.#isBehind) this.#hearLater();
     else this.#isTired = false;
   }

@@ -14,6 +14,8 @@ export class Rooms {
   readonly #reads: Reads;
   readonly #encoding: Encoding;
   readonly #rooms = new Map<string, Room>();
+  /** Deleted here; of what happened before that, something may have yet to be read. */
+  readonly #deleted = new Map<string, Room>();
   /** Whether other instances make and delete rooms as well: then the native side knows which there are. */
   readonly #isShared: boolean;
 
@@ -60,7 +62,7 @@ export class Rooms {
 
   /** The room of an event, even if it has been deleted since. */
   of(id: string): Room | undefined {
-    const room = this.#rooms.get(id);
+    const room = this.#rooms.get(id) ?? this.#deleted.get(id);
     if (room !== undefined || !this.#isShared) return room;
     const record = new Fields(this.#native.room(id));
     return record.done ? undefined : this.remember(roomRecord(record));
@@ -90,8 +92,16 @@ export class Rooms {
 
   delete(id: string): Room | undefined {
     const room = this.get(id);
-    if (room !== undefined && this.#native.deleteRoom(id)) this.#rooms.delete(id);
+    if (room !== undefined && this.#native.deleteRoom(id)) {
+      this.#rooms.delete(id);
+      this.#deleted.set(id, room);
+    }
     return room;
+  }
+
+  /** Everything that happened before the room was deleted has been told. */
+  release(id: string): void {
+    this.#deleted.delete(id);
   }
 
   /** Another instance has deleted a room. */

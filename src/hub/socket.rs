@@ -3,13 +3,10 @@
 use std::{
     borrow::Cow,
     collections::{BTreeSet, HashSet},
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, OnceLock},
 };
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
 use super::{
     Deferred, Ordered, Pace, Recovery,
@@ -19,7 +16,14 @@ use super::{
     members::{Recipient, shard_of},
     room::Room,
 };
-use crate::{link::Link, wire::packet::Packet};
+use crate::{
+    link::Link,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    wire::packet::Packet,
+};
 
 /// Which of a client's own events have listeners in JavaScript.
 #[derive(Debug, Default)]

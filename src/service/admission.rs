@@ -1,12 +1,6 @@
 //! Connections that wait for JavaScript to let them in: middleware and an overridden `handleConnection`. Registers none.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use dashmap::DashMap;
 use tokio::sync::oneshot;
@@ -14,6 +8,7 @@ use tokio::sync::oneshot;
 use crate::{
     error::Error,
     hub::{Identity, Socket},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 /// Who JavaScript says the client is; `None` leaves the identity of the handshake.

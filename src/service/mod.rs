@@ -7,6 +7,9 @@ mod client;
 mod connections;
 mod expiry;
 mod gathering;
+#[cfg(test)]
+#[cfg(feature = "shuttle")]
+mod interleavings;
 mod messages;
 mod rates;
 mod recipients;

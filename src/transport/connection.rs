@@ -12,20 +12,19 @@
 //! | `way` | the [`Link`](crate::link::Link) of each socket that is on the connection |
 
 mod ending;
+#[cfg(test)]
+#[cfg(feature = "shuttle")]
+mod interleavings;
 mod slow;
 mod way;
 
 use std::{
     io,
-    sync::{
-        Arc, OnceLock, Weak,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
 use bytes::Bytes;
-use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 pub(super) use self::ending::{CLOSE_FRAME, LINGER};
@@ -40,6 +39,10 @@ use super::{
 use crate::{
     backpressure::Account,
     disconnect::DisconnectReason,
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicU32, Ordering},
+    },
     wire::{
         packet::{Packet, text_frame},
         payload::FAREWELL,

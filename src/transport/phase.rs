@@ -6,9 +6,10 @@
 //! in the session. Nor is that a POST is being read, or that the library is to be told of a heartbeat: such a mark is
 //! taken by whoever sees it first, and nothing follows from it.
 
-use std::sync::atomic::{AtomicU16, Ordering};
-
-use crate::link::Ending;
+use crate::{
+    link::Ending,
+    sync::atomic::{AtomicU16, Ordering},
+};
 
 /// Which transport a client is on, and how its packets leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,18 +3,21 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock},
     task::Poll,
 };
 
 use futures_util::task::AtomicWaker;
-use parking_lot::Mutex;
 
 use super::engine::{Engine, SessionId};
-use crate::{backpressure::ITEM_COST, wire::packet::Packet};
+use crate::{
+    backpressure::ITEM_COST,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    wire::packet::Packet,
+};
 
 /// Socket.IO's refusal of a namespace other than the default one.
 const REFUSED: &str = "44/";

@@ -88,12 +88,20 @@ impl Service {
             socket: socket.clone(),
             number,
             verb: verb.name(),
-            room,
+            room: room.clone(),
             args: Bytes::copy_from_slice(packet.args.as_bytes()),
             attachments: packet.attachments.clone(),
         };
         socket.decide_about(number, deferred(packet, false));
-        socket.with_rooms(|_| self.sink().emit(question));
+        // Under the room's lock: once it is deleted, JavaScript hears no more of it.
+        let asked = socket.with_rooms(|_| {
+            let state = room.state();
+            (!state.deleted).then(|| self.sink().emit(question))
+        });
+        if asked == Some(None) {
+            // It is told that there is no such room.
+            self.decided(socket, number, Ok(()));
+        }
     }
 
     /// The application's decision about the event of this question: an error refuses it. Without effect when the client is

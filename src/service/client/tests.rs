@@ -165,6 +165,30 @@ async fn bad_payloads_are_refused_by_code() {
 }
 
 #[tokio::test]
+async fn nothing_is_asked_about_a_room_that_has_just_been_deleted() {
+    let stage = Stage::set(config());
+    stage.service.delete_room(&stage.room.info.id);
+    let args = format!("[\"room:join\",{{\"roomId\":\"{}\"}}]", stage.room.info.id);
+    let mut packet = ClientPacket {
+        args: &args,
+        attachments: Vec::new(),
+        id: Some(3),
+    };
+    // It was found before.
+    stage
+        .service
+        .ask(&stage.ann.0, events::Verb::Join, stage.room.clone(), &mut packet);
+    assert!(stage.told.0.lock().is_empty());
+    let received = stage.received(&stage.ann.1).await;
+    let ack = received
+        .iter()
+        .find(|packet| packet.kind() == PacketKind::Ack(3))
+        .unwrap();
+    assert!(ack.args().contains("ERR_NOT_FOUND"), "{}", ack.args());
+    assert!(stage.ann.0.next_deferred().is_none() && !stage.ann.0.defer(|| unreachable!("nothing waits")));
+}
+
+#[tokio::test]
 async fn good_events_are_acknowledged() {
     let stage = Stage::set(config());
     let id = stage.room.info.id.to_string();

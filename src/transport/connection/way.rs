@@ -1,12 +1,13 @@
 //! The way to the socket that is on a connection: nearly always one for the whole life of the connection.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use super::Connection;
 #[cfg(unix)]
 use crate::transport::{carrier::Carrier, handover};
 use crate::{
     link::{Ending, Link},
+    sync::atomic::Ordering,
     transport::phase::Route,
     wire::{packet::Packet, series::Series},
 };
