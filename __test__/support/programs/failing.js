@@ -47,7 +47,7 @@ class Service extends WebSocketService {
 const listened = ['connection', 'disconnect', 'message', 'room:join', 'room:leave', 'room:create', 'room:delete', 'typing', 'token:expiring', 'connection_error'];
 
 async function main() {
-  const service = new Service({ logger, limits: { maxConnections: 1 } });
+  const service = new Service({ logger, limits: { connectionsPerAddress: 1 } });
   let peer;
   service.use((socket, next) => {
     peer = socket;
@@ -66,12 +66,13 @@ async function main() {
   server.listen(0);
   await once(server, 'listening');
   const url = `http://127.0.0.1:${server.address().port}`;
-  const open = () => io(url, { forceNew: true, reconnection: false, transports: ['websocket'] });
+  // Each from an address of its own, because one that has gone may still count for a moment.
+  const from = (address) => io(url, { forceNew: true, reconnection: false, transports: ['websocket'], localAddress: `127.0.0.${address}` });
   for (let round = 0; round < 2; round++) {
-    const [client, expiring] = [open(), once(service, 'token:expiring')];
+    const [client, expiring] = [from(2 + round), once(service, 'token:expiring')];
     await new Promise((done) => client.once('connect', done));
     await expiring;
-    const refused = open();
+    const refused = from(2 + round);
     await new Promise((done) => refused.once('connect_error', done));
     const room = await service.createRoom('r');
     client.on('question', (answer) => answer('answer'));
@@ -92,7 +93,7 @@ async function main() {
   }
   // One that fails before it has done anything: nobody is told, and the user is not kept.
   isBroken = true;
-  const client = open();
+  const client = from(9);
   await new Promise((done) => client.once('connect', done));
   const { id } = client;
   client.disconnect();
