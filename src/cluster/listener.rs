@@ -137,6 +137,7 @@ impl Listener {
                 self.commands.execute(&self.service, uid, number, &socket_id, &command);
             }
             Message::Done(number, error) => self.commands.done(number, error),
+            Message::Moved(secret) => self.service.moved_away(&secret),
             // Numbered, or else not sent by an instance of this version.
             _ => {}
         }

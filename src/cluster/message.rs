@@ -82,6 +82,8 @@ pub(super) enum Message {
     Do(u64, String, Command),
     /// The outcome: number of the question, and what went wrong, if something did.
     Done(u64, Option<Spoken>),
+    /// A client has come to the sender with the secret of a socket that is elsewhere: it does not come back to that.
+    Moved(String),
 }
 
 /// What others know of a socket.

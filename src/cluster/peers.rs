@@ -117,6 +117,10 @@ impl Peers for ClusterPeers {
         }
     }
 
+    fn moved_here(&self, secret: &str) {
+        self.log.send(Body::Message(Message::Moved(secret.to_owned())));
+    }
+
     fn ask(&self, socket: &Socket, command: Command, answer: Answer) {
         self.commands.ask(socket, command, answer);
     }

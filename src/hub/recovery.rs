@@ -71,6 +71,14 @@ impl Recovery {
         std::str::from_utf8(&self.secret).unwrap_or_default()
     }
 
+    /// Whether a text may be somebody's secret.
+    pub fn may_be_secret(text: &str) -> bool {
+        text.len() == LENGTH
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    }
+
     /// What was sent to the socket alone.
     pub fn trail(&self) -> &Arc<Trail> {
         &self.trail

@@ -75,6 +75,8 @@ pub trait Peers: Send + Sync + std::fmt::Debug {
     /// Reads a room's messages back from where they are kept, when that is yet to be done; waits for it, but not long.
     /// Not called under a lock.
     fn restore(&self, room: &Arc<Room>);
+    /// A client has come with the secret of a socket that is not here: another instance may have it, and is to end it.
+    fn moved_here(&self, secret: &str);
     /// Asks the instance of a socket to do something with it.
     fn ask(&self, socket: &Socket, command: Command, answer: Answer);
 }

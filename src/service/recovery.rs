@@ -9,10 +9,12 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::MutexGuard;
+
 use super::Service;
 use crate::{
     disconnect::DisconnectReason,
-    hub::{Handshake, Numbered, Recovery, RoomState, Socket, offset_number},
+    hub::{Handshake, Numbered, Recovery, RoomState, Socket, Turn, offset_number},
     link::{Ending, Link},
     ports::{EventKind, ServiceEvent},
 };
@@ -48,24 +50,19 @@ impl Service {
         handshake: Handshake,
     ) -> Option<(Arc<Socket>, u32)> {
         let _change = self.change();
-        let socket = self.recoveries.named(&claim.secret)?;
+        let Some(socket) = self.recoveries.named(&claim.secret) else {
+            if let Some(peers) = self.peers().filter(|_| Recovery::may_be_secret(&claim.secret)) {
+                peers.moved_here(&claim.secret);
+            }
+            return None;
+        };
         let recovery = socket.recovery()?;
         if self.is_closed() || user_id.is_some_and(|user_id| user_id != socket.user_id()) {
             return None;
         }
         let mut turn = recovery.turn();
         let Some(offset) = self.known_offset(&socket, recovery, claim) else {
-            let reason = turn
-                .away
-                .take()
-                .map_or(DisconnectReason::TransportClose, |(reason, since)| {
-                    self.recoveries.is_back(&socket, since);
-                    reason
-                });
-            turn.connection += 1;
-            drop(turn);
-            self.remove(&socket, reason);
-            self.fanout.close(&socket, Ending::Close);
+            self.replace(&socket, turn);
             return None;
         };
         link.await_replay();
@@ -96,6 +93,32 @@ impl Service {
             self.sink.emit(ServiceEvent::Recovered(socket.clone()));
         }
         Some((socket, number))
+    }
+
+    /// Ends a socket whose client is a new one now.
+    fn replace(&self, socket: &Arc<Socket>, mut turn: MutexGuard<'_, Turn>) {
+        let reason = match turn.away.take() {
+            Some((reason, since)) => {
+                self.recoveries.is_back(socket, since);
+                reason
+            }
+            None => DisconnectReason::TransportClose,
+        };
+        turn.connection += 1;
+        drop(turn);
+        self.remove(socket, reason);
+        self.fanout.close(socket, Ending::Close);
+    }
+
+    /// The client with this secret has come to another instance, as a new one.
+    pub fn moved_away(&self, secret: &str) {
+        let _change = self.change();
+        let Some(socket) = self.recoveries.named(secret) else {
+            return;
+        };
+        if let Some(recovery) = socket.recovery() {
+            self.replace(&socket, recovery.turn());
+        }
     }
 
     /// The number that the client has seen; `None` when what it missed cannot be told, or is more than may wait for one

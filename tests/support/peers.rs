@@ -34,6 +34,8 @@ impl RecordedPeers {
 }
 
 impl Peers for RecordedPeers {
+    fn moved_here(&self, _: &str) {}
+
     fn broadcast(&self, broadcast: &Broadcast<'_, '_>) {
         let args = broadcast.packet.args().to_owned();
         let told = match broadcast.selection.rooms.first() {
