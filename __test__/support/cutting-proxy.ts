@@ -2,6 +2,7 @@
 
 import { connect as connectTcp, createServer, type AddressInfo, type Socket } from 'node:net';
 import { afterTest } from './harness';
+import { reset } from './reset';
 
 export type Direction = 'up' | 'down';
 /** By a FIN, as a proxy that ends, or by a reset, as one that is killed. */
@@ -76,10 +77,8 @@ export class CuttingProxy {
 
   #end(): void {
     for (const socket of this.#open) {
-      // Node.js does not end when one is reset whose FIN is on its way.
       if (this.#cut!.way === 'end') socket.destroySoon();
-      else if (socket.writableEnded || socket.connecting) socket.destroy();
-      else socket.resetAndDestroy();
+      else reset(socket);
     }
   }
 }

@@ -2,6 +2,7 @@
 
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { afterTest, isSecure, secure, urlOf } from './harness';
+import { reset } from './reset';
 
 export interface Line {
   url: string;
@@ -44,8 +45,8 @@ export async function layLine(port: number): Promise<Line> {
     const cutting = [...pairs];
     pairs.clear();
     for (const [client, server] of cutting) {
-      client.resetAndDestroy();
-      if (!unnoticed) server.resetAndDestroy();
+      reset(client);
+      if (!unnoticed) reset(server);
     }
   };
   afterTest(() => {

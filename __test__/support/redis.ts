@@ -9,6 +9,7 @@ import { Redis } from 'ioredis';
 import { afterTest } from './harness';
 import type { RedisConfig } from '../../index';
 import { eventually } from './eventually';
+import { reset } from './reset';
 
 export interface RedisOptions {
   /** Password of the user `default`. */
@@ -322,8 +323,8 @@ export class RedisProxy {
   /** Closes the open connections. */
   cut(): void {
     for (const { near, far } of this.#links) {
-      near.resetAndDestroy();
-      far.resetAndDestroy();
+      reset(near);
+      reset(far);
     }
   }
 

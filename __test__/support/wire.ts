@@ -3,6 +3,7 @@
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { afterTest, isSecure } from './harness';
+import { reset } from './reset';
 
 /** A connection of which nothing is done that is not asked for. */
 export class Wire {
@@ -35,7 +36,8 @@ export class Wire {
 
   /** Ends the connection by a reset. */
   reset(): void {
-    this.#bare.resetAndDestroy();
+    // TLS ends what is below it without that being told.
+    if (!this.socket.writableEnded) reset(this.#bare);
     this.socket.destroy();
   }
 
