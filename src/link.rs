@@ -48,6 +48,8 @@ pub trait Link: Send + Sync + std::fmt::Debug {
     fn await_replay(&self) {}
     /// Brings a client that has come back what it missed, before everything that is sent from now on.
     fn replay(&self, _missed: Vec<Packet>) {}
+    /// Ends the connection at once: its client is on another one, which brings what is queued here.
+    fn abandon(&self) {}
     /// Delivers what is queued, then ends the connection.
     fn close(&self, _ending: Ending) {}
     /// Round-trip time in microseconds, when known.

@@ -59,6 +59,7 @@ enum Entry {
         link: Arc<dyn Link>,
         ending: Ending,
     },
+    Abandon(Arc<dyn Link>),
     Barrier(oneshot::Sender<()>),
 }
 
@@ -190,14 +191,15 @@ impl Fanout {
         })
     }
 
-    /// Ends a connection of one socket once everything sent to it before is on its way.
+    /// Ends the connection of one socket once everything sent to it before is on its way.
     pub fn close(&self, socket: &Arc<Socket>, ending: Ending) {
-        self.close_link(socket, socket.link(), ending);
+        let link = socket.link();
+        self.push(socket.shard(self.parts.len()), Entry::Close { link, ending }, 0, 0);
     }
 
-    /// As [`Self::close`], for the connection that the socket was on before.
-    pub fn close_link(&self, socket: &Socket, link: Arc<dyn Link>, ending: Ending) {
-        self.push(socket.shard(self.parts.len()), Entry::Close { link, ending }, 0, 0);
+    /// Ends at once the connection that a socket was on before.
+    pub fn abandon(&self, socket: &Socket, link: Arc<dyn Link>) {
+        self.push(socket.shard(self.parts.len()), Entry::Abandon(link), 0, 0);
     }
 
     /// Resolves when everything handed in before has been written or staged by its connection.
@@ -428,6 +430,7 @@ async fn deliver(part: &Part, mut entries: VecDeque<Queued>) {
                 let with_offset = |(number, packet): &Numbered| packet.with_offset(&offset(*number));
                 link.replay(packets.iter().map(with_offset).collect());
             }
+            Entry::Abandon(link) => link.abandon(),
             Entry::Close { link, ending } => {
                 link.flush();
                 link.close(ending);

@@ -73,7 +73,7 @@ impl Service {
             Some((_, since)) => self.recoveries.is_back(&socket, since),
             // Faster than the end of its connection was noticed.
             None => {
-                self.fanout.close_link(&socket, former, Ending::Close);
+                self.fanout.abandon(&socket, former);
                 self.tell_away(&socket, DisconnectReason::TransportClose);
             }
         }

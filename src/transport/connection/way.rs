@@ -6,6 +6,7 @@ use super::Connection;
 #[cfg(unix)]
 use crate::transport::{carrier::Carrier, handover};
 use crate::{
+    disconnect::DisconnectReason,
     link::{Ending, Link},
     sync::atomic::Ordering,
     transport::phase::Route,
@@ -114,6 +115,12 @@ impl Connection {
         }
     }
 
+    fn abandon_socket(&self, generation: u32) {
+        if self.outbox.lock().generation == generation {
+            Self::close(self, DisconnectReason::TransportClose);
+        }
+    }
+
     fn close_socket(&self, generation: u32, ending: Ending) {
         if self.outbox.lock().generation == generation {
             self.say_goodbye(ending);
@@ -154,6 +161,10 @@ impl Link for Connection {
 
     fn replay(&self, missed: Vec<Packet>) {
         self.replay_to(FIRST, missed);
+    }
+
+    fn abandon(&self) {
+        self.abandon_socket(FIRST);
     }
 
     fn close(&self, ending: Ending) {
@@ -205,6 +216,10 @@ impl Link for LaterSocket {
 
     fn replay(&self, missed: Vec<Packet>) {
         self.connection.replay_to(self.generation, missed);
+    }
+
+    fn abandon(&self) {
+        self.connection.abandon_socket(self.generation);
     }
 
     fn close(&self, ending: Ending) {
