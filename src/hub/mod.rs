@@ -28,7 +28,7 @@ pub use identity::{Identity, SocketId};
 pub use members::Recipient;
 pub use ordered::Ordered;
 pub use pace::{Excess, Pace};
-pub use recovery::{Place, Recovery};
+pub use recovery::{Place, Recovery, Turn};
 pub use remote::RemoteSockets;
 pub use replay::{Forgotten, Numbered, Replay, Span, Trail, number as offset_number, offset};
 pub use room::RoomInfo;

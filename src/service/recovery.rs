@@ -54,17 +54,14 @@ impl Service {
             return None;
         }
         let mut turn = recovery.turn();
+        if !socket.is_connected() {
+            // The server has just ended it.
+            return None;
+        }
         let Some(offset) = self.known_offset(&socket, recovery, claim) else {
-            let reason = turn
-                .away
-                .take()
-                .map_or(DisconnectReason::TransportClose, |(reason, since)| {
-                    self.recoveries.is_back(&socket, since);
-                    reason
-                });
+            let reason = turn.away.as_ref().map(|(reason, _)| reason.clone());
             turn.connection += 1;
-            drop(turn);
-            self.remove(&socket, reason);
+            self.remove_in(&socket, Some(turn), reason.unwrap_or(DisconnectReason::TransportClose));
             self.fanout.close(&socket, Ending::Close);
             return None;
         };
@@ -91,10 +88,11 @@ impl Service {
             // Forgotten since it was looked at: it comes again, and is told so.
             self.fanout.close(&socket, Ending::Close);
         }
-        drop(turn);
+        // In its turn, so that it is told before the next absence.
         if self.sink.wants(EventKind::Recovered) || socket.is_touched() {
             self.sink.emit(ServiceEvent::Recovered(socket.clone()));
         }
+        drop(turn);
         Some((socket, number))
     }
 
@@ -127,8 +125,7 @@ impl Service {
         }
         if self.is_closed() || !reason.is_recoverable() || !socket.is_connected() {
             turn.connection += 1;
-            drop(turn);
-            self.remove(socket, reason);
+            self.remove_in(socket, Some(turn), reason);
             return;
         }
         let now = self.clock.now();
@@ -165,11 +162,12 @@ impl Service {
     fn give_up(&self, socket: &Arc<Socket>, since: u64) {
         let Some(recovery) = socket.recovery() else { return };
         let mut turn = recovery.turn();
-        if let Some((reason, _)) = turn.away.take_if(|(_, began)| *began == since) {
-            turn.connection += 1;
-            drop(turn);
-            self.remove(socket, reason);
-        }
+        let reason = match &turn.away {
+            Some((reason, began)) if *began == since => reason.clone(),
+            _ => return,
+        };
+        turn.connection += 1;
+        self.remove_in(socket, Some(turn), reason);
     }
 
     /// Ends those who have been away for too long.
