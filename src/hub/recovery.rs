@@ -116,10 +116,14 @@ impl Recovery {
         if offset < stays.floor {
             return None;
         }
-        let current = places.iter().map(|(room, trail)| Span {
-            trail: trail.clone(),
-            after: stays.since.get(room).copied().unwrap_or_default().max(offset),
-            until: u64::MAX,
+        let current = places.iter().filter_map(|(room, trail)| {
+            // Without, the room was deleted just now, and is one of those that it has left.
+            let since = *stays.since.get(room)?;
+            Some(Span {
+                trail: trail.clone(),
+                after: since.max(offset),
+                until: u64::MAX,
+            })
         });
         let ended = stays.ended.iter().filter(|span| span.until > offset).map(|span| Span {
             after: span.after.max(offset),

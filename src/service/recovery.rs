@@ -78,13 +78,12 @@ impl Service {
             }
         }
         let relink = |state: &mut RoomState| state.members.relink(&socket);
-        let Some(places) = self.hub.places(&socket, relink) else {
-            // The server has ended it meanwhile.
-            link.replay(Vec::new());
-            return None;
-        };
-        let missed = recovery.missed(offset, &places).unwrap_or_default();
-        if self.fanout.resend(&socket, &missed).is_err() {
+        // It comes into no room meanwhile: what was sent there would be withheld, and not be among what it missed.
+        let is_brought = self.hub.places(&socket, relink, |places| {
+            let missed = recovery.missed(offset, places);
+            missed.is_some_and(|missed| self.fanout.resend(&socket, &missed).is_ok())
+        });
+        if is_brought != Some(true) {
             // Forgotten since it was looked at: it comes again, and is told so.
             self.fanout.close(&socket, Ending::Close);
         }
@@ -105,7 +104,9 @@ impl Service {
             None => 0,
             Some(offset) => offset_number(offset).filter(|offset| *offset <= newest)?,
         };
-        let missed = recovery.missed(offset, &self.hub.places(socket, |_| ())?)?;
+        let missed = self
+            .hub
+            .places(socket, |_| (), |places| recovery.missed(offset, places))??;
         let sum = |packets: Vec<Numbered>| packets.iter().map(|(_, packet)| packet.len()).sum::<usize>();
         let bytes = replay.collect(&missed, socket.key(), sum).ok()?;
         (bytes <= self.config.limits.max_queued_bytes).then_some(offset)
