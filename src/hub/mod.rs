@@ -147,8 +147,10 @@ impl Hub {
 
     /// A socket has left a room: what was sent there before is for it all the same. Under the room's lock.
     pub fn left(&self, socket: &Socket, room: &Room, members: &Members) {
-        if let Some(recovery) = socket.recovery() {
-            recovery.left(room.order, members.trail());
+        if let (Some(recovery), Some(replay)) = (socket.recovery(), &self.replay) {
+            recovery.left(room.order, members.trail(), |trail, after| {
+                replay.last(trail, socket.key(), after)
+            });
         }
     }
 

@@ -91,18 +91,15 @@ impl Recovery {
         self.stays.lock().since.insert(room, newest);
     }
 
-    /// The socket has left a room, in which this was sent. Under the room's lock.
-    pub fn left(&self, room: RoomNumber, trail: Option<&Arc<Trail>>) {
+    /// The socket has left a room, in which this was sent; `last` finds the newest number after one that was for it. Under
+    /// the room's lock.
+    pub fn left(&self, room: RoomNumber, trail: Option<&Arc<Trail>>, last: impl FnOnce(&Trail, u64) -> Option<u64>) {
         let mut stays = self.stays.lock();
-        let since = stays.since.remove(&room).unwrap_or_default();
-        let Some(trail) = trail.filter(|trail| trail.newest() > since) else {
+        let after = stays.since.remove(&room).unwrap_or_default();
+        let Some((trail, until)) = trail.and_then(|trail| Some((trail.clone(), last(trail, after)?))) else {
             return;
         };
-        stays.ended.push_back(Span {
-            trail: trail.clone(),
-            after: since,
-            until: trail.newest(),
-        });
+        stays.ended.push_back(Span { trail, after, until });
         while stays.ended.len() > MOST_ENDED || stays.ended.front().is_some_and(Span::is_forgotten) {
             let oldest = stays.ended.pop_front();
             stays.floor = stays.floor.max(oldest.map_or(0, |span| span.until));
