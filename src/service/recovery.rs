@@ -74,6 +74,7 @@ impl Service {
             // Faster than the end of its connection was noticed.
             None => {
                 self.fanout.close_link(&socket, former, Ending::Close);
+                self.stop_typing(&socket);
                 self.tell_away(&socket, DisconnectReason::TransportClose);
             }
         }
