@@ -39,18 +39,20 @@ impl Service {
     }
 
     /// Puts a client that has come back on its new connection. Returns its socket, and the number of the connection; or
-    /// nothing when it is to be taken for a new client. With `user_id`, only if it is this person.
+    /// nothing when it is to be taken for a new client. Where one was asked about in its place, only if that is the same
+    /// person, or nobody was named either time.
     pub fn come_back(
         &self,
         claim: &Claim,
-        user_id: Option<&str>,
+        asked: Option<&Socket>,
         link: &Arc<dyn Link>,
         handshake: Handshake,
     ) -> Option<(Arc<Socket>, u32)> {
         let _change = self.change();
         let socket = self.recoveries.named(&claim.secret)?;
         let recovery = socket.recovery()?;
-        if self.is_closed() || user_id.is_some_and(|user_id| user_id != socket.user_id()) {
+        let person = |socket: &Socket| Some(socket.user_id().to_owned()).filter(|user_id| user_id != socket.id());
+        if self.is_closed() || asked.is_some_and(|asked| person(asked) != person(&socket)) {
             return None;
         }
         let mut turn = recovery.turn();
