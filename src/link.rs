@@ -44,7 +44,7 @@ pub trait Link: Send + Sync + std::fmt::Debug {
     fn awaited(&self) -> usize {
         self.waiting()
     }
-    /// What carries an offset does not go to the client until [`Link::replay`], which brings it.
+    /// Nothing goes to the client until [`Link::replay`], which brings what carries an offset.
     fn await_replay(&self) {}
     /// Brings a client that has come back what it missed, before everything that is sent from now on.
     fn replay(&self, _missed: Vec<Packet>) {}

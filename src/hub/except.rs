@@ -8,10 +8,10 @@ use smallvec::SmallVec;
 const FEW: usize = 8;
 
 /// Sockets left out of a delivery, by key, each once. Cloning many of them shares them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Except(Keys);
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Keys {
     Few(SmallVec<[u64; 2]>),
     Many(Arc<HashSet<u64>>),

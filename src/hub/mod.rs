@@ -125,24 +125,32 @@ impl Hub {
         }
     }
 
-    /// Where a socket is, everyone's room included, as far as anything was sent there. `look` is called with each. `None`
-    /// when the socket is gone.
-    pub fn places(&self, socket: &Socket, look: impl Fn(&mut RoomState)) -> Option<Vec<Place>> {
+    /// Where a socket is, everyone's room included, as long as it neither comes nor goes by itself. `look` is called with
+    /// each. `None` when the socket is gone.
+    pub fn places<R>(
+        &self,
+        socket: &Socket,
+        look: impl Fn(&mut RoomState),
+        then: impl FnOnce(&[Place]) -> R,
+    ) -> Option<R> {
         socket.with_rooms(|rooms| {
             let rooms = rooms.iter().map(|room| &**room).chain([&self.everyone]);
             let place = |room: &Room| {
                 let mut state = room.state();
                 look(&mut state);
-                Some((room.order, state.members.trail()?.clone()))
+                // Something may be sent there for the first time meanwhile.
+                (room.order, state.members.begin_trail().clone())
             };
-            rooms.filter_map(place).collect()
+            then(&rooms.map(place).collect::<Vec<_>>())
         })
     }
 
     /// A socket has left a room: what was sent there before is for it all the same. Under the room's lock.
     pub fn left(&self, socket: &Socket, room: &Room, members: &Members) {
-        if let Some(recovery) = socket.recovery() {
-            recovery.left(room.order, members.trail());
+        if let (Some(recovery), Some(replay)) = (socket.recovery(), &self.replay) {
+            recovery.left(room.order, members.trail(), |trail, after| {
+                replay.last(trail, socket.key(), after)
+            });
         }
     }
 
@@ -304,14 +312,19 @@ impl Hub {
     pub fn leave_plain(&self, socket: &Arc<Socket>, name: &str) {
         if let dashmap::Entry::Occupied(entry) = self.plain_rooms.entry(name.into()) {
             let room = entry.get().clone();
-            socket.with_rooms(|rooms| rooms.remove(&room));
-            let mut state = room.state();
-            if state.members.remove(socket.key()).is_some() {
-                self.left(socket, &room, &state.members);
-            }
-            let empty = state.members.is_empty();
-            drop(state);
-            if empty {
+            let depart = || {
+                let mut state = room.state();
+                if state.members.remove(socket.key()).is_some() {
+                    self.left(socket, &room, &state.members);
+                }
+                state.members.is_empty()
+            };
+            // Under the socket's lock, if it is not gone: it is either there, or has left.
+            let left = socket.with_rooms(|rooms| {
+                rooms.remove(&room);
+                depart()
+            });
+            if left.unwrap_or_else(depart) {
                 entry.remove();
             }
         }

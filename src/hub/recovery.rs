@@ -99,18 +99,15 @@ impl Recovery {
         self.stays.lock().since.insert(room, newest);
     }
 
-    /// The socket has left a room, in which this was sent. Under the room's lock.
-    pub fn left(&self, room: RoomNumber, trail: Option<&Arc<Trail>>) {
+    /// The socket has left a room, in which this was sent; `last` finds the newest number after one that was for it. Under
+    /// the room's lock.
+    pub fn left(&self, room: RoomNumber, trail: Option<&Arc<Trail>>, last: impl FnOnce(&Trail, u64) -> Option<u64>) {
         let mut stays = self.stays.lock();
-        let since = stays.since.remove(&room).unwrap_or_default();
-        let Some(trail) = trail.filter(|trail| trail.newest() > since) else {
+        let after = stays.since.remove(&room).unwrap_or_default();
+        let Some((trail, until)) = trail.and_then(|trail| Some((trail.clone(), last(trail, after)?))) else {
             return;
         };
-        stays.ended.push_back(Span {
-            trail: trail.clone(),
-            after: since,
-            until: trail.newest(),
-        });
+        stays.ended.push_back(Span { trail, after, until });
         while stays.ended.len() > MOST_ENDED || stays.ended.front().is_some_and(Span::is_forgotten) {
             let oldest = stays.ended.pop_front();
             stays.floor = stays.floor.max(oldest.map_or(0, |span| span.until));
@@ -124,10 +121,14 @@ impl Recovery {
         if offset < stays.floor {
             return None;
         }
-        let current = places.iter().map(|(room, trail)| Span {
-            trail: trail.clone(),
-            after: stays.since.get(room).copied().unwrap_or_default().max(offset),
-            until: u64::MAX,
+        let current = places.iter().filter_map(|(room, trail)| {
+            // Without, the room was deleted just now, and is one of those that it has left.
+            let since = *stays.since.get(room)?;
+            Some(Span {
+                trail: trail.clone(),
+                after: since.max(offset),
+                until: u64::MAX,
+            })
         });
         let ended = stays.ended.iter().filter(|span| span.until > offset).map(|span| Span {
             after: span.after.max(offset),

@@ -31,25 +31,54 @@ pub struct Trail(Mutex<Numbers>);
 #[derive(Debug, Default)]
 struct Numbers {
     kept: VecDeque<u64>,
-    /// The newest that is not kept any more.
+    /// The newest that is not kept any more, as far as it counts for everybody.
     forgotten: u64,
+    /// Later ones that are not kept either, and for whom they were not; the oldest first.
+    partly: VecDeque<(u64, Except)>,
+}
+
+/// Forgotten packets of which it is known for whom they were not, those in a row that are for the same counted once.
+const MOST_PARTLY: usize = 8;
+
+impl Numbers {
+    /// The newest that is not kept any more.
+    fn newest_forgotten(&self) -> u64 {
+        self.partly.back().map_or(self.forgotten, |(number, _)| *number)
+    }
+
+    /// The newest that is not kept any more and was for this socket.
+    fn forgotten_for(&self, key: u64) -> u64 {
+        let partly = self.partly.iter().rev().find(|(_, except)| !except.contains(key));
+        partly.map_or(self.forgotten, |(number, _)| *number)
+    }
+
+    fn forget(&mut self, number: u64, except: Except) {
+        if except.is_empty() {
+            self.forgotten = number;
+            self.partly = VecDeque::new();
+            return;
+        }
+        match self.partly.back_mut() {
+            Some((newest, same)) if *same == except => *newest = number,
+            _ => self.partly.push_back((number, except)),
+        }
+        if self.partly.len() > MOST_PARTLY
+            && let Some((oldest, _)) = self.partly.pop_front()
+        {
+            self.forgotten = oldest;
+        }
+    }
 }
 
 impl Trail {
-    /// The newest number.
-    pub fn newest(&self) -> u64 {
-        let numbers = self.0.lock();
-        numbers.kept.back().copied().unwrap_or(numbers.forgotten)
-    }
-
     fn push(&self, number: u64) {
         self.0.lock().kept.push_back(number);
     }
 
     /// Numbers are forgotten in the order in which they came.
-    fn forget(&self, number: u64) {
+    fn forget(&self, number: u64, except: Except) {
         let mut numbers = self.0.lock();
-        numbers.forgotten = number;
+        numbers.forget(number, except);
         numbers.kept.pop_front();
         if numbers.kept.capacity() > ROOM_FOR && numbers.kept.len() < numbers.kept.capacity() / 4 {
             let left = numbers.kept.len() * 2;
@@ -57,12 +86,12 @@ impl Trail {
         }
     }
 
-    /// Adds the numbers of a span. False when one of them is not kept any more.
-    fn collect(&self, after: u64, until: u64, into: &mut Vec<u64>) -> bool {
+    /// Adds the numbers of a span. False when one of them that was for this socket is not kept any more.
+    fn collect(&self, after: u64, until: u64, key: u64, into: &mut Vec<u64>) -> bool {
         let numbers = self.0.lock();
         let first = numbers.kept.partition_point(|number| *number <= after);
         into.extend(numbers.kept.range(first..).take_while(|number| **number <= until));
-        numbers.forgotten <= after
+        numbers.forgotten_for(key) <= after
     }
 }
 
@@ -80,7 +109,7 @@ pub struct Span {
 impl Span {
     /// Whether nothing of it is kept.
     pub fn is_forgotten(&self) -> bool {
-        self.trail.0.lock().forgotten >= self.until
+        self.trail.0.lock().newest_forgotten() >= self.until
     }
 }
 
@@ -98,6 +127,15 @@ struct Inner {
     kept: VecDeque<Kept>,
     newest: u64,
     bytes: usize,
+}
+
+impl Inner {
+    /// The packet of this number.
+    fn get(&self, number: u64) -> Option<&Kept> {
+        let first = self.newest + 1 - self.kept.len() as u64;
+        let index = usize::try_from(number.checked_sub(first)?).ok()?;
+        self.kept.get(index)
+    }
 }
 
 /// What a client missed cannot be told any more.
@@ -175,19 +213,27 @@ impl Replay {
         let mut numbers = Vec::new();
         let is_whole = spans
             .iter()
-            .all(|span| span.trail.collect(span.after, span.until, &mut numbers));
+            .all(|span| span.trail.collect(span.after, span.until, key, &mut numbers));
         if !is_whole {
             return Err(Forgotten);
         }
         numbers.sort_unstable();
         numbers.dedup();
-        let first = inner.newest + 1 - inner.kept.len() as u64;
         let packets = numbers.into_iter().filter_map(|number| {
-            let index = usize::try_from(number.checked_sub(first)?).ok()?;
-            let kept = inner.kept.get(index)?;
+            let kept = inner.get(number)?;
             (!kept.except.contains(key)).then(|| (number, kept.packet.clone()))
         });
         Ok(hand_on(packets.collect()))
+    }
+
+    /// The newest number of a trail that was for a socket, if there is one after this.
+    pub fn last(&self, trail: &Trail, key: u64, after: u64) -> Option<u64> {
+        let inner = self.inner.lock();
+        let numbers = trail.0.lock();
+        let is_for_it = |number: &u64| inner.get(*number).is_some_and(|kept| !kept.except.contains(key));
+        let newest_first = numbers.kept.iter().rev().copied();
+        let last = newest_first.take_while(|number| *number > after).find(is_for_it);
+        last.or_else(|| Some(numbers.forgotten_for(key)).filter(|number| *number > after))
     }
 
     /// Forgets what is too old.
@@ -204,8 +250,8 @@ impl Replay {
         while is_over(inner)
             && let Some(kept) = inner.kept.pop_front()
         {
-            kept.trail.forget(inner.newest - inner.kept.len() as u64);
             inner.bytes -= cost(&kept.packet);
+            kept.trail.forget(inner.newest - inner.kept.len() as u64, kept.except);
         }
         if inner.kept.capacity() > ROOM_FOR && inner.kept.len() < inner.kept.capacity() / 4 {
             let left = inner.kept.len() * 2;
@@ -306,7 +352,7 @@ mod tests {
             r#"["e","b","1"]"#
         );
         assert_eq!(append(&replay, &trail, "c"), r#"["e","c","2"]"#);
-        assert_eq!((trail.newest(), replay.newest()), (2, 2));
+        assert_eq!((replay.last(&trail, 1, 0), replay.newest()), (Some(2), 2));
     }
 
     #[test]
@@ -317,6 +363,28 @@ mod tests {
         append(&replay, &trail, "b");
         assert_eq!(missed(&replay, &[span(&trail, 0)], 7), Ok(vec![2]));
         assert_eq!(missed(&replay, &[span(&trail, 0)], 8), Ok(vec![1, 2]));
+    }
+
+    #[test]
+    fn whoever_was_left_out_of_what_is_forgotten_can_be_told_everything() {
+        let replay = Replay::new(LONG, 0);
+        let trail = Arc::new(Trail::default());
+        let but = |key: u64| replay.append(&trail, &Except::from_iter([key]), &packet("x"), |_| ());
+        let of = |key, after| missed(&replay, &[span(&trail, after)], key);
+        append(&replay, &trail, "x");
+        (0..20).for_each(|_| but(7));
+        assert_eq!((of(7, 1), of(8, 21)), (Ok(vec![]), Ok(vec![])));
+        assert_eq!((of(7, 0), of(8, 20)), (Err(Forgotten), Err(Forgotten)));
+        assert_eq!((replay.last(&trail, 7, 1), replay.last(&trail, 8, 1)), (None, Some(21)));
+        but(8);
+        assert_eq!(
+            (of(7, 21), of(7, 22), of(8, 21)),
+            (Err(Forgotten), Ok(vec![]), Ok(vec![]))
+        );
+        (0..20).for_each(|key| but(100 + key));
+        assert_eq!((of(8, 21), trail.0.lock().partly.len()), (Err(Forgotten), MOST_PARTLY));
+        append(&replay, &trail, "x");
+        assert_eq!((of(7, 43), trail.0.lock().partly.len()), (Ok(vec![]), 0));
     }
 
     #[test]
@@ -347,7 +415,10 @@ mod tests {
         std::thread::sleep(Duration::from_millis(2));
         replay.expire();
         assert_eq!(replay.kept(), (0, 0));
-        assert_eq!((trail.newest(), trail.0.lock().forgotten), (1_000, 1_000));
+        assert_eq!(
+            (replay.last(&trail, 1, 999), replay.last(&trail, 1, 1_000)),
+            (Some(1_000), None)
+        );
         assert!(trail.0.lock().kept.capacity() <= ROOM_FOR);
     }
 

@@ -32,9 +32,10 @@ impl JsSocket {
 
 impl Link for JsSocket {
     fn send(&self, packet: &Packet, _: bool) -> bool {
+        // Nobody comes back to it: its listeners get what was sent, and no more.
         if let Some(socket) = self.socket.get().and_then(Weak::upgrade) {
             self.queue
-                .push(Item::Event(ServiceEvent::Deliver(socket, packet.clone())));
+                .push(Item::Event(ServiceEvent::Deliver(socket, packet.without_offset())));
         }
         false
     }

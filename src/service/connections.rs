@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use parking_lot::MutexGuard;
 use tokio::sync::oneshot;
 
 use super::{Admitted, Refusal, Service};
@@ -9,7 +10,7 @@ use crate::{
     clock,
     disconnect::DisconnectReason,
     error::{Error, Result},
-    hub::{Except, Socket},
+    hub::{Except, Recovery, Room, Socket, Turn},
     link::Ending,
     metrics::Stats,
     ports::{Answer, Command, EventKind, Fact, ServiceEvent},
@@ -123,7 +124,19 @@ impl Service {
 
     /// As [`Self::unregister`], as a part of a change.
     pub(super) fn remove(&self, socket: &Arc<Socket>, reason: DisconnectReason) -> bool {
-        let Some(rooms) = socket.take_rooms() else { return false };
+        self.remove_in(socket, socket.recovery().map(Recovery::turn), reason)
+    }
+
+    /// As [`Self::remove`], in the turn of a socket whose client may come back.
+    pub(super) fn remove_in(
+        &self,
+        socket: &Arc<Socket>,
+        turn: Option<MutexGuard<'_, Turn>>,
+        reason: DisconnectReason,
+    ) -> bool {
+        let Some(rooms) = self.take_rooms(socket, turn) else {
+            return false;
+        };
         for room in &rooms {
             if room.info.registered {
                 self.depart(socket, room);
@@ -150,6 +163,15 @@ impl Service {
             self.sink.emit(ServiceEvent::Disconnect(socket.clone(), reason, rooms));
         }
         true
+    }
+
+    /// Marks a socket as gone: it is neither away any more, nor is it put on another connection.
+    fn take_rooms(&self, socket: &Socket, mut turn: Option<MutexGuard<'_, Turn>>) -> Option<Vec<Arc<Room>>> {
+        let rooms = socket.take_rooms()?;
+        if let Some((_, since)) = turn.as_mut().and_then(|turn| turn.away.take()) {
+            self.recoveries.is_back(socket, since);
+        }
+        Some(rooms)
     }
 
     /// Ends a connection for a reason of the server; what was sent to it before still arrives.

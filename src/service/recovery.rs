@@ -41,11 +41,12 @@ impl Service {
     }
 
     /// Puts a client that has come back on its new connection. Returns its socket, and the number of the connection; or
-    /// nothing when it is to be taken for a new client. With `user_id`, only if it is this person.
+    /// nothing when it is to be taken for a new client. Where one was asked about in its place, only if that is the same
+    /// person, or nobody was named either time.
     pub fn come_back(
         &self,
         claim: &Claim,
-        user_id: Option<&str>,
+        asked: Option<&Socket>,
         link: &Arc<dyn Link>,
         handshake: Handshake,
     ) -> Option<(Arc<Socket>, u32)> {
@@ -57,10 +58,15 @@ impl Service {
             return None;
         };
         let recovery = socket.recovery()?;
-        if self.is_closed() || user_id.is_some_and(|user_id| user_id != socket.user_id()) {
+        let person = |socket: &Socket| Some(socket.user_id().to_owned()).filter(|user_id| user_id != socket.id());
+        if self.is_closed() || asked.is_some_and(|asked| person(asked) != person(&socket)) {
             return None;
         }
         let mut turn = recovery.turn();
+        if !socket.is_connected() {
+            // The server has just ended it.
+            return None;
+        }
         let Some(offset) = self.known_offset(&socket, recovery, claim) else {
             self.replace(&socket, turn);
             return None;
@@ -74,39 +80,33 @@ impl Service {
             // Faster than the end of its connection was noticed.
             None => {
                 self.fanout.abandon(&socket, former);
+                self.stop_typing(&socket);
                 self.tell_away(&socket, DisconnectReason::TransportClose);
             }
         }
         let relink = |state: &mut RoomState| state.members.relink(&socket);
-        let Some(places) = self.hub.places(&socket, relink) else {
-            // The server has ended it meanwhile.
-            link.replay(Vec::new());
-            return None;
-        };
-        let missed = recovery.missed(offset, &places).unwrap_or_default();
-        if self.fanout.resend(&socket, &missed).is_err() {
+        // It comes into no room meanwhile: what was sent there would be withheld, and not be among what it missed.
+        let is_brought = self.hub.places(&socket, relink, |places| {
+            let missed = recovery.missed(offset, places);
+            missed.is_some_and(|missed| self.fanout.resend(&socket, &missed).is_ok())
+        });
+        if is_brought != Some(true) {
             // Forgotten since it was looked at: it comes again, and is told so.
             self.fanout.close(&socket, Ending::Close);
         }
-        drop(turn);
+        // In its turn, so that it is told before the next absence.
         if self.sink.wants(EventKind::Recovered) || socket.is_touched() {
             self.sink.emit(ServiceEvent::Recovered(socket.clone()));
         }
+        drop(turn);
         Some((socket, number))
     }
 
     /// Ends a socket whose client is a new one now.
     fn replace(&self, socket: &Arc<Socket>, mut turn: MutexGuard<'_, Turn>) {
-        let reason = match turn.away.take() {
-            Some((reason, since)) => {
-                self.recoveries.is_back(socket, since);
-                reason
-            }
-            None => DisconnectReason::TransportClose,
-        };
+        let reason = turn.away.as_ref().map(|(reason, _)| reason.clone());
         turn.connection += 1;
-        drop(turn);
-        self.remove(socket, reason);
+        self.remove_in(socket, Some(turn), reason.unwrap_or(DisconnectReason::TransportClose));
         self.fanout.close(socket, Ending::Close);
     }
 
@@ -130,7 +130,9 @@ impl Service {
             None => 0,
             Some(offset) => offset_number(offset).filter(|offset| *offset <= newest)?,
         };
-        let missed = recovery.missed(offset, &self.hub.places(socket, |_| ())?)?;
+        let missed = self
+            .hub
+            .places(socket, |_| (), |places| recovery.missed(offset, places))??;
         let sum = |packets: Vec<Numbered>| packets.iter().map(|(_, packet)| packet.len()).sum::<usize>();
         let bytes = replay.collect(&missed, socket.key(), sum).ok()?;
         (bytes <= self.config.limits.max_queued_bytes).then_some(offset)
@@ -150,8 +152,7 @@ impl Service {
         }
         if self.is_closed() || !reason.is_recoverable() || !socket.is_connected() {
             turn.connection += 1;
-            drop(turn);
-            self.remove(socket, reason);
+            self.remove_in(socket, Some(turn), reason);
             return;
         }
         let now = self.clock.now();
@@ -188,11 +189,12 @@ impl Service {
     fn give_up(&self, socket: &Arc<Socket>, since: u64) {
         let Some(recovery) = socket.recovery() else { return };
         let mut turn = recovery.turn();
-        if let Some((reason, _)) = turn.away.take_if(|(_, began)| *began == since) {
-            turn.connection += 1;
-            drop(turn);
-            self.remove(socket, reason);
-        }
+        let reason = match &turn.away {
+            Some((reason, began)) if *began == since => reason.clone(),
+            _ => return,
+        };
+        turn.connection += 1;
+        self.remove_in(socket, Some(turn), reason);
     }
 
     /// Ends those who have been away for too long.

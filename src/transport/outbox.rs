@@ -34,7 +34,7 @@ pub(super) struct Outbox {
     pub(super) is_slow: bool,
     /// It was seen to read nothing for long.
     pub(super) is_stalled: bool,
-    /// What carries an offset is dropped: what the client missed is still to come.
+    /// Packets are dropped: what the client missed is still to come.
     pub(super) awaits_replay: bool,
     /// A task writes what is pending when the client has read.
     pub(super) is_flushing: bool,

@@ -131,9 +131,13 @@ impl Packet {
         packet
     }
 
-    /// Whether the last argument is an offset.
-    pub fn has_offset(&self) -> bool {
-        self.0.has_offset
+    /// The packet as it was before it got an offset.
+    pub fn without_offset(&self) -> Self {
+        let before = self.args().rsplit_once(",\"").filter(|_| self.0.has_offset);
+        before.map_or_else(
+            || self.clone(),
+            |(args, _)| Self::new(self.0.kind, &format!("{args}]"), self.0.attachments.clone()),
+        )
     }
 
     /// Where its text ends in memory: the same for all who have the packet, or bytes of it.

@@ -31,8 +31,9 @@ impl Connection {
     fn send_to(&self, generation: u32, packet: &Packet, now: bool) -> bool {
         let mut outbox = self.outbox.lock();
         let phase = self.phase();
-        let is_replayed = outbox.awaits_replay && packet.has_offset();
-        if phase.is_closing() || outbox.generation != generation || is_replayed {
+        // What carries an offset is among what is brought; anything else was on its way to the connection before, and would
+        // overtake that.
+        if phase.is_closing() || outbox.generation != generation || outbox.awaits_replay {
             return false;
         }
         match phase.route() {

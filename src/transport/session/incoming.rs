@@ -155,6 +155,8 @@ impl Session {
         }
         inner.standing = Standing::Connecting(Box::default());
         inner.awaits_library = !self.phase().is_on_websocket();
+        // Of the socket before.
+        inner.connection_number = 0;
         Verdict::Connect(auth)
     }
 }

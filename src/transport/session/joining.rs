@@ -113,7 +113,7 @@ impl Session {
             () = self.connection.over() => return self.departed(DisconnectReason::TransportClose),
         };
         if let Some(claim) = claim.filter(|_| !skips && outcome.is_ok())
-            && self.come_back(&claim, Some(socket.user_id()), auth)
+            && self.come_back(&claim, Some(&socket), auth)
         {
             return;
         }
@@ -147,10 +147,10 @@ impl Session {
 
     /// Puts a client that was here before on this connection, if it is one and has missed nothing that is not kept. True
     /// when nothing more is to be decided.
-    fn come_back(self: &Arc<Self>, claim: &Claim, user_id: Option<&str>, auth: &str) -> bool {
+    fn come_back(self: &Arc<Self>, claim: &Claim, asked: Option<&Socket>, auth: &str) -> bool {
         let service = &self.sessions.service;
         let link = self.connection.link();
-        let Some((socket, number)) = service.come_back(claim, user_id, &link, self.head.handshake(auth)) else {
+        let Some((socket, number)) = service.come_back(claim, asked, &link, self.head.handshake(auth)) else {
             return false;
         };
         let (asked, generation) = {
