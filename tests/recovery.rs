@@ -62,7 +62,12 @@ impl Person {
             .strip_prefix("42")
             .unwrap_or_else(|| panic!("no event: {packet}"));
         let mut args: Vec<Value> = serde_json::from_str(args).unwrap();
-        self.offset = Some(args.pop().unwrap().as_str().unwrap().to_owned());
+        let offset = args.pop().unwrap().as_str().unwrap().to_owned();
+        let number = |offset: &str| u64::from_str_radix(offset, 36).unwrap();
+        // What it names stands for everything before.
+        let before = self.offset.as_deref().map_or(0, number);
+        assert!(number(&offset) >= before, "{packet} came after {before}");
+        self.offset = Some(offset);
         args
     }
 }
