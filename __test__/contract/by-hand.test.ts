@@ -131,6 +131,17 @@ describe('handleConnection by hand', () => {
     expect(service.getUserSockets('alice')).toEqual(['fake-1']);
   });
 
+  test('its emit gets what was sent, and no offset', async () => {
+    const service = track(new WebSocketService({ logger: silentLogger, connectionStateRecovery: true }));
+    service.initialize();
+    const socket = new FakeSocket('fake-1');
+    await service.handleConnection(socket.as());
+    await service.broadcastToAll('n', 0);
+    await service.emitToSocket('fake-1', 'n', 'a text');
+    await eventsDelivered(service);
+    expect(socket.sent.filter(([event]) => event === 'n')).toEqual([['n', 0], ['n', 'a text']]);
+  });
+
   test('delivers rooms, messages and broadcasts to its emit', async () => {
     const service = mockService();
     const [alice, bob] = [new FakeSocket('a', { username: 'Alice' }), new FakeSocket('b')];

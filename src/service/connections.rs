@@ -223,7 +223,7 @@ impl Service {
             .collect();
         Stats {
             total_connections: self.hub.metrics.connections.get(),
-            active_connections: self.hub.socket_count().saturating_sub(self.recoveries.away()),
+            active_connections: self.connections(),
             total_rooms: self.hub.room_count(),
             rates: self.hub.metrics.traffic.rates(self.clock.now()),
             avg_latency_ms: if times.is_empty() {

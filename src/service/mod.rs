@@ -152,13 +152,18 @@ impl Service {
     /// What a balancer asks: whether new clients may come, and a JSON object that says how it stands.
     pub fn health(&self) -> (bool, String) {
         let status = if self.is_closed() { "draining" } else { "ok" };
-        let connections = self.hub.socket_count();
+        let connections = self.connections();
         let cluster = self.peers().map(|peers| format!(",\"cluster\":\"{}\"", peers.status()));
         let json = format!(
             "{{\"status\":\"{status}\",\"connections\":{connections}{}}}",
             cluster.unwrap_or_default()
         );
         (!self.is_closed(), json)
+    }
+
+    /// How many clients are connected: those that are away are not.
+    fn connections(&self) -> usize {
+        self.hub.socket_count().saturating_sub(self.recoveries.away())
     }
 
     /// Refuses connections from now on. False when it did before.

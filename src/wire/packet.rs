@@ -295,6 +295,19 @@ mod tests {
     }
 
     #[test]
+    fn an_offset_is_taken_off_as_it_was_added() {
+        for args in [r#"["e"]"#, r#"["e","a,\"b"]"#] {
+            let packet = Packet::new(PacketKind::Event(None), args, vec![Bytes::from_static(b"xyz")]);
+            let with_offset = packet.with_offset("1z");
+            assert_ne!(with_offset.args(), args);
+            for packet in [packet, with_offset] {
+                let packet = packet.without_offset();
+                assert_eq!((packet.args(), packet.attachments().len()), (args, 1));
+            }
+        }
+    }
+
+    #[test]
     fn lengths_take_the_shortest_header() {
         for (length, expected) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
             assert_eq!(header(FIN_TEXT, length).1, expected, "{length}");
