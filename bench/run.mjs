@@ -14,7 +14,7 @@ import { prepare } from '../scripts/prepare.mjs';
 import { fail } from '../scripts/terminal.mjs';
 
 /** The rows and peers of `--check`, which need no package of `bench/package.json`. */
-const CHECKED = { P1: ['native', 'F'], P3: ['native'], P5: ['native'], P9: ['native'] };
+const CHECKED = { P1: ['native', 'F'], P3: ['native'], P5: ['native'], P9: ['native'], R1: ['recovering'] };
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,

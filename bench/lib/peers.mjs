@@ -16,8 +16,10 @@ const shared = ({ redis }) => (redis ? { redis: { host: redis.host, port: redis.
 const configured = (config, ...flags) => (rooms, options) =>
   program('native.mjs', rooms, options, '--config', JSON.stringify({ ...config, ...shared(options) }), ...flags);
 
-const socketio = (name) => (rooms, { quietJoins = false, ...options }) =>
-  program(name, rooms, options, '--config', JSON.stringify({ quietJoins, ...shared(options) }));
+const socketio = (name, config = {}) => (rooms, { quietJoins = false, ...options }) =>
+  program(name, rooms, options, '--config', JSON.stringify({ quietJoins, ...config, ...shared(options) }));
+
+const RECOVERY = { connectionStateRecovery: true };
 
 /** The load generator and floor server, built by `build.mjs`. */
 export const LOAD = path.join(here, '../target/bench/release/load');
@@ -35,6 +37,8 @@ export const peers = {
   door: configured({}, '--door'),
   'door, TLS': (rooms, options) => [...configured({}, '--door')(rooms, options), '--tls', certificate()],
   'A, https': (rooms, options) => [...socketio('socketio.mjs')(rooms, options), '--tls', certificate()],
+  recovering: configured(RECOVERY),
+  'A, recovering': socketio('socketio.mjs', RECOVERY),
   'one core': configured({}),
   'by count': configured({ history: { maxMessagesPerRoom: 1_000 } }),
   'by age': configured({ history: { maxAgeMs: 500 } }),

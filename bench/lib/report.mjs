@@ -1,7 +1,7 @@
 // From raw rounds to lines of a table: medians, ratios, verdicts, notes.
 
 /** Columns of figures, in the order of the table; the last ones belong to single rows. */
-export const FIGURE_COLUMNS = ['native', 'door', 'door, TLS', 'base', 'A', 'A, https', 'B', 'F', 'one core', 'by count', 'by age', 'Map'];
+export const FIGURE_COLUMNS = ['native', 'door', 'door, TLS', 'recovering', 'base', 'A', 'A, https', 'A, recovering', 'B', 'F', 'one core', 'by count', 'by age', 'Map'];
 const COLUMNS = ['row', 'what', ...FIGURE_COLUMNS, 'ratio', 'target', 'verdict'];
 
 /** What must not happen; a run in which it did meets no target. */
@@ -31,11 +31,12 @@ export function isFaulty({ raw, failures }) {
   return Object.keys(failures).length > 0 || Object.entries(raw).some(([peer, reports]) => faults(peer, reports).length > 0);
 }
 
-/** Median of a figure for every peer that has reports. */
+/** Median of a figure for every peer that has reports of it. */
 export function medians({ of, beside = {} }, raw) {
   const figures = {};
   for (const [peer, reports] of Object.entries(raw)) {
-    if (reports.length > 0) figures[peer] = median(reports.map(of));
+    const values = reports.map(of).filter((value) => value !== undefined);
+    if (values.length > 0) figures[peer] = median(values);
   }
   for (const [column, read] of Object.entries(beside)) {
     if (raw.native?.length > 0) figures[column] = median(raw.native.map(read));
@@ -50,11 +51,11 @@ function figureLines(row, figure, raw) {
   const isComparable = ({ times, over }) => [times, over].every((peer) => peer === undefined || comparable.includes(peer));
   const targets = (figure.targets ?? []).filter(isComparable);
   if (targets.length === 0) return [line];
-  const isSound = faults('native', raw.native ?? []).length === 0;
+  const isSound = ({ of = 'native' }) => faults(of, raw[of] ?? []).length === 0;
   // The figures stand once, each further target below them.
   return targets.map((target, index) => ({
     ...(index === 0 ? line : { row: row.id, what: '' }),
-    ...judge(target, figures, isSound),
+    ...judge(target, figures, isSound(target)),
   }));
 }
 

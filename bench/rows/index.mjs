@@ -27,10 +27,11 @@ import { rows as heartbeat } from './heartbeat.mjs';
 import { rows as history } from './history.mjs';
 import { rows as listener } from './listener.mjs';
 import { rows as polling } from './polling.mjs';
+import { rows as recovery } from './recovery.mjs';
 import { rows as scale } from './scale.mjs';
 import { rows as tls } from './tls.mjs';
 
-const LETTERS = 'PSXHG';
+const LETTERS = 'PSXHGR';
 const order = ({ id }) => {
   const [number, point = 0] = id.slice(1).split('.').map(Number);
   return (LETTERS.indexOf(id[0]) * 1_000 + number) * 1_000_000 + point;
@@ -38,5 +39,5 @@ const order = ({ id }) => {
 
 export const rows = [
   ...broadcast, ...calls, ...chat, ...cluster, ...connections, ...growth, ...heartbeat, ...history, ...listener, ...polling,
-  ...scale, ...tls,
+  ...recovery, ...scale, ...tls,
 ].sort((a, b) => order(a) - order(b));

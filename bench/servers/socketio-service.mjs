@@ -63,6 +63,9 @@ export class WebSocketService extends EventEmitter {
     this.#socketsByUser.set(user.id, sockets.add(socket.id));
     this.#totalConnections += 1;
     this.#listen(socket, user);
+    // Its end has taken it out of the rooms of the service, and told so; Socket.IO has put it back into its own.
+    const rooms = socket.recovered ? [...socket.rooms].filter((roomId) => this.#rooms.has(roomId)) : [];
+    for (const roomId of rooms) await this.joinRoom(socket.id, roomId);
     this.emit('connection', user);
   }
 

@@ -2,6 +2,7 @@
 //! message's content that identifies it and says when it left.
 
 use memchr::memmem;
+use serde_json::json;
 use std::sync::LazyLock;
 
 /// Length of a message's text.
@@ -19,8 +20,8 @@ pub enum Packet<'a> {
     Open(&'a [u8]),
     /// Heartbeat; wants `PONG`.
     Ping,
-    /// Answer to CONNECT.
-    Connected,
+    /// Answer to CONNECT: everything behind `40`.
+    Connected(&'a [u8]),
     /// CONNECT was refused, or the server disconnected the socket.
     Refused,
     /// A Socket.IO event: everything behind `42`.
@@ -36,7 +37,7 @@ impl<'a> Packet<'a> {
             [b'4', b'2', event @ ..] => Self::Event(event),
             [b'2', ..] => Self::Ping,
             [b'4', b'3', ack @ ..] => Self::Ack(ack),
-            [b'4', b'0', ..] => Self::Connected,
+            [b'4', b'0', answer @ ..] => Self::Connected(answer),
             [b'0', handshake @ ..] => Self::Open(handshake),
             [b'4', b'1' | b'4', ..] | [b'1', ..] => Self::Refused,
             _ => Self::Other,
@@ -48,6 +49,23 @@ pub const CONNECT: &str = "40";
 pub const PONG: &str = "3";
 /// Beginning of a chat message behind the `42` of its packet.
 pub const MESSAGE_EVENT: &[u8] = b"[\"message\",";
+
+/// CONNECT of a client that comes back: the secret it was told, and the offset of the last event that it has received.
+pub fn connect_again(pid: &str, offset: Option<&str>) -> String {
+    let auth = match offset {
+        Some(offset) => json!({ "pid": pid, "offset": offset }),
+        None => json!({ "pid": pid }),
+    };
+    format!("{CONNECT}{auth}")
+}
+
+/// The offset of an event: its last argument, if that is a text. None has anything in it that JSON escapes.
+pub fn offset(event: &[u8]) -> Option<&str> {
+    let rest = event.strip_suffix(b"\"]")?;
+    let begin = memchr::memrchr(b'"', rest)?;
+    let (before, offset) = rest.split_at_checked(begin + 1)?;
+    before.ends_with(b",\"").then(|| std::str::from_utf8(offset).ok())?
+}
 
 /// A join that wants an acknowledgement with the id 0.
 pub fn join(room: &str) -> String {
@@ -135,10 +153,19 @@ mod tests {
     }
 
     #[test]
+    fn an_offset_is_the_text_at_the_end() {
+        assert_eq!(offset(br#"["message",{"content":"a"},"1z"]"#), Some("1z"));
+        assert_eq!(offset(br#"["message",{"content":"a"}]"#), None);
+        assert_eq!(offset(br#"["message"]"#), None);
+        assert_eq!(connect_again("p", Some("1z")), r#"40{"offset":"1z","pid":"p"}"#);
+        assert_eq!(connect_again("p", None), r#"40{"pid":"p"}"#);
+    }
+
+    #[test]
     fn packets_are_told_apart() {
         assert_eq!(Packet::parse(b"2"), Packet::Ping);
         assert_eq!(Packet::parse(b"0{}"), Packet::Open(b"{}"));
-        assert_eq!(Packet::parse(b"40{}"), Packet::Connected);
+        assert_eq!(Packet::parse(b"40{}"), Packet::Connected(b"{}"));
         assert_eq!(Packet::parse(b"44{}"), Packet::Refused);
         assert_eq!(Packet::parse(b"430[]"), Packet::Ack(b"0[]"));
         assert_eq!(Packet::parse(b"42[]"), Packet::Event(b"[]"));

@@ -47,6 +47,23 @@ pub async fn open(
     room: Option<&str>,
     scratch: Rc<Scratch>,
 ) -> Result<(Sender, Receiver)> {
+    let (sender, mut receiver) = connect(port, tls, username, chat::CONNECT, scratch, |_| Ok(())).await?;
+    if let Some(room) = room {
+        receiver.join(&sender, room, |_| Ok(())).await?;
+    }
+    Ok((sender, receiver))
+}
+
+/// Connects to the server's default namespace with this CONNECT packet; resolves when it is answered. `on_packet` is
+/// shown every packet up to the answer, and those that have come with it.
+pub async fn connect(
+    port: u16,
+    tls: bool,
+    username: &str,
+    connect: &str,
+    scratch: Rc<Scratch>,
+    mut on_packet: impl FnMut(&Packet<'_>) -> Result<()>,
+) -> Result<(Sender, Receiver)> {
     let line = Line::open(port, tls, &scratch).await?;
     let sender = Sender {
         line: Rc::clone(&line),
@@ -60,22 +77,39 @@ pub async fn open(
     sender.line.send(upgrade_request(port, username).as_bytes())?;
     receiver.upgraded().await?;
     receiver
-        .wait_for(&sender, |packet| matches!(packet, Packet::Open(_)))
+        .wait_for(&sender, |packet| {
+            on_packet(packet)?;
+            Ok(matches!(packet, Packet::Open(_)))
+        })
         .await?;
-    sender.send(chat::CONNECT)?;
+    sender.send(connect)?;
     receiver
-        .wait_for(&sender, |packet| *packet == Packet::Connected)
+        .wait_for(&sender, |packet| {
+            on_packet(packet)?;
+            Ok(matches!(packet, Packet::Connected(_)))
+        })
         .await?;
-    if let Some(room) = room {
-        sender.send(&chat::join(room))?;
-        receiver
-            .wait_for(&sender, |packet| matches!(packet, Packet::Ack(_)))
-            .await?;
-    }
     Ok((sender, receiver))
 }
 
 impl Receiver {
+    /// Joins a room; resolves when the server has acknowledged it. Events that come meanwhile are passed on.
+    pub async fn join(
+        &mut self,
+        sender: &Sender,
+        room: &str,
+        mut on_event: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        sender.send(&chat::join(room))?;
+        self.wait_for(sender, |packet| {
+            if let Packet::Event(event) = packet {
+                on_event(event)?;
+            }
+            Ok(matches!(packet, Packet::Ack(_)))
+        })
+        .await
+    }
+
     /// Reads until the connection ends, answers heartbeats and passes on every event.
     pub async fn run(&mut self, sender: &Sender, mut on_event: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         loop {
@@ -101,11 +135,11 @@ impl Receiver {
         }
     }
 
-    async fn wait_for(&mut self, sender: &Sender, wanted: impl Fn(&Packet<'_>) -> bool) -> Result<()> {
+    async fn wait_for(&mut self, sender: &Sender, mut wanted: impl FnMut(&Packet<'_>) -> Result<bool>) -> Result<()> {
         let found = Cell::new(false);
-        let visit = |payload: &[u8]| {
+        let mut visit = |payload: &[u8]| {
             let packet = Packet::parse(payload);
-            if wanted(&packet) {
+            if wanted(&packet)? {
                 found.set(true);
             }
             match packet {
@@ -117,9 +151,9 @@ impl Receiver {
             Ok(())
         };
         // What came in one read with the end of the step before.
-        self.inbox.feed(&mut [], visit)?;
+        self.inbox.feed(&mut [], &mut visit)?;
         while !found.get() {
-            self.read(visit).await?;
+            self.read(&mut visit).await?;
         }
         Ok(())
     }

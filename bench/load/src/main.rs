@@ -7,6 +7,7 @@ mod client;
 mod fleet;
 mod floor;
 mod heartbeat;
+mod ledger;
 mod line;
 mod order;
 mod polling;
@@ -132,6 +133,22 @@ enum Kind {
         #[arg(long)]
         block_ms: u64,
     },
+    /// Clients whose connections end again and again, each at a random time in every period, and who come back as a
+    /// Socket.IO client does; one further client sends messages to all rooms in turn.
+    Blink {
+        #[command(flatten)]
+        target: Target,
+        /// Messages per second, all rooms together.
+        #[arg(long)]
+        rate: u32,
+        #[arg(long)]
+        periods: u32,
+        #[arg(long)]
+        period_ms: u64,
+        /// How long a client is away.
+        #[arg(long)]
+        away_ms: u64,
+    },
     /// Idle clients while the server's JavaScript is blocked for longer than its heartbeat allows, and new ones that
     /// come in the middle of that.
     Survive {
@@ -236,6 +253,20 @@ async fn run(kind: Kind) -> Result<()> {
             seconds: before,
             block_ms,
         } => print(&workload::block::run(&target, rate, seconds(before), ms(block_ms)).await?),
+        Kind::Blink {
+            target,
+            rate,
+            periods,
+            period_ms,
+            away_ms,
+        } => {
+            let cuts = workload::blink::Cuts {
+                periods,
+                period: ms(period_ms),
+                away: ms(away_ms),
+            };
+            print(&workload::blink::run(&target, rate, cuts).await?)
+        }
         Kind::Survive {
             target,
             newcomers,

@@ -42,6 +42,11 @@ impl Reader {
         Arrival::Late
     }
 
+    /// Everything before this position was received or jumped over.
+    pub fn reached(&self) -> u64 {
+        self.next
+    }
+
     /// How many positions were jumped over and have not been received since.
     pub fn missed(&self) -> u64 {
         self.missed.iter().map(|gap| gap.end - gap.start).sum()

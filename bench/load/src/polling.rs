@@ -75,7 +75,7 @@ pub async fn open(port: u16, username: &str, room: Option<&str>) -> Result<(Send
     let mut receiver = Receiver { http };
     sender.send(chat::CONNECT)?;
     receiver
-        .wait_for(&sender, |packet| *packet == Packet::Connected)
+        .wait_for(&sender, |packet| matches!(packet, Packet::Connected(_)))
         .await?;
     if let Some(room) = room {
         sender.send(&chat::join(room))?;

@@ -276,7 +276,7 @@ impl Tally {
 }
 
 impl Delays {
-    fn of(us: &Histogram<u64>) -> Self {
+    pub fn of(us: &Histogram<u64>) -> Self {
         let ms = |us: u64| us as f64 / 1_000.0;
         Self {
             p50: ms(us.value_at_quantile(0.5)),

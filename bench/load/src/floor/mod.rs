@@ -167,7 +167,7 @@ impl Floor {
 
     fn obey(&mut self, index: usize, packet: &[u8]) -> Result<()> {
         match Packet::parse(packet) {
-            Packet::Connected => self.reply(index, CONNECTED),
+            Packet::Connected(_) => self.reply(index, CONNECTED),
             Packet::Event(event) if event.starts_with(MESSAGE_EVENT) => {
                 if let Some(relay) = &mut self.relay {
                     relay.publish(event)?;

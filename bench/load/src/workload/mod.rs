@@ -1,5 +1,6 @@
 //! The workloads, one per file, and what their reports have in common.
 
+pub mod blink;
 pub mod block;
 mod capacity;
 pub mod connect;
