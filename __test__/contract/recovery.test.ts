@@ -403,7 +403,7 @@ test.each(transportSettings)('%s: cut again and again, every client has seen eve
     }
   }
   // What comes last has come to all, over however many connections.
-  for (const id of ids) await service.emitToSocket(id, 'last');
+  for (const id of ids) await service.emitToSocket(id, 'last', 1);
   await eventually(() => expect(clients.map((client) => seen(client, 'last').length)).toEqual(ids.map(() => 1)), 20_000);
   // Of clients that poll, some had no request open at any cut.
   expect(clients.map((client) => client.id)).toEqual(ids);
