@@ -325,14 +325,19 @@ async fn a_second_stream_for_one_upgrade_is_closed() {
         .upgrade("GET", &websocket_url(&client), &caller())
         .unwrap();
     let (calls, mut called) = tokio::sync::mpsc::unbounded_channel();
-    let (_chunks, incoming) = tokio::sync::mpsc::channel(1);
+    let (chunks, incoming) = tokio::sync::mpsc::channel(1);
     let carrier = Carrier::Bridge(Arc::new(Stream(calls)));
     let source = Incoming::Bridge(incoming);
     server.transport().attach(upgrade, carrier, source, &[]);
-    assert_eq!(
-        within("the end of the second stream", called.recv()).await,
-        Some("destroy")
-    );
+    // The response to its upgrade, with a close frame.
+    for expected in ["write", "end"] {
+        assert_eq!(
+            within("the end of the second stream", called.recv()).await,
+            Some(expected)
+        );
+    }
+    drop(chunks);
+    assert_eq!(within("its client's end", called.recv()).await, Some("destroy"));
     drop(first);
     client.send("1").await;
     server.end().await;

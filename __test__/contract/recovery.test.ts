@@ -34,8 +34,13 @@ async function stage(transports: TransportName[], recovery: Recovery = {}, confi
   return { ...running, line: await layLine(running.port), transports };
 }
 
-const enter = ({ line, transports }: Scene, options: ClientOptions = {}): Promise<Client> =>
-  connect(line, { transports, ...quick, ...options });
+/** A client that has done with its upgrade: the end of a session that is just moving is noticed by its heartbeat only. */
+async function enter({ line, transports }: Scene, options: ClientOptions = {}): Promise<Client> {
+  const client = await connect(line, { transports, ...quick, ...options });
+  const { engine } = client.io;
+  if (transports.length > 1 && engine.transport.name !== 'websocket') await next(engine, 'upgrade');
+  return client;
+}
 
 /** Cuts the line; resolves when the client is back. */
 async function blink({ line }: Scene, client: Client, meanwhile?: () => unknown, unnoticed = false): Promise<void> {
