@@ -3,12 +3,17 @@
 // A service that is attacked, in a process whose memory and descriptors can be seen: door (`node`, `https`, `native`, `tls`),
 // options as JSON. Says `port`; each line of input is a question, answered by one line that begins with it.
 
+const { setFlagsFromString } = require('node:v8');
+const { runInNewContext } = require('node:vm');
 const { closeSync, openSync, readdirSync, readFileSync } = require('node:fs');
 const http = require('node:http');
 const https = require('node:https');
 const { join } = require('node:path');
 const { createInterface } = require('node:readline');
 const { WebSocketService } = require('./service.js');
+
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc');
 
 const [door, options = '{}'] = process.argv.slice(2);
 const warnings = [];
@@ -23,7 +28,11 @@ function credentials() {
 const resident = (what) => Number(new RegExp(`${what}:\\s+(\\d+)`).exec(readFileSync('/proc/self/status', 'utf8'))[1]) * 1024;
 
 const questions = {
-  memory: () => resident('VmRSS'),
+  // Without what JavaScript has yet to collect, which says nothing of clients.
+  memory: () => {
+    collect();
+    return resident('VmRSS');
+  },
   peak: () => resident('VmHWM'),
   cpu: () => {
     const { user, system } = process.cpuUsage();
