@@ -54,7 +54,7 @@ pub fn frames(data: &[u8]) {
     assert_eq!(read_in_pieces(stream, limit, &cuts, false), whole, "cut");
     assert_eq!(read_in_pieces(stream, limit, &[1], false), whole, "cut to bytes");
     assert_eq!(read_in_pieces(stream, limit, &cuts, true), whole, "stopped");
-    compare_with_library(stream, limit, &whole.0);
+    compare_with_library(stream, limit, &whole.0, whole.1);
 }
 
 fn read_in_pieces(stream: &[u8], limit: usize, cuts: &[usize], stops: bool) -> (Vec<Heard>, Option<FrameError>) {
@@ -106,7 +106,7 @@ impl Write for Wire<'_> {
     }
 }
 
-fn compare_with_library(stream: &[u8], limit: usize, ours: &[Heard]) {
+fn compare_with_library(stream: &[u8], limit: usize, ours: &[Heard], end: Option<FrameError>) {
     let config = WebSocketConfig::default()
         .max_message_size(Some(limit))
         .max_frame_size(Some(limit));
@@ -127,6 +127,10 @@ fn compare_with_library(stream: &[u8], limit: usize, ours: &[Heard]) {
             return;
         }
         assert_eq!(one, other, "the library hears something else");
+    }
+    // It takes control frames whose length is written in more bytes than it needs, as `ws` does not.
+    if let (Some(FrameError::Invalid), Some(Heard::Control(..))) = (end, theirs.get(ours.len())) {
+        return;
     }
     // It looks at the text of fragments before the last has come, and not behind a close frame.
     assert!(theirs.len() <= ours.len(), "the library hears more");
