@@ -155,7 +155,8 @@ pub fn payload(data: &[u8]) {
         return;
     };
     let is_text = content_type.as_ref().is_none_or(|kind| kind != polled::BINARY);
-    if eio3 && is_text {
+    // What is no UTF-8 is read as Node.js reads it, and the library does not.
+    if eio3 && is_text && std::str::from_utf8(body).is_ok() {
         let theirs = engineioxide_core::payload::decoder(
             http_body_util::Full::new(Bytes::copy_from_slice(body)),
             content_type.as_ref(),
