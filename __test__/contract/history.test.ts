@@ -70,6 +70,22 @@ describe.each(singleTransports)('over %s', (transport) => {
     expect([contents(before), Buffer.from(before.messages[2].metadata.bytes)]).toEqual([['m5', 'm6', 'b'], Buffer.from([1])]);
   });
 
+  test('large messages come a few at a time, and nobody else reads them where everybody may write', async () => {
+    const { client, room, service, url } = await stage(transport, { requireMembership: false });
+    for (const mark of ['a', 'b', 'c']) await service.sendMessage(room.id, 'ada', mark.repeat(600_000));
+    const ask = (range: object) => client.emitWithAck('room:history', { roomId: room.id, ...range });
+    const marks = (answer: any) => contents(answer).map((content: string) => content.slice(0, 2));
+    const newest = await ask({});
+    expect([marks(newest), newest.hasMore]).toEqual([['cc'], true]);
+    const before = await ask({ before: newest.messages[0].id });
+    expect([marks(before), before.hasMore]).toEqual([['bb'], true]);
+    const first = await ask({ before: before.messages[0].id, limit: 3 });
+    expect([marks(first), first.hasMore]).toEqual([['m5', 'm6', 'aa'], true]);
+    const outsider = await connect(url, { transports: [transport] });
+    expect(await outsider.emitWithAck('message', { roomId: room.id, content: 'may' })).toMatchObject({ ok: true });
+    expect((await outsider.emitWithAck('room:history', { roomId: room.id })).error.code).toBe('ERR_NOT_A_MEMBER');
+  });
+
   test('who may not, and what is wrong', async () => {
     const { client, room, ids, service, url } = await stage(transport, {
       authorize: { history: (user: { id: string }) => user.id !== 'nobody' && 'Not now' },

@@ -83,7 +83,8 @@ pub struct PageRange {
 /// Messages of a room, the oldest first.
 #[derive(Debug)]
 pub struct Page {
-    /// The messages; of those with attachments one at most, because those of several do not go into one packet.
+    /// The messages, a mebibyte at most or a single one; of those with attachments one at most, because those of several do
+    /// not go into one packet.
     pub messages: Vec<Arc<StoredMessage>>,
     /// Whether there are more in the direction that was asked for.
     pub has_more: bool,
@@ -207,11 +208,16 @@ impl Service {
     }
 }
 
+/// Bytes of the messages of a page, of which the first may be larger by itself.
+const PAGE_BYTES: usize = 1 << 20;
+
 fn page_of<'a>(kept: impl Iterator<Item = &'a Arc<StoredMessage>>, limit: usize) -> Page {
-    let (mut messages, mut has_attachments) = (Vec::new(), false);
+    let (mut messages, mut has_attachments, mut bytes) = (Vec::new(), false, 0);
     for message in kept {
         let attaches = !message.packet.attachments().is_empty();
-        if messages.len() == limit || (attaches && has_attachments) {
+        bytes += message.packet.len();
+        let is_full = messages.len() == limit || (bytes > PAGE_BYTES && !messages.is_empty());
+        if is_full || (attaches && has_attachments) {
             return Page {
                 messages,
                 has_more: true,

@@ -75,7 +75,7 @@ impl Service {
             }
             Verb::History => {
                 events::range_of(call)?;
-                self.room_to_write(socket, call)
+                self.room_to_read(socket, call)
             }
             Verb::Typing | Verb::Relay => self.room_to_write(socket, call),
         }

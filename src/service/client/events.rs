@@ -178,7 +178,7 @@ impl Service {
     }
 
     fn client_history(&self, socket: &Arc<Socket>, call: &Call<'_>) -> Result<Done> {
-        let room = self.room_to_write(socket, call)?;
+        let room = self.room_to_read(socket, call)?;
         let range = range_of(call)?;
         self.restore(&room.info.id);
         let Page { messages, has_more } = self.page(&room, &range)?;
@@ -230,11 +230,17 @@ impl Service {
     /// The room that a call writes to. Who may not is turned away before more of the payload is read, or anything is
     /// made of it; when the packet is handed in, membership is looked at again.
     pub(super) fn room_to_write(&self, socket: &Socket, call: &Call<'_>) -> Result<Arc<Room>> {
-        let room = self.named(call)?.ok_or(Error::RoomNotFound)?;
-        if self.config.require_membership && !room.state().members.contains(socket.key()) {
-            return Err(Error::NotAMember);
+        match self.config.require_membership {
+            true => self.room_to_read(socket, call),
+            false => self.named(call)?.ok_or(Error::RoomNotFound),
         }
-        Ok(room)
+    }
+
+    /// The room that a call reads: what was said there is its members' alone, whoever may write.
+    pub(super) fn room_to_read(&self, socket: &Socket, call: &Call<'_>) -> Result<Arc<Room>> {
+        let room = self.named(call)?.ok_or(Error::RoomNotFound)?;
+        let is_member = room.state().members.contains(socket.key());
+        is_member.then_some(room).ok_or(Error::NotAMember)
     }
 }
 
