@@ -144,6 +144,8 @@ describe.each(transportSettings)('%s', (_name, transports) => {
     expect([client.recovered, client.id, seen(client)]).toEqual([true, id, numbers(0, 51)]);
     expect([service.getConnectedUsers().length, service.getStats().activeConnections]).toEqual([1, 1]);
     expect(told.map((calls) => calls.length)).toEqual([0, 0, 1]);
+    // Asked for only now.
+    expect(service.getSocket(id!)!.recovered).toBe(true);
   });
 
   test('what is volatile, or ends in a text, does not lead it astray', async () => {
@@ -404,7 +406,8 @@ test.each(transportSettings)('%s: cut again and again, every client has seen eve
     await service.emitToSocket(ids[index % 12]!, 'own', index);
     if (index % 50 === 49) {
       scene.line.cut({ unnoticed: index % 100 === 99 });
-      await new Promise((turn) => setTimeout(turn, 15));
+      // What follows is sent while some are back and others are not.
+      await eventually(() => expect(clients.some((client) => client.connected)).toBe(true));
     }
   }
   // What comes last has come to all, over however many connections.

@@ -35,6 +35,11 @@ export class Reads {
     return this.#shown(this.#native.isAway(socketId));
   }
 
+  /** Whether the client of a socket has lost its connection and come back. */
+  hasReturned(socketId: string): boolean {
+    return this.#shown(this.#native.hasReturned(socketId));
+  }
+
   /** Positions of the oldest kept message and of the next one to come; undefined for an unknown room. */
   keptMessages(roomId: string): [first: number, next: number] | undefined {
     const [first, next] = this.#shownNow(() => this.#native.keptMessages(roomId));

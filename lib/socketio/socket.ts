@@ -102,6 +102,7 @@ export class NativeSocket implements AuthenticatedSocket {
   #lastRooms: string[] = [];
   /** Its listeners have been told that the client has lost its connection. */
   #isAway = false;
+  /** Seen to be so; it stays so when the socket has gone. */
   #recovered = false;
 
   constructor(native: NativeService, reads: Reads, id: string, handshakeText: string, { encoding, mostAcks, expired }: Tools) {
@@ -136,6 +137,7 @@ export class NativeSocket implements AuthenticatedSocket {
   }
 
   get recovered(): boolean {
+    this.#recovered ||= this.#reads.hasReturned(this.id);
     return this.#recovered;
   }
 
@@ -308,7 +310,6 @@ export class NativeSocket implements AuthenticatedSocket {
 
   #recover(handshakeText: string): void {
     this.#isAway = false;
-    this.#recovered = true;
     this.#handshakeText = handshakeText;
     this.#handshake = undefined;
   }

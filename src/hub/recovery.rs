@@ -5,6 +5,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
+    time::Instant,
 };
 
 use parking_lot::{Mutex, MutexGuard};
@@ -31,8 +32,10 @@ pub struct Recovery {
 pub struct Turn {
     /// Counts the connections that the socket has been on.
     pub connection: u32,
-    /// Why it is on none, and since when, in milliseconds since the epoch.
-    pub away: Option<(DisconnectReason, u64)>,
+    /// Why it is on none, and since when.
+    pub away: Option<(DisconnectReason, Instant)>,
+    /// The client has come back.
+    pub has_returned: bool,
 }
 
 /// Where a socket was when.
@@ -92,6 +95,11 @@ impl Recovery {
     /// Whether the client has lost its connection.
     pub fn is_away(&self) -> bool {
         self.turn.lock().away.is_some()
+    }
+
+    /// Whether the client has come back.
+    pub fn has_returned(&self) -> bool {
+        self.turn.lock().has_returned
     }
 
     /// The socket came into a room when this was the newest number. Under the room's lock.

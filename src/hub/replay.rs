@@ -17,7 +17,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::Except;
-use crate::wire::packet::Packet;
+use crate::wire::packet::{Offset, Packet};
 
 /// What a packet takes besides its bytes, roughly.
 const OVERHEAD: usize = 160;
@@ -136,6 +136,25 @@ impl Inner {
         let index = usize::try_from(number.checked_sub(first)?).ok()?;
         self.kept.get(index)
     }
+
+    /// Those of these packets that are kept and were for this socket.
+    fn meant<'a>(&'a self, numbers: &'a [u64], key: u64) -> impl Iterator<Item = (u64, &'a Packet)> {
+        numbers.iter().filter_map(move |number| {
+            let kept = self.get(*number)?;
+            (!kept.except.contains(key)).then_some((*number, &kept.packet))
+        })
+    }
+}
+
+/// The numbers of these spans in order, each once. An error when one that was for this socket is not kept any more.
+fn numbers_of(spans: &[Span], key: u64) -> Result<Vec<u64>, Forgotten> {
+    let mut numbers = Vec::new();
+    let is_whole = spans
+        .iter()
+        .all(|span| span.trail.collect(span.after, span.until, key, &mut numbers));
+    numbers.sort_unstable();
+    numbers.dedup();
+    is_whole.then_some(numbers).ok_or(Forgotten)
 }
 
 /// What a client missed cannot be told any more.
@@ -180,6 +199,8 @@ impl Replay {
         packet: &Packet,
         hand_on: impl FnOnce(&Packet) -> R,
     ) -> R {
+        // Copied before the lock: the senders of all rooms take it.
+        let sent = packet.with_offset(&Offset::default());
         let mut inner = self.inner.lock();
         let number = inner.newest + 1;
         inner.newest = number;
@@ -193,13 +214,14 @@ impl Replay {
             packet: packet.clone(),
         });
         self.trim(&mut inner);
-        hand_on(&packet.with_offset(&offset(number)))
+        hand_on(&sent.at_offset(&offset(number)))
     }
 
     /// Hands on a packet that is not kept, with the newest number: its client has seen everything before it.
     pub fn pass<R>(&self, packet: &Packet, hand_on: impl FnOnce(&Packet) -> R) -> R {
+        let sent = packet.with_offset(&Offset::default());
         let inner = self.inner.lock();
-        hand_on(&packet.with_offset(&offset(inner.newest)))
+        hand_on(&sent.at_offset(&offset(inner.newest)))
     }
 
     /// The packets of these spans for a socket, in order, each once; handed on before anything else is numbered.
@@ -210,20 +232,18 @@ impl Replay {
         hand_on: impl FnOnce(Vec<Numbered>) -> R,
     ) -> Result<R, Forgotten> {
         let inner = self.inner.lock();
-        let mut numbers = Vec::new();
-        let is_whole = spans
-            .iter()
-            .all(|span| span.trail.collect(span.after, span.until, key, &mut numbers));
-        if !is_whole {
-            return Err(Forgotten);
-        }
-        numbers.sort_unstable();
-        numbers.dedup();
-        let packets = numbers.into_iter().filter_map(|number| {
-            let kept = inner.get(number)?;
-            (!kept.except.contains(key)).then(|| (number, kept.packet.clone()))
-        });
-        Ok(hand_on(packets.collect()))
+        let numbers = numbers_of(spans, key)?;
+        let packets = inner.meant(&numbers, key);
+        Ok(hand_on(
+            packets.map(|(number, packet)| (number, packet.clone())).collect(),
+        ))
+    }
+
+    /// Bytes of what [`Self::collect`] would find.
+    pub fn weigh(&self, spans: &[Span], key: u64) -> Result<usize, Forgotten> {
+        let inner = self.inner.lock();
+        let numbers = numbers_of(spans, key)?;
+        Ok(inner.meant(&numbers, key).map(|(_, packet)| packet.len()).sum())
     }
 
     /// The newest number of a trail that was for a socket, if there is one after this.
@@ -270,19 +290,20 @@ fn cost(packet: &Packet) -> usize {
     packet.len() + OVERHEAD
 }
 
+/// Digits of an offset, of which ten last for a hundred years at a million packets a second.
 const DIGITS: u32 = 36;
 
 /// A number as clients are told it.
-pub fn offset(mut number: u64) -> String {
-    let mut digits = Vec::with_capacity(13);
-    loop {
+pub fn offset(mut number: u64) -> Offset {
+    let mut offset = Offset::default();
+    for place in offset.iter_mut().rev() {
         let digit = u32::try_from(number % u64::from(DIGITS)).unwrap_or(0);
-        digits.push(char::from_digit(digit, DIGITS).unwrap_or('0'));
+        *place = char::from_digit(digit, DIGITS)
+            .and_then(|digit| u8::try_from(digit).ok())
+            .unwrap_or(b'0');
         number /= u64::from(DIGITS);
-        if number == 0 {
-            break digits.iter().rev().collect();
-        }
     }
+    offset
 }
 
 /// The number that a client names; `None` when it was never told one like this.
@@ -346,12 +367,12 @@ mod tests {
     fn a_packet_carries_its_number_and_one_that_is_not_kept_the_one_before() {
         let replay = Replay::new(LONG, 1 << 20);
         let trail = Arc::new(Trail::default());
-        assert_eq!(append(&replay, &trail, "a"), r#"["e","a","1"]"#);
+        assert_eq!(append(&replay, &trail, "a"), r#"["e","a","0000000001"]"#);
         assert_eq!(
             replay.pass(&packet("b"), |packet| packet.args().to_owned()),
-            r#"["e","b","1"]"#
+            r#"["e","b","0000000001"]"#
         );
-        assert_eq!(append(&replay, &trail, "c"), r#"["e","c","2"]"#);
+        assert_eq!(append(&replay, &trail, "c"), r#"["e","c","0000000002"]"#);
         assert_eq!((replay.last(&trail, 1, 0), replay.newest()), (Some(2), 2));
     }
 
@@ -432,8 +453,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn offsets_are_read_as_they_were_written(value in any::<u64>()) {
-            prop_assert_eq!(number(&offset(value)), Some(value));
+        fn offsets_are_read_as_they_were_written(value in 0..u64::from(DIGITS).pow(10)) {
+            let offset = offset(value);
+            prop_assert_eq!(number(std::str::from_utf8(&offset).unwrap()), Some(value));
         }
     }
 }

@@ -201,6 +201,11 @@ impl Socket {
         self.recovery().is_some_and(Recovery::is_away)
     }
 
+    /// Whether the client has lost its connection and come back.
+    pub fn has_returned(&self) -> bool {
+        self.recovery().is_some_and(Recovery::has_returned)
+    }
+
     /// Names the person behind the connection; only the first call counts.
     pub fn identify(&self, identity: Identity) {
         let _ = self.identity.set(identity);

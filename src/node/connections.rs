@@ -81,6 +81,14 @@ impl NativeService {
         socket.is_some_and(|socket| socket.is_away())
     }
 
+    /// Whether the client of a socket of this instance has lost its connection and come back.
+    #[napi(catch_unwind)]
+    pub fn has_returned(&self, socket_id: String) -> bool {
+        let _rest = self.server.service().at_rest();
+        let socket = self.server.service().hub.socket(&socket_id);
+        socket.is_some_and(|socket| socket.has_returned())
+    }
+
     /// When a socket last sent an event, in milliseconds since the epoch; -1 when it is not registered.
     #[napi(catch_unwind)]
     pub fn last_activity(&self, socket_id: String) -> f64 {

@@ -1,21 +1,21 @@
 //! Who may come back by which secret, and who is away since when.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
 
 use crate::hub::Socket;
 
-/// Since when somebody is away, in milliseconds since the epoch, and who.
-pub(super) type Away = (u64, Arc<Socket>);
+/// Since when somebody is away, whatever the time of day is, and who.
+pub(super) type Away = (Instant, Arc<Socket>);
 
 /// Who may come back.
 #[derive(Debug, Default)]
 pub(super) struct Recoveries {
     by_secret: DashMap<Box<str>, Arc<Socket>>,
     /// Who is away, by when that began, and the number of the socket.
-    away: Mutex<BTreeMap<(u64, u64), Arc<Socket>>>,
+    away: Mutex<BTreeMap<(Instant, u64), Arc<Socket>>>,
 }
 
 impl Recoveries {
@@ -41,7 +41,7 @@ impl Recoveries {
 
     /// A client has lost its connection. Returns who has been away for longest when that are more than so many, and since
     /// when.
-    pub(super) fn is_away(&self, socket: &Arc<Socket>, since: u64, most: usize) -> Option<Away> {
+    pub(super) fn is_away(&self, socket: &Arc<Socket>, since: Instant, most: usize) -> Option<Away> {
         let mut away = self.away.lock();
         away.insert((since, socket.key()), socket.clone());
         let first = (away.len() > most).then(|| away.pop_first()).flatten();
@@ -49,12 +49,12 @@ impl Recoveries {
     }
 
     /// A client that was away since then is no more.
-    pub(super) fn is_back(&self, socket: &Socket, since: u64) {
+    pub(super) fn is_back(&self, socket: &Socket, since: Instant) {
         self.away.lock().remove(&(since, socket.key()));
     }
 
     /// Takes those who are away since before a time.
-    pub(super) fn away_before(&self, time: u64) -> Vec<Away> {
+    pub(super) fn away_before(&self, time: Instant) -> Vec<Away> {
         let mut away = self.away.lock();
         let later = away.split_off(&(time, 0));
         let due = std::mem::replace(&mut *away, later);

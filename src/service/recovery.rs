@@ -6,7 +6,7 @@
 
 use std::{
     sync::{Arc, Weak},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use parking_lot::MutexGuard;
@@ -14,7 +14,7 @@ use parking_lot::MutexGuard;
 use super::Service;
 use crate::{
     disconnect::DisconnectReason,
-    hub::{Handshake, Numbered, Recovery, RoomState, Socket, Turn, offset_number},
+    hub::{Handshake, Recovery, RoomState, Socket, Turn, offset_number},
     link::{Ending, Link},
     ports::{EventKind, ServiceEvent},
 };
@@ -74,6 +74,7 @@ impl Service {
         link.await_replay();
         let former = socket.attach(link.clone(), handshake);
         turn.connection += 1;
+        turn.has_returned = true;
         let number = turn.connection;
         match turn.away.take() {
             Some((_, since)) => self.recoveries.is_back(&socket, since),
@@ -133,8 +134,7 @@ impl Service {
         let missed = self
             .hub
             .places(socket, |_| (), |places| recovery.missed(offset, places))??;
-        let sum = |packets: Vec<Numbered>| packets.iter().map(|(_, packet)| packet.len()).sum::<usize>();
-        let bytes = replay.collect(&missed, socket.key(), sum).ok()?;
+        let bytes = replay.weigh(&missed, socket.key()).ok()?;
         (bytes <= self.config.limits.max_queued_bytes).then_some(offset)
     }
 
@@ -155,7 +155,7 @@ impl Service {
             self.remove_in(socket, Some(turn), reason);
             return;
         }
-        let now = self.clock.now();
+        let now = Instant::now();
         turn.away = Some((reason.clone(), now));
         let most = self.config.connection_state_recovery.as_ref();
         let most = most.map_or(0, |recovery| recovery.max_buffered_bytes / AWAY_COST);
@@ -186,7 +186,7 @@ impl Service {
     }
 
     /// Ends a socket that is away since then, if it still is.
-    fn give_up(&self, socket: &Arc<Socket>, since: u64) {
+    fn give_up(&self, socket: &Arc<Socket>, since: Instant) {
         let Some(recovery) = socket.recovery() else { return };
         let mut turn = recovery.turn();
         let reason = match &turn.away {
@@ -202,8 +202,9 @@ impl Service {
         let Some(recovery) = &self.config.connection_state_recovery else {
             return;
         };
-        let most = u64::try_from(recovery.max_disconnection_duration.as_millis()).unwrap_or(u64::MAX);
-        let before = self.clock.now().saturating_sub(most);
+        let Some(before) = Instant::now().checked_sub(recovery.max_disconnection_duration) else {
+            return;
+        };
         for (since, socket) in self.recoveries.away_before(before) {
             let _change = self.change();
             self.give_up(&socket, since);

@@ -28,6 +28,11 @@ pub enum PacketKind {
     Ack(u64),
 }
 
+/// What a client names that comes back: letters and digits, always as many, so that one can take the place of another.
+pub type Offset = [u8; 10];
+/// What follows an offset in a packet.
+const OFFSET_END: &[u8] = b"\"]";
+
 /// An immutable packet of the default namespace. Cloning shares it.
 #[derive(Debug, Clone)]
 pub struct Packet(Arc<Inner>);
@@ -111,7 +116,7 @@ impl Packet {
 
     /// The event with an offset as its last argument, by which a client that comes back tells what it has seen. The offset
     /// is letters and digits.
-    pub fn with_offset(&self, offset: &str) -> Self {
+    pub fn with_offset(&self, offset: &Offset) -> Self {
         let args = self.args();
         let open = args.strip_suffix(']').unwrap_or(args);
         let mut packet = Self::build(
@@ -121,14 +126,33 @@ impl Packet {
             |buffer| {
                 buffer.put_slice(open.as_bytes());
                 buffer.put_slice(b",\"");
-                buffer.put_slice(offset.as_bytes());
-                buffer.put_slice(b"\"]");
+                buffer.put_slice(offset);
+                buffer.put_slice(OFFSET_END);
             },
         );
         if let Some(inner) = Arc::get_mut(&mut packet.0) {
             inner.has_offset = true;
         }
         packet
+    }
+
+    /// The event with another offset, in its place as long as nobody else has the packet.
+    pub fn at_offset(mut self, offset: &Offset) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0).filter(|inner| inner.has_offset) {
+            match std::mem::take(&mut inner.frame).try_into_mut() {
+                Ok(mut frame) => {
+                    let end = frame.len() - OFFSET_END.len();
+                    let place = frame.get_mut(..end).and_then(|front| front.last_chunk_mut());
+                    if let Some(place) = place {
+                        *place = *offset;
+                    }
+                    inner.frame = frame.freeze();
+                    return self;
+                }
+                Err(frame) => inner.frame = frame,
+            }
+        }
+        self.without_offset().with_offset(offset)
     }
 
     /// The packet as it was before it got an offset.
@@ -298,13 +322,24 @@ mod tests {
     fn an_offset_is_taken_off_as_it_was_added() {
         for args in [r#"["e"]"#, r#"["e","a,\"b"]"#] {
             let packet = Packet::new(PacketKind::Event(None), args, vec![Bytes::from_static(b"xyz")]);
-            let with_offset = packet.with_offset("1z");
+            let with_offset = packet.with_offset(b"000000001z");
             assert_ne!(with_offset.args(), args);
             for packet in [packet, with_offset] {
                 let packet = packet.without_offset();
                 assert_eq!((packet.args(), packet.attachments().len()), (args, 1));
             }
         }
+    }
+
+    #[test]
+    fn an_offset_takes_the_place_of_another_without_a_copy_unless_somebody_has_that() {
+        let packet = Packet::event("e", &"x".repeat(200)).with_offset(&Offset::default());
+        let place = packet.place();
+        let packet = packet.at_offset(b"000000001z");
+        assert_eq!(packet.place(), place, "copied");
+        assert!(packet.args().ends_with("xx,\"000000001z\"]"));
+        let other = packet.clone().at_offset(b"000000002z");
+        assert!(packet.args().ends_with("1z\"]") && other.args().ends_with("xx,\"000000002z\"]"));
     }
 
     #[test]

@@ -156,9 +156,13 @@ impl Session {
         let (asked, generation) = {
             let mut inner = self.inner.lock();
             let Standing::Connecting(pending) = &mut inner.standing else {
-                // The client has left again.
                 drop(inner);
-                service.part(&socket, number, DisconnectReason::TransportClose);
+                // The client has left again, or its connection has ended.
+                let reason = match self.phase().is_over() {
+                    true => DisconnectReason::TransportClose,
+                    false => DisconnectReason::ClientLeft,
+                };
+                service.part(&socket, number, reason);
                 return true;
             };
             pending.is_back = true;
