@@ -15,7 +15,7 @@ export const RESERVED_EVENTS = new Set(reservedEvents());
 export class WebSocketServiceError extends Error {
   declare readonly code: WebSocketServiceErrorCode;
   /** What came until then, where many were asked. As in `index.d.ts`: what servers and clients answer is their own. */
-  declare responses?: any;
+  declare responses?: unknown;
 
   constructor(code: WebSocketServiceErrorCode, message: string) {
     super(message);

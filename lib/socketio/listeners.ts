@@ -2,7 +2,7 @@
 
 import { EventEmitter } from 'node:events';
 
-/** As Node.js has it: what a listener gets depends on the event. */
+/** As Node.js has it: what a listener gets depends on the event, and `unknown[]` would take no listener that says what. */
 export type Listener = (...args: any[]) => void;
 
 /** Says what is called when the listeners of an emitter have changed. */

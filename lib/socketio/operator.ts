@@ -96,8 +96,8 @@ export class BroadcastOperator implements Operator {
   }
 
   // As in Socket.IO's types: what clients answer is their own.
-  async emitWithAck(event: string, ...args: unknown[]): Promise<any[]> {
-    return this.#ask(event, args) as Promise<any[]>;
+  async emitWithAck(event: string, ...args: unknown[]): Promise<unknown[]> {
+    return this.#ask(event, args) as Promise<unknown[]>;
   }
 
   async fetchSockets(): Promise<Remote[]> {
@@ -209,7 +209,7 @@ export class RemoteSocket implements Remote {
   readonly handshake: Handshake;
   readonly rooms: Set<string>;
   // what the other application keeps is its own
-  data: any;
+  data: unknown;
 
   constructor(reach: Reach, { id, handshake, rooms, data }: Details) {
     this.id = id;

@@ -83,7 +83,7 @@ export class NativeSocket implements AuthenticatedSocket {
   /** As the application gives it; the service completes it. */
   declare user: SocketUser | undefined;
   // what the application keeps is its own
-  declare data: any;
+  declare data: unknown;
   readonly #native: NativeService;
   readonly #reads: Reads;
   readonly #encoding: Encoding;
