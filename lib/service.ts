@@ -2,7 +2,6 @@
 
 import type {
   AuthenticatedSocket,
-  AuthorizeConfig,
   BroadcastOptions,
   ClusterStats,
   ConnectionStats,
@@ -38,6 +37,7 @@ import {
   invalidArgument,
   WebSocketServiceError,
 } from './errors.js';
+import { happenings } from './happenings.js';
 import { Gateway } from './http/gateway.js';
 import type { HttpServer } from './http/server-hook.js';
 import { builtInEvents } from './native/addon.js';
@@ -59,7 +59,7 @@ import { checkShutdown } from './options/shutdown.js';
 import { Cluster } from './socketio/cluster.js';
 import { watchListeners } from './socketio/listeners.js';
 import { lend, Operators } from './socketio/operators.js';
-import { decodeArgs, Encoding, filterOf, MAX_DEPTH } from './socketio/payload.js';
+import { Encoding, filterOf, MAX_DEPTH } from './socketio/payload.js';
 import { NativeSocket } from './socketio/socket.js';
 import { nextTick } from './timers.js';
 
@@ -127,10 +127,34 @@ export class WebSocketService extends Operators {
     this.#attachment = new Attachment(this.#native, this.#gateway, this.#config);
     this.#cluster = new Cluster(this.#native, this.#operations, this.#encoding);
     const objects = { users: this.#users, rooms: this.#rooms, messages: this.#messages };
-    const readEvent = eventReader(this.#handlers(), objects);
+    const readEvent = eventReader(this.#happenings(), objects);
     this.#hearing = new Hearing(this.#native, signs, readEvent, report);
     this.#reads.heardBy(this.#hearing);
     this.#lend();
+  }
+
+  /** What happens on the native side leads to changes of these, and is told by these. */
+  #happenings(): EventHandlers {
+    return happenings({
+      native: this.#native,
+      users: this.#users,
+      sockets: this.#sockets,
+      rooms: this.#rooms,
+      messages: this.#messages,
+      admission: this.#admission,
+      authorization: this.#authorization,
+      departures: this.#departures,
+      gateway: this.#gateway,
+      attachment: this.#attachment,
+      cluster: this.#cluster,
+      operations: this.#operations,
+      logger: this.#config.logger,
+      report,
+      announce: (event, ...args) => this.#announce(event, ...args),
+      fail: (error) => void this.emit('error', error),
+      hear: () => this.#hear(),
+      override: () => (this.#overrides('handleDisconnection') ? (...departure) => this.handleDisconnection(...departure) : undefined),
+    });
   }
 
   /** Gives the parent classes what they need. */
@@ -539,92 +563,6 @@ export class WebSocketService extends Operators {
       isCongested && scope !== undefined ? this.#native.ease(id, scope as Scope, names, filter) : this.#native.flush(id),
     );
     this.#hear();
-  }
-
-  /** What each kind of event of the native side leads to. */
-  #handlers(): EventHandlers {
-    return {
-      connection: (socketId) => this.#connected(socketId),
-      disconnect: (socketId, reason, rooms) => this.#disconnected(socketId, reason, rooms),
-      abandoned: (socketId) => this.#forget(socketId),
-      admission: (key, record) => void this.#admission.admit(key, record),
-      authorize: (question) => this.#authorize(question),
-      connectionError: (limit, address, status, message) => this.#announce('connection_error', { code: 4, message, context: { limit, address, status } }),
-      tokenExpiring: (user, expiresAt) => this.#announce('token:expiring', { user, expiresAt }),
-      away: (socketId, user, reason) => {
-        this.#sockets.away(socketId, reason);
-        this.#announce('away', user, reason);
-      },
-      recovered: (socketId, user, handshake) => {
-        this.#sockets.recovered(socketId, handshake);
-        this.#announce('recovered', user);
-      },
-      message: (message) => this.#announce('message', message),
-      roomJoin: (user, room) => this.#announce('room:join', { user, room }),
-      roomLeave: (user, room) => this.#announce('room:leave', { user, room }),
-      typing: (user, room, isTyping) => this.#announce('typing', { user, room, isTyping }),
-      client: (...event) => this.#sockets.clientEvent(...event),
-      ack: (...answer) => this.#sockets.acknowledged(...answer),
-      ackRefused: (...refusal) => this.#sockets.ackRefused(...refusal),
-      deliver: (socketId, args) => this.#sockets.deliver(socketId, args),
-      room: () => {},
-      roomForgotten: (roomId) => this.#roomForgotten(roomId),
-      cluster: (status) => this.#announce('cluster', status),
-      serverSide: (text, ackNumber) => this.#serverSide(text, ackNumber),
-      dataWanted: (number, ids) => this.#cluster.giveData(number, ids.map((id) => this.#sockets.known(id))),
-      answered: (...answer) => this.#cluster.answered(...answer),
-      failed: (...failure) => this.#cluster.failed(...failure),
-      done: (id, args) => this.#operations.finish(id, args),
-      reply: (...reply) => this.#gateway.reply(...reply),
-      bridgeWrite: (id, bytes) => this.#gateway.write(id, bytes),
-      bridgeEnd: (id, atOnce) => this.#gateway.end(id, atOnce),
-      adopt: (connection) => this.#attachment.adopt(connection),
-      log: (level, text) => this.#config.logger[level](text),
-      fault: (code, message) => void this.emit('error', new WebSocketServiceError(code, message)),
-    };
-  }
-
-  /** A client wants to do something that the application is to allow. */
-  #authorize({ user, room, number, verb, text, attachments }: Parameters<EventHandlers['authorize']>[0]): void {
-    const [, data] = decodeArgs(text, attachments) ?? [];
-    const question = { verb: verb as keyof AuthorizeConfig, user, room, data }; // `src/service/client/authorize.rs` has them
-    this.#authorization.ask(question, (refusal) => {
-      this.#native.decide(user.socketId, number, refusal);
-      this.#hear();
-    });
-  }
-
-  #connected(socketId: string): void {
-    this.#native.publish(socketId);
-    this.#announce('connection', this.#users.of(socketId));
-    this.#native.settle(socketId);
-  }
-
-  #disconnected(socketId: string, reason: string, rooms: string[]): void {
-    const user = this.#users.of(socketId);
-    this.#sockets.disconnected(socketId, reason, rooms);
-    this.#forget(socketId);
-    const override = this.#overrides('handleDisconnection') ? () => this.handleDisconnection(socketId, reason) : undefined;
-    if (user === undefined || !this.#departures.handle(socketId, user, override, report)) {
-      this.#announce('disconnect', user, reason);
-    }
-  }
-
-  #forget(socketId: string): void {
-    this.#sockets.forget(socketId);
-    this.#users.forget(socketId);
-  }
-
-  /** Another instance has deleted a room. */
-  #roomForgotten(roomId: string): void {
-    this.#rooms.forget(roomId);
-    this.#messages.forget(roomId);
-    this.#sockets.roomForgotten(roomId);
-  }
-
-  #serverSide(text: string, ackNumber: number): void {
-    const event = this.#cluster.incoming(text, ackNumber, this.#config.logger);
-    if (event !== undefined) this.#announce(event[0], ...event[1]);
   }
 
   /** Tells each listener; one that throws stops nobody else. */

@@ -1,6 +1,6 @@
 // The `redis` option: which server, as whom, and how long to wait. Errors never show a password.
 
-import type { RedisConfig, RedisNode, RedisTlsOptions } from '../../index.js';
+import type { RedisConfig, RedisNode } from '../../index.js';
 import { invalidArgument } from '../errors.js';
 import { boolean, check, hidden, isInteger, isObject, milliseconds, type Rules, text } from './rules.js';
 

@@ -8,7 +8,6 @@ import {
   WebSocketServiceError,
 } from '../errors.js';
 import type {
-  AuthenticatedSocket,
   BroadcastOperator as Operator,
   Handshake,
   RemoteSocket as Remote,
