@@ -106,6 +106,7 @@ export class WebSocketService extends Operators {
       reads: this.#reads,
       encoding: this.#encoding,
       mostAcks: this.#config.limits.pendingAcks ?? MOST_ACKS,
+      inherits: this.#config.connectionStateRecovery !== false && this.#config.redis !== undefined,
       users: this.#users,
       operations: this.#operations,
       logger: this.#config.logger,

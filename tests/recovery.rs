@@ -63,7 +63,7 @@ impl Person {
             .unwrap_or_else(|| panic!("no event: {packet}"));
         let mut args: Vec<Value> = serde_json::from_str(args).unwrap();
         let offset = args.pop().unwrap().as_str().unwrap().to_owned();
-        let number = |offset: &str| u64::from_str_radix(offset, 36).unwrap();
+        let number = |offset: &str| u64::from_str_radix(&offset[4..], 36).unwrap();
         // What it names stands for everything before.
         let before = self.offset.as_deref().map_or(0, number);
         assert!(number(&offset) >= before, "{packet} came after {before}");

@@ -11,10 +11,13 @@ export interface Line {
   /** Cuts every connection, and nobody gets through until `mend`. */
   close(options?: { unnoticed?: boolean }): void;
   mend(): void;
+  /** New connections go to the server at this port. */
+  lead(port: number): void;
 }
 
 /** A line to the server at a port. */
-export async function layLine(port: number): Promise<Line> {
+export async function layLine(first: number): Promise<Line> {
+  let port = first;
   const pairs = new Set<[client: Socket, server: Socket]>();
   const all = new Set<Socket>();
   let isClosed = false;
@@ -33,7 +36,7 @@ export async function layLine(port: number): Promise<Line> {
   });
   await new Promise<void>((done) => relay.listen(0, '127.0.0.1', done));
   const { port: own } = relay.address() as AddressInfo;
-  if (isSecure(port)) secure(own);
+  if (isSecure(first)) secure(own);
   const cut = ({ unnoticed = false } = {}) => {
     for (const [client, server] of pairs) {
       if (unnoticed) {
@@ -62,6 +65,9 @@ export async function layLine(port: number): Promise<Line> {
     },
     mend: () => {
       isClosed = false;
+    },
+    lead: (to) => {
+      port = to;
     },
   };
 }

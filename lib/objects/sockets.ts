@@ -17,6 +17,8 @@ export interface SocketTools {
   encoding: Encoding;
   /** Acknowledgements that are awaited of one client. */
   mostAcks: number;
+  /** Clients may come from other instances, with what these keep of them. */
+  inherits: boolean;
   users: Users;
   operations: Operations;
   logger: Logger;
@@ -68,13 +70,18 @@ export class Sockets {
 
   /** Makes the object of a client's socket. */
   add(socketId: string, handshake: string): NativeSocket {
-    const { native, reads, encoding, mostAcks } = this.#tools;
+    const { native, reads, encoding, mostAcks, inherits } = this.#tools;
     const socket: NativeSocket = new NativeSocket(native, reads, socketId, handshake, {
       encoding,
       mostAcks,
       expired: () => this.#ackExpired(socket),
     });
     this.#known.set(socketId, socket);
+    if (inherits) {
+      const { data, expiresAt } = native.inherited(socketId);
+      if (data !== undefined) socket.data = JSON.parse(data);
+      if (expiresAt !== undefined) socket.expiresAt = expiresAt;
+    }
     return socket;
   }
 

@@ -204,6 +204,12 @@ impl Answers {
         if data.len() == sockets.len() { data } else { Vec::new() }
     }
 
+    /// What the application keeps in `socket.data` of a socket of which it has an object; `None` when it is busy.
+    pub(super) async fn data_of_one(&self, socket: &Arc<Socket>) -> Option<String> {
+        let data = self.data_of(std::slice::from_ref(socket)).await;
+        data.first().map(|data| data.get().to_owned())
+    }
+
     /// `serverSideEmit` of another server, for the application.
     fn server_side_event(&self, asker: Asker, args: String) {
         let ack = match &asker.id {

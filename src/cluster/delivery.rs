@@ -14,7 +14,7 @@ use crate::{
     service::Service,
     wire::{
         json::placeholders_fit,
-        packet::{Packet, PacketKind},
+        packet::{Origin, Packet, PacketKind},
     },
 };
 
@@ -45,8 +45,8 @@ impl Delivery {
         }
     }
 
-    pub(super) fn deliver(&self, broadcast: Broadcast) {
-        let packet = packet_of(&broadcast);
+    pub(super) fn deliver(&self, broadcast: Broadcast, origin: Origin) {
+        let packet = packet_of(&broadcast, origin);
         let selection = Selection {
             rooms: names(&broadcast.rooms),
             except: names(&broadcast.except),
@@ -63,6 +63,8 @@ fn are_complete(broadcast: &Broadcast) -> bool {
     attachments == 0 || placeholders_fit(&broadcast.args, attachments)
 }
 
-pub(super) fn packet_of(broadcast: &Broadcast) -> Packet {
-    Packet::new(PacketKind::Event(None), &broadcast.args, broadcast.attachments.clone())
+pub(super) fn packet_of(broadcast: &Broadcast, origin: Origin) -> Packet {
+    let packet = Packet::new(PacketKind::Event(None), &broadcast.args, broadcast.attachments.clone());
+    packet.set_origin(origin);
+    packet
 }

@@ -39,6 +39,8 @@ const MOST_INSTANCES: usize = 1_024;
 #[derive(Debug)]
 struct Instance {
     stream: Stream,
+    /// The one before the next publication has not been handled yet.
+    is_being_handled: bool,
     replica: Replica,
     heard_at: u64,
     beat: Beat,
@@ -98,6 +100,32 @@ impl Instances {
         self.doubts_rooms = true;
     }
 
+    /// The uid of this instance.
+    pub(super) fn uid(&self) -> &Arc<str> {
+        &self.uid
+    }
+
+    /// The number of the next publication of each other instance.
+    pub(super) fn heard(&self) -> Vec<(Arc<str>, u64)> {
+        let next = |(uid, other): (&Arc<str>, &Instance)| (uid.clone(), other.stream.next_seq());
+        self.others.iter().map(next).collect()
+    }
+
+    /// Whether everything before these numbers has been handled, or will never be; of those instances that are known.
+    pub(super) fn have_heard(&self, heard: &[(Arc<str>, u64)]) -> bool {
+        heard.iter().all(|(uid, next)| {
+            let other = self.others.get(uid);
+            other.is_none_or(|other| other.stream.next_seq() >= *next + u64::from(other.is_being_handled))
+        })
+    }
+
+    /// A socket of this instance has gone to another one, where it was registered before.
+    pub(super) fn appear(&self, service: &Service, socket_id: &str) {
+        for other in self.others.values() {
+            other.replica.appear(service, socket_id);
+        }
+    }
+
     /// Number of other instances that live.
     pub(super) fn len(&self) -> usize {
         self.others.len()
@@ -150,9 +178,12 @@ impl Instances {
         self.relieve(log, uid);
     }
 
-    /// The next publication of an instance in order, if it is there.
+    /// The next publication of an instance in order, if it is there. The one before has been handled.
     pub(super) fn pop(&mut self, uid: &str) -> Option<(u64, Arrival)> {
-        self.others.get_mut(uid)?.stream.pop()
+        let other = self.others.get_mut(uid)?;
+        let next = other.stream.pop();
+        other.is_being_handled = next.is_some();
+        next
     }
 
     /// Asks for what is missing of an instance's publications.
@@ -303,11 +334,15 @@ impl Instances {
 
     /// Takes news of an instance's sockets.
     pub(super) fn news(&mut self, service: &Service, log: &Log, uid: &str, seq: u64, news: News) {
-        if let News::Joined(_, room, _) = &news
-            && service.hub.room(room).is_none()
-            && self.unattached.len() < MOST_UNATTACHED
-        {
-            self.unattached.insert(room.clone());
+        let rooms = match &news {
+            News::Joined(_, room, _) => std::slice::from_ref(room),
+            News::Connected(_, rooms) => rooms,
+            _ => &[],
+        };
+        for room in rooms {
+            if service.hub.room(room).is_none() && self.unattached.len() < MOST_UNATTACHED {
+                self.unattached.insert(room.clone());
+            }
         }
         let Some(other) = self.others.get_mut(uid) else { return };
         if !other.replica.learn(service, seq, news) {
@@ -366,6 +401,7 @@ impl Instances {
             self.doubts_rooms |= missed > MOST_MISSED;
             let other = Instance {
                 stream: Stream::starting_at(next),
+                is_being_handled: false,
                 replica: Replica::new(key.clone(), lost.map(|lost| lost.sockets)),
                 heard_at: self.beats,
                 beat: Beat::default(),

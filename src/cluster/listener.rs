@@ -13,10 +13,11 @@ use super::{
     delivery::Delivery,
     mark,
     membership::Membership,
-    message::{Envelope, Message, Unreadable},
+    message::{Envelope, Message, Unreadable, origin_of_payload},
     questions::Questions,
     status::Status,
     sync::InstanceSync,
+    takeover::Takeovers,
 };
 use crate::{
     adapter::{broadcast, channels::Scope},
@@ -34,6 +35,7 @@ pub(super) struct Listener {
     pub(super) backlog: Arc<Backlog>,
     pub(super) delivery: Arc<Delivery>,
     pub(super) commands: Arc<Commands>,
+    pub(super) takeovers: Arc<Takeovers>,
     pub(super) questions: Arc<Questions>,
     pub(super) answers: Arc<Answers>,
 }
@@ -83,15 +85,16 @@ impl Listener {
                 let uid = uid.to_owned();
                 self.sync.publication_arrived(&uid, mark.seq, channel, payload);
             }
-            Some((_, mark)) => {
+            Some((uid, mark)) => {
                 self.status.received();
                 if let Some(Err(version)) = mark.map(|mark| mark::read(mark.kind)) {
                     let error = Unreadable::Version(version);
                     self.status.report("ERR_CLUSTER_VERSION", &error.to_string());
                 }
                 if self.delivery.has_recipients(scope) {
+                    let from = origin_of_payload(uid, &payload);
                     self.delivery
-                        .read(channel, &payload, |broadcast| self.delivery.deliver(broadcast));
+                        .read(channel, &payload, |broadcast| self.delivery.deliver(broadcast, from));
                 }
             }
         }
@@ -138,6 +141,10 @@ impl Listener {
             }
             Message::Done(number, error) => self.commands.done(number, error),
             Message::Moved(secret) => self.service.moved_away(&secret),
+            Message::AskSession(number, claim) => self.takeovers.session_asked(uid, number, claim),
+            Message::Session(number, session) => self.takeovers.session_arrived(number, session),
+            Message::Release(number, claim, heard) => self.takeovers.release_asked(uid, number, claim, heard),
+            Message::Released(number, part) => self.takeovers.missed_arrived(number, part),
             // Numbered, or else not sent by an instance of this version.
             _ => {}
         }

@@ -68,11 +68,13 @@ impl Body {
 
 fn size_of_message(message: &Message) -> usize {
     match message {
-        Message::Select(Select { packet, .. }) | Message::Stored(_, packet, _) => {
-            packet.args.len() + packet.attachments.iter().map(Bytes::len).sum::<usize>()
-        }
+        Message::Select(Select { packet, .. }) | Message::Stored(_, packet, _) => packet.len(),
         Message::Resent(entries) => entries.iter().map(|(_, _, payload)| payload.len() + OVERHEAD).sum(),
         Message::Snapshot(snapshot) => snapshot.sockets.len() * OVERHEAD,
+        Message::Released(_, Some((packets, _))) => {
+            let packets = packets.iter().map(|missed| missed.packet.len() + OVERHEAD);
+            packets.sum()
+        }
         Message::History(part) => {
             let messages = part.rooms.iter().flat_map(|(_, messages)| messages);
             messages.map(|(packet, _)| packet.args.len() + OVERHEAD).sum()
@@ -120,8 +122,14 @@ impl Log {
 
     /// Appends what must not be missed. What it tells of this instance's sockets changes the digest.
     pub(super) fn publish(&self, body: Body, digest: u64) {
+        self.publish_as(body, digest, |_| {});
+    }
+
+    /// As [`Self::publish`]; `numbered` is called with the number before anybody else can know it.
+    pub(super) fn publish_as(&self, body: Body, digest: u64, numbered: impl FnOnce(u64)) {
         let mut inner = self.inner.lock();
         let seq = inner.next_seq;
+        numbered(seq);
         inner.next_seq += 1;
         inner.digest ^= digest;
         let entry = Arc::new(Entry {

@@ -10,13 +10,13 @@ use crate::{
     adapter::msgpack::MAX_DEPTH,
     config::MembershipEvents,
     error::Spoken,
-    hub::{RoomInfo, Socket},
+    hub::{Claim, RoomInfo, Socket},
     metrics::Stats,
-    ports::Command,
+    ports::{Command, Session},
     selection::{Names, Selection},
     wire::{
         json::{Args, event_name, is_json, quoted},
-        packet::{MAX_ATTACHMENTS, Packet, PacketKind, RESERVED_EVENTS},
+        packet::{MAX_ATTACHMENTS, Origin, Packet, PacketKind, RESERVED_EVENTS},
     },
 };
 
@@ -41,6 +41,8 @@ pub(super) struct Envelope {
 pub(super) enum Message {
     /// A socket was registered.
     Connected(SocketFacts),
+    /// A socket was registered that another instance had before, in these rooms of the registry.
+    Arrived(SocketFacts, Vec<String>),
     /// A socket is gone.
     Disconnected(String),
     /// A room was created.
@@ -84,6 +86,42 @@ pub(super) enum Message {
     Done(u64, Option<Spoken>),
     /// A client has come to the sender with the secret of a socket that is elsewhere: it does not come back to that.
     Moved(String),
+    /// A client has come to the sender with the secret of a socket of the receiver. Asks what that is: number of the question,
+    /// what the client says.
+    AskSession(u64, Claim),
+    /// The answer to that.
+    Session(u64, Option<Session>),
+    /// The sender has registered that socket. Asks to let it go, once the receiver has heard as much as it has: number of the
+    /// question, what the client says, and the number of the next publication of each instance.
+    Release(u64, Claim, Vec<(Arc<str>, u64)>),
+    /// A part of what the client has missed, and whether it is the last; nothing when it cannot be told.
+    Released(u64, Option<(Vec<MissedPacket>, bool)>),
+}
+
+/// A packet that a client has missed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct MissedPacket {
+    /// The packet.
+    pub(super) packet: PacketParts,
+    /// By whom it was published, and as which publication, if it was.
+    pub(super) origin: Option<(u64, u64)>,
+}
+
+impl MissedPacket {
+    pub(super) fn of(packet: &Packet) -> Self {
+        Self {
+            packet: PacketParts::of(packet),
+            origin: packet.origin().map(|Origin { publisher, number }| (publisher, number)),
+        }
+    }
+
+    pub(super) fn packet(self) -> Option<Packet> {
+        let packet = self.packet.event()?;
+        if let Some((publisher, number)) = self.origin {
+            packet.set_origin(Origin { publisher, number });
+        }
+        Some(packet)
+    }
 }
 
 /// What others know of a socket.
@@ -99,6 +137,9 @@ pub(super) struct SocketFacts {
     pub(super) profile: Option<String>,
     /// When the connection was made, milliseconds since the epoch.
     pub(super) connected_at: u64,
+    /// What its client shows when it comes back, if it may.
+    #[serde(default)]
+    pub(super) secret: Option<String>,
 }
 
 impl SocketFacts {
@@ -110,6 +151,7 @@ impl SocketFacts {
             username: identity.username.as_deref().map(str::to_owned),
             profile: socket.profile().map(str::to_owned).or_else(|| email_profile(socket)),
             connected_at: socket.connected_at,
+            secret: socket.recovery().map(|recovery| recovery.secret().to_owned()),
         }
     }
 }
@@ -192,6 +234,11 @@ impl PacketParts {
             args: packet.args().to_owned(),
             attachments: packet.attachments().to_vec(),
         }
+    }
+
+    /// Its bytes.
+    pub(super) fn len(&self) -> usize {
+        self.args.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()
     }
 
     /// The packet as an event; `None` when it is none that clients may get: they close the connection over some, and the
@@ -358,12 +405,31 @@ impl Envelope {
 /// Digest of one fact: a socket, or a socket's membership. Digests of all facts are combined by exclusive or, so that
 /// their order does not matter.
 pub(super) fn digest(socket_id: &str, room_id: Option<&str>) -> u64 {
+    hash(
+        socket_id.bytes().chain(
+            room_id
+                .into_iter()
+                .flat_map(|room| std::iter::once(0xff).chain(room.bytes())),
+        ),
+    )
+}
+
+/// Where an instance, or another server, has published something: as this publication of its.
+pub(super) fn origin(uid: &str, number: u64) -> Origin {
+    Origin {
+        publisher: hash(uid.bytes()),
+        number,
+    }
+}
+
+/// As [`origin`] of a server that does not number what it publishes: the payload tells.
+pub(super) fn origin_of_payload(uid: &str, payload: &[u8]) -> Origin {
+    origin(uid, hash(payload.iter().copied()))
+}
+
+/// The same on every instance.
+fn hash(bytes: impl Iterator<Item = u8>) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let bytes = socket_id.bytes().chain(
-        room_id
-            .into_iter()
-            .flat_map(|room| std::iter::once(0xff).chain(room.bytes())),
-    );
     for byte in bytes {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     }

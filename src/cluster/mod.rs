@@ -13,6 +13,7 @@
 //! | [`membership`], [`status`] | joining, beats; how it stands, counters and faults |
 //! | [`rooms`], [`history`], [`backlog`] | the rooms and the messages in the store, or else handed on |
 //! | [`commands`] | what is asked of the instance of a socket |
+//! | [`takeover`] | sockets that go from one instance to another with their clients |
 //! | [`answers`], [`questions`] | requests of the adapter's kind: theirs and ours |
 //! | [`settings`], [`tasks`] | the options; what runs for as long as the cluster is joined |
 //!
@@ -43,6 +44,7 @@ mod sequence;
 mod settings;
 mod status;
 mod sync;
+mod takeover;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -78,6 +80,7 @@ use self::{
     rooms::Rooms,
     status::{Stage, Status},
     sync::InstanceSync,
+    takeover::Takeovers,
     tasks::Tasks,
 };
 use crate::{
@@ -225,6 +228,13 @@ impl Cluster {
             requests_timeout: settings.requests_timeout,
             wanted: Wanted::default(),
         });
+        let takeovers = Arc::new(Takeovers::new(
+            service.clone(),
+            log.clone(),
+            sync.clone(),
+            answers.clone(),
+            tasks.clone(),
+        ));
         let listener = Arc::new(Listener {
             uid: uid.clone(),
             service: service.clone(),
@@ -235,6 +245,7 @@ impl Cluster {
             backlog,
             delivery,
             commands: commands.clone(),
+            takeovers: takeovers.clone(),
             questions: questions.clone(),
             answers: answers.clone(),
         });
@@ -243,7 +254,9 @@ impl Cluster {
             rooms,
             history: history.clone(),
             commands: commands.clone(),
+            takeovers,
             status: status.clone(),
+            uid: uid.clone(),
         }));
         Self {
             uid,

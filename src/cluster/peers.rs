@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+
 use super::{
     commands::Commands,
     history::History,
     log::{Body, Log, OwnedBroadcast},
-    message::{Message, PacketParts, RoomFacts, Select, SocketFacts, digest},
+    message::{Message, PacketParts, RoomFacts, Select, SocketFacts, digest, origin},
     rooms::Rooms,
     status::Status,
+    takeover::Takeovers,
 };
 use crate::{
-    hub::{Room, Socket},
-    ports::{Answer, Broadcast, Command, Fact, Peers},
+    hub::{Claim, Room, Socket},
+    ports::{Answer, Broadcast, Command, Fact, Peers, Session},
     wire::packet::Packet,
 };
 
@@ -23,7 +26,18 @@ pub(super) struct ClusterPeers {
     /// The messages that are to survive, when they are.
     pub(super) history: Option<Arc<History>>,
     pub(super) commands: Arc<Commands>,
+    pub(super) takeovers: Arc<Takeovers>,
     pub(super) status: Arc<Status>,
+    /// This instance.
+    pub(super) uid: Arc<str>,
+}
+
+impl ClusterPeers {
+    /// Publishes a packet, which knows then where it was.
+    fn publish_packet(&self, body: Body, digest: u64, packet: &Packet) {
+        let numbered = |seq| packet.set_origin(origin(&self.uid, seq));
+        self.log.publish_as(body, digest, numbered);
+    }
 }
 
 impl std::fmt::Debug for ClusterPeers {
@@ -41,7 +55,7 @@ impl Peers for ClusterPeers {
         } = *broadcast;
         let Some(rooms) = selection.as_rooms() else {
             let select = Select::new(selection, packet);
-            return self.log.publish(Body::Message(Message::Select(select)), 0);
+            return self.publish_packet(Body::Message(Message::Select(select)), 0, packet);
         };
         let (socket, room) = (selection.except.first(), rooms.first());
         let digest = match (fact, socket, room) {
@@ -58,7 +72,7 @@ impl Peers for ClusterPeers {
             volatile: selection.volatile,
             fact,
         };
-        self.log.publish(Body::Broadcast(owned), digest);
+        self.publish_packet(Body::Broadcast(owned), digest, packet);
     }
 
     fn stored(&self, room_id: &str, packet: &Packet, time: u64) {
@@ -121,7 +135,34 @@ impl Peers for ClusterPeers {
         self.log.send(Body::Message(Message::Moved(secret.to_owned())));
     }
 
+    fn session(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Option<Session>> {
+        self.takeovers.ask_session(socket, claim)
+    }
+
+    fn release(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Option<Vec<Packet>>> {
+        self.takeovers.ask_release(socket, claim)
+    }
+
+    fn arrived(&self, socket: &Arc<Socket>, rooms: &[Arc<Room>]) {
+        let names = rooms.iter().map(|room| room.info.id.to_string()).collect();
+        let message = Message::Arrived(SocketFacts::of(socket), names);
+        self.log.publish(Body::Message(message), digest_in(socket, rooms));
+    }
+
+    fn handed_over(&self, socket: &Arc<Socket>, rooms: &[Arc<Room>]) {
+        let message = Message::Disconnected(socket.id().to_owned());
+        self.log.publish(Body::Message(message), digest_in(socket, rooms));
+    }
+
     fn ask(&self, socket: &Socket, command: Command, answer: Answer) {
         self.commands.ask(socket, command, answer);
     }
+}
+
+/// Digest of a socket and its rooms of the registry.
+fn digest_in(socket: &Socket, rooms: &[Arc<Room>]) -> u64 {
+    let registered = rooms.iter().filter(|room| room.info.registered);
+    registered
+        .map(|room| digest(socket.id(), Some(&room.info.id)))
+        .fold(digest(socket.id(), None), |all, one| all ^ one)
 }

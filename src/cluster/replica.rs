@@ -7,12 +7,14 @@ use std::{
 
 use super::message::{Snapshot, SocketFacts, digest};
 use crate::{
-    hub::{Identity, Socket},
+    hub::{Identity, Recovery, Socket},
     selection::Selection,
     service::{Loss, Service},
     wire::{json::is_json, packet::Packet},
 };
 
+/// Of a socket that is yet to be told to be somewhere.
+const NO_ROOMS: [&str; 0] = [];
 /// News that wait for a snapshot; beyond it the snapshot is asked for anew.
 const MOST_BUFFERED: usize = 100_000;
 /// Beats after which a snapshot that does not come is asked for again.
@@ -21,8 +23,8 @@ const PATIENCE: u32 = 3;
 /// News of an instance's own sockets.
 #[derive(Debug, Clone)]
 pub(super) enum News {
-    /// A socket was registered.
-    Connected(SocketFacts),
+    /// A socket was registered; one that was on another instance before is in these rooms.
+    Connected(SocketFacts, Vec<String>),
     /// A socket is gone.
     Disconnected(String),
     /// A socket joined a room; with what the members are told.
@@ -198,6 +200,14 @@ impl Replica {
         }
     }
 
+    /// A socket that was on this instance until now is on that one, if it is there.
+    pub(super) fn appear(&self, service: &Service, socket_id: &str) {
+        if let Some(known) = self.sockets.get(socket_id) {
+            let rooms: Vec<&str> = known.rooms.iter().map(|room| &**room).collect();
+            service.appear(&known.socket, &rooms);
+        }
+    }
+
     /// The instance is lost: all of its sockets are. Returns the ids of those that have been told to be gone.
     pub(super) fn lose(self, service: &Service, loss: &Loss) -> HashSet<Box<str>> {
         let mut gone = self.returning.unwrap_or_default();
@@ -212,7 +222,9 @@ impl Replica {
 
     fn apply(&mut self, service: &Service, news: News) {
         match news {
-            News::Connected(facts) => self.connect(service, facts, Service::meet),
+            News::Connected(facts, rooms) => {
+                self.connect(service, facts, &rooms, |service, socket| service.meet(socket, &rooms));
+            }
             News::Disconnected(id) => self.disconnect(service, &id, &Loss::Silent),
             News::Joined(id, room, packet) => self.join(service, &id, &room, packet.as_ref()),
             News::Left(id, room, packet) => self.leave(service, &id, &room, packet.as_ref()),
@@ -227,8 +239,14 @@ impl Replica {
         }
     }
 
-    /// Learns of a socket unless it is known, by `meet`.
-    fn connect(&mut self, service: &Service, facts: SocketFacts, meet: impl FnOnce(&Service, &Arc<Socket>)) {
+    /// Learns of a socket that is in these rooms, by `meet`, unless it is known.
+    fn connect(
+        &mut self,
+        service: &Service,
+        facts: SocketFacts,
+        rooms: &[String],
+        meet: impl FnOnce(&Service, &Arc<Socket>),
+    ) {
         if self.sockets.contains_key(&*facts.id) {
             return;
         }
@@ -237,13 +255,17 @@ impl Replica {
         if let Some(profile) = facts.profile.as_ref().filter(|profile| is_json(profile)) {
             socket.describe(profile);
         }
+        if let Some(secret) = facts.secret.as_deref().filter(|secret| Recovery::may_be_secret(secret)) {
+            socket.set_recovery(Recovery::of(secret, false));
+        }
         let socket = Arc::new(socket);
         meet(service, &socket);
         self.digest ^= digest(&facts.id, None);
-        let known = Known {
-            socket,
-            rooms: HashSet::new(),
-        };
+        let rooms: HashSet<Box<str>> = rooms.iter().map(|room| room.as_str().into()).collect();
+        for room in &rooms {
+            self.digest ^= digest(&facts.id, Some(room));
+        }
+        let known = Known { socket, rooms };
         self.sockets.insert(facts.id.into(), known);
     }
 
@@ -296,9 +318,9 @@ impl Replica {
             let id = facts.id.clone();
             // One that came while the instance was away was told by the instance itself.
             let was_gone = returning.as_ref().is_some_and(|gone| gone.contains(&*id));
-            self.connect(service, facts, |service, socket| match was_gone {
+            self.connect(service, facts, &[], |service, socket| match was_gone {
                 true => service.find_again(socket, leads),
-                false => service.meet(socket),
+                false => service.meet(socket, &NO_ROOMS),
             });
             self.replace_rooms(service, &id, &rooms, tells);
         }

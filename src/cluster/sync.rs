@@ -15,7 +15,7 @@ use super::{
     instances::Instances,
     log::{Body, Log},
     mark,
-    message::{Beat, Envelope, Message, RoomFacts, Snapshot, SocketFacts},
+    message::{Beat, Envelope, Message, RoomFacts, Snapshot, SocketFacts, origin},
     replica::News,
     rooms::Rooms,
     sequence::Arrival,
@@ -27,8 +27,9 @@ use crate::{
         broadcast::{self, Broadcast, Mark},
         channels::Scope,
     },
-    hub::Socket,
+    hub::{Claim, Socket},
     service::Service,
+    wire::packet::Packet,
 };
 
 /// Bytes of publications that are sent again in one message.
@@ -68,6 +69,35 @@ impl InstanceSync {
             }
             learnt.await;
         }
+    }
+
+    /// What has been heard: the number of the next publication of each instance, this one included.
+    pub(super) fn heard(&self) -> Vec<(Arc<str>, u64)> {
+        let instances = self.instances();
+        let mut heard = instances.heard();
+        heard.push((instances.uid().clone(), self.log.next_seq()));
+        heard
+    }
+
+    /// Resolves when as much has been heard of those instances that are known here, and been handled.
+    pub(super) async fn hears(&self, heard: &[(Arc<str>, u64)]) {
+        loop {
+            let learnt = self.learnt.notified();
+            tokio::pin!(learnt);
+            // From now on, so that nothing is missed that happens before it is awaited.
+            learnt.as_mut().enable();
+            if self.instances().have_heard(heard) {
+                return;
+            }
+            learnt.await;
+        }
+    }
+
+    /// Lets a socket of this instance go to another one.
+    pub(super) fn release(&self, claim: &Claim) -> Option<Vec<Packet>> {
+        let instances = self.instances();
+        self.service
+            .release(claim, |socket_id| instances.appear(&self.service, socket_id))
     }
 
     /// A numbered publication of another instance: handled when it is its turn.
@@ -122,10 +152,11 @@ impl InstanceSync {
 
     /// Hands on a broadcast of another instance with what else it tells.
     fn marked(&self, uid: &str, seq: u64, mark: Mark, broadcast: Broadcast) {
+        let from = origin(uid, seq);
         let (Some(room), socket) = (broadcast.rooms.first().cloned(), broadcast.except.first().cloned()) else {
-            return self.delivery.deliver(broadcast);
+            return self.delivery.deliver(broadcast, from);
         };
-        let packet = packet_of(&broadcast);
+        let packet = packet_of(&broadcast, from);
         match (mark.kind, socket) {
             (mark::MESSAGE, _) => self.service.receive_message(&room, &packet, mark.time),
             (mark::TYPING | mark::TYPED, Some(socket)) => {
@@ -134,7 +165,7 @@ impl InstanceSync {
                     Some(socket) => self
                         .service
                         .receive_typing(&socket, &room, mark.kind == mark::TYPING, &packet),
-                    None => self.delivery.deliver(broadcast),
+                    None => self.delivery.deliver(broadcast, from),
                 }
             }
             (mark::JOINED, Some(socket)) => {
@@ -143,14 +174,15 @@ impl InstanceSync {
             (mark::LEFT, Some(socket)) => {
                 self.learn(uid, seq, News::Left(socket.into(), room.into(), Some(packet)));
             }
-            _ => self.delivery.deliver(broadcast),
+            _ => self.delivery.deliver(broadcast, from),
         }
     }
 
     /// What an instance tells all others, in its order.
     fn told(&self, uid: &str, seq: u64, message: Message) {
         match message {
-            Message::Connected(facts) => self.learn(uid, seq, News::Connected(facts)),
+            Message::Connected(facts) => self.learn(uid, seq, News::Connected(facts, Vec::new())),
+            Message::Arrived(facts, rooms) => self.learn(uid, seq, News::Connected(facts, rooms)),
             Message::Disconnected(id) => self.learn(uid, seq, News::Disconnected(id)),
             Message::RoomCleared(room) => self.learn(uid, seq, News::Cleared(room)),
             Message::RoomCreated(room) => self.learn_room(room),
@@ -165,7 +197,10 @@ impl InstanceSync {
             Message::Select(select) => {
                 let (selection, packet) = select.into_parts();
                 match packet.event() {
-                    Some(packet) => self.service.deliver(&selection, &packet),
+                    Some(packet) => {
+                        packet.set_origin(origin(uid, seq));
+                        self.service.deliver(&selection, &packet);
+                    }
                     None => self.status.ignore(&self.channels.everyone, "a packet that is no event"),
                 }
             }

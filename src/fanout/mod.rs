@@ -17,7 +17,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::{
     backpressure::{self, Charge, Congestion, RECEIVER_COST, Work},
-    hub::{Except, Forgotten, Member, Members, Numbered, Replay, Socket, Span, offset},
+    hub::{Except, Forgotten, Member, Members, Missed, Replay, Socket, Span},
     lasting,
     link::{Ending, Link},
     wire::{packet::Packet, series::Series},
@@ -53,7 +53,7 @@ enum Entry {
     /// What a client that has come back on this link missed.
     Missed {
         link: Arc<dyn Link>,
-        packets: Vec<Numbered>,
+        packets: Vec<Missed>,
     },
     Close {
         link: Arc<dyn Link>,
@@ -181,14 +181,28 @@ impl Fanout {
         let Some(replay) = &self.replay else {
             return Err(Forgotten);
         };
-        replay.collect(missed, socket.key(), |packets| {
-            let bytes = packets.iter().map(|(_, packet)| packet.len()).sum();
-            let entry = Entry::Missed {
-                link: socket.link(),
-                packets,
-            };
-            self.push(socket.shard(self.parts.len()), entry, bytes, bytes);
+        replay.collect(missed, socket.key(), |packets| self.push_missed(socket, packets))
+    }
+
+    /// As [`Fanout::resend`] for a socket that another instance had before: first what its client missed there, then what
+    /// came here since. Returns the newest number before all of that.
+    pub fn inherit(&self, socket: &Arc<Socket>, missed: Vec<Packet>, since: &[Span]) -> Result<u64, Forgotten> {
+        let (Some(replay), Some(recovery)) = (&self.replay, socket.recovery()) else {
+            return Err(Forgotten);
+        };
+        replay.inherit(missed, since, (socket.key(), recovery.trail()), |packets, before| {
+            self.push_missed(socket, packets);
+            before
         })
+    }
+
+    fn push_missed(&self, socket: &Arc<Socket>, packets: Vec<Missed>) {
+        let bytes = packets.iter().map(|(_, packet)| packet.len()).sum();
+        let entry = Entry::Missed {
+            link: socket.link(),
+            packets,
+        };
+        self.push(socket.shard(self.parts.len()), entry, bytes, bytes);
     }
 
     /// Ends the connection of one socket once everything sent to it before is on its way.
@@ -427,7 +441,7 @@ async fn deliver(part: &Part, mut entries: VecDeque<Queued>) {
                 }
             }
             Entry::Missed { link, packets } => {
-                let with_offset = |(number, packet): &Numbered| packet.with_offset(&offset(*number));
+                let with_offset = |(offset, packet): &Missed| packet.with_offset(offset);
                 link.replay(packets.iter().map(with_offset).collect());
             }
             Entry::Abandon(link) => link.abandon(),

@@ -28,9 +28,9 @@ pub use identity::{Identity, SocketId};
 pub use members::Recipient;
 pub use ordered::Ordered;
 pub use pace::{Excess, Pace};
-pub use recovery::{Place, Recovery, Turn};
+pub use recovery::{Claim, Place, Recovery, Turn};
 pub use remote::RemoteSockets;
-pub use replay::{Forgotten, Numbered, Replay, Span, Trail, number as offset_number, offset};
+pub use replay::{Forgotten, Missed, Replay, Span, Trail};
 pub use room::RoomInfo;
 pub use socket::{Interest, Socket, Unreachable};
 

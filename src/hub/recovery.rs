@@ -10,17 +10,26 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::replay::{Span, Trail};
+use super::replay::{Replay, Span, Trail};
 use crate::{disconnect::DisconnectReason, wire::id};
 
 /// Characters of a secret.
 const LENGTH: usize = 20;
 
+/// What a client says that comes back.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Claim {
+    /// Its secret.
+    pub secret: String,
+    /// The offset of what it saw last; none when it has seen nothing.
+    pub offset: Option<String>,
+}
+
 /// What a socket keeps so that its client may come back.
 #[derive(Debug)]
 pub struct Recovery {
     /// The secret that the client shows, Socket.IO's `pid`.
-    secret: [u8; LENGTH],
+    secret: Box<str>,
     /// What was sent to the socket alone.
     trail: Arc<Trail>,
     stays: Mutex<Stays>,
@@ -47,6 +56,9 @@ struct Stays {
     ended: VecDeque<Span>,
     /// The newest number that was sent to it in rooms of which nothing more is known here.
     floor: u64,
+    /// Of a socket that another instance had before: what its client named when it came, and the number here that it stands
+    /// for.
+    inherited: Option<(Option<String>, u64)>,
 }
 
 /// Rooms left that are kept apart; of more, the client must have seen everything.
@@ -61,17 +73,52 @@ pub type Place = (RoomNumber, Arc<Trail>);
 impl Recovery {
     /// `None` when the system has no random bytes.
     pub fn new() -> Option<Self> {
-        Some(Self {
-            secret: id::random()?,
+        let secret = id::random::<LENGTH>()?;
+        let secret = std::str::from_utf8(&secret).ok()?;
+        Some(Self::of(secret, false))
+    }
+
+    /// Of a client that another instance has given this secret.
+    pub fn of(secret: &str, has_returned: bool) -> Self {
+        Self {
+            secret: secret.into(),
             trail: Arc::default(),
             stays: Mutex::default(),
-            turn: Mutex::default(),
-        })
+            turn: Mutex::new(Turn {
+                has_returned,
+                ..Turn::default()
+            }),
+        }
     }
 
     /// The secret that the client shows.
     pub fn secret(&self) -> &str {
-        std::str::from_utf8(&self.secret).unwrap_or_default()
+        &self.secret
+    }
+
+    /// The number that a client names here. `None` when it was never told what it names, or not here.
+    pub fn number(&self, named: Option<&str>, replay: &Replay) -> Option<u64> {
+        let stays = self.stays.lock();
+        match (&stays.inherited, named) {
+            (Some((offset, number)), named) if offset.as_deref() == named => Some(*number),
+            (None, None) => Some(0),
+            (Some(_), None) => None,
+            (_, Some(named)) => replay.number(named),
+        }
+    }
+
+    /// The client has come from another instance, where it named this; all that it had missed then is behind this number.
+    pub fn inherit(&self, named: Option<String>, number: u64) {
+        let mut stays = self.stays.lock();
+        for since in stays.since.values_mut() {
+            *since = number;
+        }
+        stays.ended.retain_mut(|span| {
+            span.after = span.after.max(number);
+            span.until > number
+        });
+        stays.floor = number;
+        stays.inherited = Some((named, number));
     }
 
     /// Whether a text may be somebody's secret.

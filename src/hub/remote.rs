@@ -10,6 +10,8 @@ use super::{Ordered, Socket};
 #[derive(Debug, Default)]
 pub struct RemoteSockets {
     sockets: DashMap<Box<str>, Arc<Socket>>,
+    /// Those whose clients may come back, by what they show then.
+    by_secret: DashMap<Box<str>, Arc<Socket>>,
     by_user: DashMap<Box<str>, Ordered<Socket>>,
 }
 
@@ -20,6 +22,9 @@ impl RemoteSockets {
             dashmap::Entry::Occupied(_) => return false,
             dashmap::Entry::Vacant(entry) => entry.insert(socket.clone()),
         };
+        if let Some(recovery) = socket.recovery() {
+            self.by_secret.insert(recovery.secret().into(), socket.clone());
+        }
         self.by_user
             .entry(socket.user_id().into())
             .or_default()
@@ -33,6 +38,10 @@ impl RemoteSockets {
             .sockets
             .remove_if(socket.id(), |_, known| Arc::ptr_eq(known, socket))
             .is_some();
+        if let Some(recovery) = socket.recovery() {
+            self.by_secret
+                .remove_if(recovery.secret(), |_, known| Arc::ptr_eq(known, socket));
+        }
         if let dashmap::Entry::Occupied(mut entry) = self.by_user.entry(socket.user_id().into()) {
             entry.get_mut().remove(socket);
             if entry.get().is_empty() {
@@ -45,6 +54,11 @@ impl RemoteSockets {
     /// The socket of this id.
     pub fn socket(&self, socket_id: &str) -> Option<Arc<Socket>> {
         self.sockets.get(socket_id).map(|entry| entry.value().clone())
+    }
+
+    /// The socket whose client has this secret.
+    pub fn with_secret(&self, secret: &str) -> Option<Arc<Socket>> {
+        self.by_secret.get(secret).map(|entry| entry.value().clone())
     }
 
     /// The sockets of a person.

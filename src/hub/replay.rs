@@ -4,9 +4,10 @@
 //! A packet's number travels with it as its last argument, the *offset*, which a client names when it comes back. It has
 //! then seen everything before it that was meant for it, because a connection keeps the order in which packets are handed
 //! in. What was missed is found by the *trails*: one for each room, for everyone, and for each socket, which hold numbers.
+//! An offset begins with a tag of the instance whose number it is: nobody else's is taken for one.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -17,7 +18,10 @@ use std::{
 use parking_lot::Mutex;
 
 use super::Except;
-use crate::wire::packet::{Offset, Packet};
+use crate::wire::{
+    id,
+    packet::{Offset, Origin, Packet},
+};
 
 /// What a packet takes besides its bytes, roughly.
 const OVERHEAD: usize = 160;
@@ -161,12 +165,16 @@ fn numbers_of(spans: &[Span], key: u64) -> Result<Vec<u64>, Forgotten> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forgotten;
 
-/// A packet and its number.
-pub type Numbered = (u64, Packet);
+/// A packet that was missed, and what its client is to name when it has seen it.
+pub type Missed = (Offset, Packet);
+
+/// Characters that begin every offset of one instance.
+type Tag = [u8; 4];
 
 /// The packets that were sent lately.
 #[derive(Debug)]
 pub struct Replay {
+    tag: Tag,
     inner: Mutex<Inner>,
     newest: AtomicU64,
     began: Instant,
@@ -178,6 +186,7 @@ impl Replay {
     /// Keeps packets for so long, and at most so many bytes.
     pub fn new(most_age: Duration, most_bytes: usize) -> Self {
         Self {
+            tag: id::random().unwrap_or(*b"none"),
             inner: Mutex::default(),
             newest: AtomicU64::new(0),
             began: Instant::now(),
@@ -202,6 +211,12 @@ impl Replay {
         // Copied before the lock: the senders of all rooms take it.
         let sent = packet.with_offset(&Offset::default());
         let mut inner = self.inner.lock();
+        let number = self.keep(&mut inner, trail, except, packet);
+        self.trim(&mut inner);
+        hand_on(&sent.at_offset(&self.offset(number)))
+    }
+
+    fn keep(&self, inner: &mut Inner, trail: &Arc<Trail>, except: &Except, packet: &Packet) -> u64 {
         let number = inner.newest + 1;
         inner.newest = number;
         self.newest.store(number, Ordering::Release);
@@ -213,30 +228,69 @@ impl Replay {
             except: except.clone(),
             packet: packet.clone(),
         });
-        self.trim(&mut inner);
-        hand_on(&sent.at_offset(&offset(number)))
+        number
     }
 
     /// Hands on a packet that is not kept, with the newest number: its client has seen everything before it.
     pub fn pass<R>(&self, packet: &Packet, hand_on: impl FnOnce(&Packet) -> R) -> R {
         let sent = packet.with_offset(&Offset::default());
         let inner = self.inner.lock();
-        hand_on(&sent.at_offset(&offset(inner.newest)))
+        hand_on(&sent.at_offset(&self.offset(inner.newest)))
     }
 
     /// The packets of these spans for a socket, in order, each once; handed on before anything else is numbered.
-    pub fn collect<R>(
-        &self,
-        spans: &[Span],
-        key: u64,
-        hand_on: impl FnOnce(Vec<Numbered>) -> R,
-    ) -> Result<R, Forgotten> {
+    pub fn collect<R>(&self, spans: &[Span], key: u64, hand_on: impl FnOnce(Vec<Missed>) -> R) -> Result<R, Forgotten> {
         let inner = self.inner.lock();
         let numbers = numbers_of(spans, key)?;
         let packets = inner.meant(&numbers, key);
         Ok(hand_on(
-            packets.map(|(number, packet)| (number, packet.clone())).collect(),
+            packets
+                .map(|(number, packet)| (self.offset(number), packet.clone()))
+                .collect(),
         ))
+    }
+
+    /// The packets that [`Self::collect`] would find.
+    pub fn packets(&self, spans: &[Span], key: u64) -> Result<Vec<Packet>, Forgotten> {
+        self.collect(spans, key, |missed| {
+            missed.into_iter().map(|(_, packet)| packet).collect()
+        })
+    }
+
+    /// For a socket that another instance had before: what its client missed there, then what came here since, which these
+    /// spans tell, without what is in both. All of it is kept as sent to the socket alone, behind everything else. `hand_on`
+    /// is called with it, and with the newest number before.
+    pub fn inherit<R>(
+        &self,
+        missed: Vec<Packet>,
+        spans: &[Span],
+        (key, trail): (u64, &Arc<Trail>),
+        hand_on: impl FnOnce(Vec<Missed>, u64) -> R,
+    ) -> Result<R, Forgotten> {
+        let mut inner = self.inner.lock();
+        let numbers = numbers_of(spans, key)?;
+        let mut known: HashMap<Origin, usize> = HashMap::new();
+        for origin in missed.iter().filter_map(Packet::origin) {
+            *known.entry(origin).or_default() += 1;
+        }
+        let mut is_new = |packet: &Packet| match packet.origin().and_then(|origin| known.get_mut(&origin)) {
+            Some(times @ 1..) => {
+                *times -= 1;
+                false
+            }
+            _ => true,
+        };
+        let since = inner.meant(&numbers, key).map(|(_, packet)| packet);
+        let since: Vec<Packet> = since.filter(|packet| is_new(packet)).cloned().collect();
+        let before = inner.newest;
+        let mut numbered = |packet: Packet| {
+            let number = self.keep(&mut inner, trail, &Except::new(), &packet);
+            (self.offset(number), packet)
+        };
+        let packets = missed.into_iter().chain(since).map(&mut numbered).collect();
+        let outcome = hand_on(packets, before);
+        self.trim(&mut inner);
+        Ok(outcome)
     }
 
     /// Bytes of what [`Self::collect`] would find.
@@ -290,27 +344,34 @@ fn cost(packet: &Packet) -> usize {
     packet.len() + OVERHEAD
 }
 
-/// Digits of an offset, of which ten last for a hundred years at a million packets a second.
+/// Digits of a number, of which ten last for a hundred years at a million packets a second.
 const DIGITS: u32 = 36;
 
-/// A number as clients are told it.
-pub fn offset(mut number: u64) -> Offset {
-    let mut offset = Offset::default();
-    for place in offset.iter_mut().rev() {
-        let digit = u32::try_from(number % u64::from(DIGITS)).unwrap_or(0);
-        *place = char::from_digit(digit, DIGITS)
-            .and_then(|digit| u8::try_from(digit).ok())
-            .unwrap_or(b'0');
-        number /= u64::from(DIGITS);
+impl Replay {
+    /// A number as clients are told it.
+    pub fn offset(&self, mut number: u64) -> Offset {
+        let mut offset = Offset::default();
+        let (tag, digits) = offset.split_at_mut(self.tag.len());
+        tag.copy_from_slice(&self.tag);
+        for place in digits.iter_mut().rev() {
+            let digit = u32::try_from(number % u64::from(DIGITS)).unwrap_or(0);
+            *place = char::from_digit(digit, DIGITS)
+                .and_then(|digit| u8::try_from(digit).ok())
+                .unwrap_or(b'0');
+            number /= u64::from(DIGITS);
+        }
+        offset
     }
-    offset
-}
 
-/// The number that a client names; `None` when it was never told one like this.
-pub fn number(offset: &str) -> Option<u64> {
-    let is_ours =
-        (1..=13).contains(&offset.len()) && offset.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z'));
-    is_ours.then(|| u64::from_str_radix(offset, DIGITS).ok()).flatten()
+    /// The number that a client names; `None` when it was never told one like this here.
+    pub fn number(&self, offset: &str) -> Option<u64> {
+        let digits = offset.as_bytes().strip_prefix(&self.tag)?;
+        let is_ours = offset.len() == Offset::default().len()
+            && digits.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z'));
+        let digits = std::str::from_utf8(digits).ok().filter(|_| is_ours)?;
+        let number = u64::from_str_radix(digits, DIGITS).ok()?;
+        (number <= self.newest()).then_some(number)
+    }
 }
 
 #[cfg(test)]
@@ -339,7 +400,8 @@ mod tests {
 
     fn missed(replay: &Replay, spans: &[Span], key: u64) -> Result<Vec<u64>, Forgotten> {
         replay.collect(spans, key, |packets| {
-            packets.iter().map(|(number, _)| *number).collect()
+            let number = |(offset, _): &Missed| replay.number(std::str::from_utf8(offset).unwrap()).unwrap();
+            packets.iter().map(number).collect()
         })
     }
 
@@ -365,14 +427,17 @@ mod tests {
 
     #[test]
     fn a_packet_carries_its_number_and_one_that_is_not_kept_the_one_before() {
-        let replay = Replay::new(LONG, 1 << 20);
+        let replay = Replay {
+            tag: *b"-aZ9",
+            ..Replay::new(LONG, 1 << 20)
+        };
         let trail = Arc::new(Trail::default());
-        assert_eq!(append(&replay, &trail, "a"), r#"["e","a","0000000001"]"#);
+        assert_eq!(append(&replay, &trail, "a"), r#"["e","a","-aZ90000000001"]"#);
         assert_eq!(
             replay.pass(&packet("b"), |packet| packet.args().to_owned()),
-            r#"["e","b","0000000001"]"#
+            r#"["e","b","-aZ90000000001"]"#
         );
-        assert_eq!(append(&replay, &trail, "c"), r#"["e","c","0000000002"]"#);
+        assert_eq!(append(&replay, &trail, "c"), r#"["e","c","-aZ90000000002"]"#);
         assert_eq!((replay.last(&trail, 1, 0), replay.newest()), (Some(2), 2));
     }
 
@@ -444,18 +509,86 @@ mod tests {
     }
 
     #[test]
-    fn only_what_clients_were_told_is_an_offset() {
-        for bad in ["", "-1", "+1", "A", "1.5", "zzzzzzzzzzzzzz", " 1", "3w5e11264sgsg"] {
-            assert_eq!(number(bad), None, "{bad}");
+    fn only_what_clients_were_told_here_is_an_offset() {
+        let replay = Replay::new(LONG, 1 << 20);
+        let trail = Arc::new(Trail::default());
+        (0..40).for_each(|_| drop(append(&replay, &trail, "x")));
+        let tag = std::str::from_utf8(&replay.tag).unwrap();
+        let digits = [
+            "",
+            "-1",
+            "0",
+            "0000000014",
+            "000000001A",
+            "000000001.",
+            " 000000001",
+            "00000000011",
+        ];
+        for bad in digits.map(|digits| format!("{tag}{digits}")) {
+            let is_known = bad.ends_with("0000000014");
+            assert_eq!(replay.number(&bad), is_known.then_some(40), "{bad}");
         }
-        assert_eq!((number("0"), number("zz")), (Some(0), Some(1_295)));
+        for bad in [
+            "",
+            "0000000001",
+            "zzzzzzzzzzzzzz",
+            &format!("{tag}0000000015"),
+            "äöü€ 0000000001",
+        ] {
+            assert_eq!(replay.number(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_another_instance_brings_comes_first_and_what_is_known_there_not_twice() {
+        let replay = Replay::new(LONG, 1 << 20);
+        let [room, own] = [(); 2].map(|()| Arc::new(Trail::default()));
+        let from = |text: &str, number| {
+            let packet = packet(text);
+            packet.set_origin(Origin { publisher: 1, number });
+            packet
+        };
+        for packet in [from("x", 1), from("x", 2), from("y", 3), packet("z")] {
+            replay.append(&room, &Except::new(), &packet, |_| ());
+        }
+        let missed_there = vec![from("x", 1), packet("local"), from("x", 2)];
+        let heard = replay.inherit(missed_there, &[span(&room, 0)], (1, &own), |packets, before| {
+            let texts: Vec<_> = packets.iter().map(|(_, packet)| packet.args().to_owned()).collect();
+            (texts.join(""), before)
+        });
+        assert_eq!(
+            heard,
+            Ok((r#"["e","x"]["e","local"]["e","x"]["e","y"]["e","z"]"#.to_owned(), 4))
+        );
+        assert_eq!(missed(&replay, &[span(&own, 6), span(&room, 4)], 1), Ok(vec![7, 8, 9]));
+    }
+
+    #[test]
+    fn what_cannot_be_told_apart_is_taken_away_as_often_as_it_was_missed() {
+        let replay = Replay::new(LONG, 1 << 20);
+        let [room, own] = [(); 2].map(|()| Arc::new(Trail::default()));
+        let same = || {
+            let packet = packet("tick");
+            packet.set_origin(Origin {
+                publisher: 1,
+                number: 7,
+            });
+            packet
+        };
+        (0..3).for_each(|_| replay.append(&room, &Except::new(), &same(), |_| ()));
+        let count = replay.inherit(vec![same(), same()], &[span(&room, 0)], (1, &own), |packets, _| {
+            packets.len()
+        });
+        assert_eq!(count, Ok(3));
     }
 
     proptest! {
         #[test]
         fn offsets_are_read_as_they_were_written(value in 0..u64::from(DIGITS).pow(10)) {
-            let offset = offset(value);
-            prop_assert_eq!(number(std::str::from_utf8(&offset).unwrap()), Some(value));
+            let replay = Replay::new(LONG, 1 << 20);
+            replay.newest.store(value, Ordering::Release);
+            let offset = replay.offset(value);
+            prop_assert_eq!(replay.number(std::str::from_utf8(&offset).unwrap()), Some(value));
         }
     }
 }

@@ -51,6 +51,8 @@ struct Rare {
     expires_at: AtomicU64,
     /// For a client that may lose its connection and come back.
     recovery: OnceLock<Recovery>,
+    /// Of a socket that another instance had before: what the application kept there in `socket.data`, as JSON.
+    inherited: OnceLock<Option<Box<str>>>,
 }
 
 /// The connection that the socket is on.
@@ -204,6 +206,21 @@ impl Socket {
     /// Whether the client has lost its connection and come back.
     pub fn has_returned(&self) -> bool {
         self.recovery().is_some_and(Recovery::has_returned)
+    }
+
+    /// Whether another instance had the socket before.
+    pub fn is_inherited(&self) -> bool {
+        self.rare.get().is_some_and(|rare| rare.inherited.get().is_some())
+    }
+
+    /// What the application kept in `socket.data` on the instance that had the socket before, as JSON.
+    pub fn inherited_data(&self) -> Option<&str> {
+        self.rare.get()?.inherited.get()?.as_deref()
+    }
+
+    /// Another instance had the socket before, where the application kept this in `socket.data`.
+    pub fn inherit(&self, data: Option<String>) {
+        let _ = self.rare().inherited.set(data.map(Into::into));
     }
 
     /// Names the person behind the connection; only the first call counts.

@@ -24,6 +24,16 @@ fn describe(socket: &Socket, profile: Option<String>) {
     }
 }
 
+/// What a socket has of the instance that its client was connected to before.
+#[napi(object)]
+#[derive(Debug)]
+pub struct Inherited {
+    /// `socket.data` as JSON.
+    pub data: Option<String>,
+    /// When it is to be closed, in milliseconds since the epoch.
+    pub expires_at: Option<f64>,
+}
+
 #[napi]
 impl NativeService {
     fn end(&self, socket_id: &str, reason: &str, ending: Ending) -> bool {
@@ -87,6 +97,18 @@ impl NativeService {
         let _rest = self.server.service().at_rest();
         let socket = self.server.service().hub.socket(&socket_id);
         socket.is_some_and(|socket| socket.has_returned())
+    }
+
+    /// What a socket has of the instance that its client was connected to before: `socket.data` as JSON, and when it is to be
+    /// closed, in milliseconds since the epoch.
+    #[napi(catch_unwind)]
+    pub fn inherited(&self, socket_id: String) -> Inherited {
+        let socket = self.server.service().hub.socket(&socket_id);
+        let data = socket.as_ref().and_then(|socket| socket.inherited_data());
+        Inherited {
+            data: data.map(str::to_owned),
+            expires_at: socket.and_then(|socket| socket.expires_at()).map(|at| at as f64),
+        }
     }
 
     /// When a socket last sent an event, in milliseconds since the epoch; -1 when it is not registered.

@@ -84,7 +84,7 @@ impl Fields {
             .optional(identity.username.as_deref())
             .text(socket.handshake())
             .integer(socket.connected_at)
-            .optional(socket.profile().filter(|_| socket.is_remote()))
+            .optional(socket.profile().filter(|_| socket.is_remote() || socket.is_inherited()))
     }
 
     /// Id, name, label, creation time, creator and metadata: what JavaScript makes a room of.

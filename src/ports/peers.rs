@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+
 use crate::{
     disconnect::DisconnectReason,
     error::Result,
-    hub::{Room, Socket},
+    hub::{Claim, Room, Socket},
     selection::Selection,
     wire::packet::Packet,
 };
@@ -49,6 +51,27 @@ pub enum Command {
     Disconnect(DisconnectReason),
 }
 
+/// A socket that goes from one instance to another.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Session {
+    /// Socket id.
+    pub id: String,
+    /// User id.
+    pub user_id: String,
+    /// Display name.
+    pub username: Option<String>,
+    /// What `socket.user` holds, as a JSON object.
+    pub profile: Option<String>,
+    /// When the first connection was made, milliseconds since the epoch.
+    pub connected_at: u64,
+    /// The rooms that it is in, those of the registry and others.
+    pub rooms: Vec<String>,
+    /// What the application keeps in `socket.data`, as JSON.
+    pub data: Option<String>,
+    /// When it is to be closed, milliseconds since the epoch.
+    pub expires_at: Option<u64>,
+}
+
 /// Called once with the outcome of a [`Command`].
 pub type Answer = Box<dyn FnOnce(Result<()>) + Send>;
 
@@ -75,8 +98,18 @@ pub trait Peers: Send + Sync + std::fmt::Debug {
     /// Reads a room's messages back from where they are kept, when that is yet to be done; waits for it, but not long.
     /// Not called under a lock.
     fn restore(&self, room: &Arc<Room>);
-    /// A client has come with the secret of a socket that is not here: another instance may have it, and is to end it.
+    /// A client has come with this secret and is a new one: an instance that has the socket is to end it.
     fn moved_here(&self, secret: &str);
+    /// Asks the instance of a socket what it is, because its client has come here. `None` when it is not to be had, or is not
+    /// told in time.
+    fn session(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Option<Session>>;
+    /// Has the instance of a socket, which is registered here by now, let it go. Resolves to what its client has missed;
+    /// to `None` as above.
+    fn release(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Option<Vec<Packet>>>;
+    /// A socket of another instance was registered here, in these rooms; nobody is told.
+    fn arrived(&self, socket: &Arc<Socket>, rooms: &[Arc<Room>]);
+    /// A socket of this instance is gone to another one; it was in these rooms. Nobody is told.
+    fn handed_over(&self, socket: &Arc<Socket>, rooms: &[Arc<Room>]);
     /// Asks the instance of a socket to do something with it.
     fn ask(&self, socket: &Socket, command: Command, answer: Answer);
 }

@@ -166,7 +166,7 @@ impl Service {
     }
 
     /// Marks a socket as gone: it is neither away any more, nor is it put on another connection.
-    fn take_rooms(&self, socket: &Socket, mut turn: Option<MutexGuard<'_, Turn>>) -> Option<Vec<Arc<Room>>> {
+    pub(super) fn take_rooms(&self, socket: &Socket, mut turn: Option<MutexGuard<'_, Turn>>) -> Option<Vec<Arc<Room>>> {
         let rooms = socket.take_rooms()?;
         if let Some((_, since)) = turn.as_mut().and_then(|turn| turn.away.take()) {
             self.recoveries.is_back(socket, since);

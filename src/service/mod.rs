@@ -17,6 +17,7 @@ mod recoveries;
 mod recovery;
 mod remote;
 mod rooms;
+mod takeover;
 mod tokens;
 
 use std::sync::{
@@ -43,9 +44,10 @@ pub use admission::{Admitted, Refusal};
 pub use client::{ClientPacket, built_in_events};
 pub use gathering::tell as tell_gathered;
 pub use messages::{MessageType, NewMessage, Page, PageRange};
-pub use recovery::{Claim, watch as watch_recoveries};
+pub use recovery::watch as watch_recoveries;
 pub use remote::Loss;
 pub use rooms::{NewRoom, RoomStats};
+pub use takeover::TakenOver;
 pub use tokens::watch as watch_tokens;
 
 /// A service: its state, its deliveries and what it tells JavaScript.

@@ -14,7 +14,7 @@ use parking_lot::MutexGuard;
 use super::Service;
 use crate::{
     disconnect::DisconnectReason,
-    hub::{Handshake, Recovery, RoomState, Socket, Turn, offset_number},
+    hub::{Claim, Handshake, Recovery, RoomState, Socket, Turn},
     link::{Ending, Link},
     ports::{EventKind, ServiceEvent},
 };
@@ -23,15 +23,6 @@ use crate::{
 const STEP: Duration = Duration::from_millis(250);
 /// Bytes that somebody who is away counts for.
 const AWAY_COST: usize = 2 << 10;
-
-/// What a client says that comes back.
-#[derive(Debug, Clone)]
-pub struct Claim {
-    /// Its secret.
-    pub secret: String,
-    /// The offset of what it saw last; none when it has seen nothing.
-    pub offset: Option<String>,
-}
 
 impl Service {
     /// Whether clients may come back; if so, whether middleware is not asked again.
@@ -51,15 +42,9 @@ impl Service {
         handshake: Handshake,
     ) -> Option<(Arc<Socket>, u32)> {
         let _change = self.change();
-        let Some(socket) = self.recoveries.named(&claim.secret) else {
-            if let Some(peers) = self.peers().filter(|_| Recovery::may_be_secret(&claim.secret)) {
-                peers.moved_here(&claim.secret);
-            }
-            return None;
-        };
+        let socket = self.recoveries.named(&claim.secret)?;
         let recovery = socket.recovery()?;
-        let person = |socket: &Socket| Some(socket.user_id().to_owned()).filter(|user_id| user_id != socket.id());
-        if self.is_closed() || asked.is_some_and(|asked| person(asked) != person(&socket)) {
+        if self.is_closed() || asked.is_some_and(|asked| !is_same_person(asked, &socket)) {
             return None;
         }
         let mut turn = recovery.turn();
@@ -104,7 +89,7 @@ impl Service {
     }
 
     /// Ends a socket whose client is a new one now.
-    fn replace(&self, socket: &Arc<Socket>, mut turn: MutexGuard<'_, Turn>) {
+    pub(super) fn replace(&self, socket: &Arc<Socket>, mut turn: MutexGuard<'_, Turn>) {
         let reason = turn.away.as_ref().map(|(reason, _)| reason.clone());
         turn.connection += 1;
         self.remove_in(socket, Some(turn), reason.unwrap_or(DisconnectReason::TransportClose));
@@ -124,13 +109,9 @@ impl Service {
 
     /// The number that the client has seen; `None` when what it missed cannot be told, or is more than may wait for one
     /// client, or it names what it was never told.
-    fn known_offset(&self, socket: &Arc<Socket>, recovery: &Recovery, claim: &Claim) -> Option<u64> {
+    pub(super) fn known_offset(&self, socket: &Arc<Socket>, recovery: &Recovery, claim: &Claim) -> Option<u64> {
         let replay = self.hub.replay()?;
-        let newest = replay.newest();
-        let offset = match &claim.offset {
-            None => 0,
-            Some(offset) => offset_number(offset).filter(|offset| *offset <= newest)?,
-        };
+        let offset = recovery.number(claim.offset.as_deref(), replay)?;
         let missed = self
             .hub
             .places(socket, |_| (), |places| recovery.missed(offset, places))??;
@@ -168,13 +149,13 @@ impl Service {
         }
     }
 
-    fn tell_away(&self, socket: &Arc<Socket>, reason: DisconnectReason) {
+    pub(super) fn tell_away(&self, socket: &Arc<Socket>, reason: DisconnectReason) {
         if self.sink.wants(EventKind::Away) || socket.is_touched() {
             self.sink.emit(ServiceEvent::Away(socket.clone(), reason));
         }
     }
 
-    fn stop_typing(&self, socket: &Arc<Socket>) {
+    pub(super) fn stop_typing(&self, socket: &Arc<Socket>) {
         socket.with_rooms(|rooms| {
             for room in rooms.iter() {
                 let state = &mut *room.state();
@@ -210,6 +191,12 @@ impl Service {
             self.give_up(&socket, since);
         }
     }
+}
+
+/// Whether two sockets are of the same person, or both of nobody that was named.
+pub(super) fn is_same_person(one: &Socket, other: &Socket) -> bool {
+    let person = |socket: &Socket| Some(socket.user_id().to_owned()).filter(|user_id| user_id != socket.id());
+    person(one) == person(other)
 }
 
 /// Looks after those who are away, for as long as the service lives.

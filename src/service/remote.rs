@@ -79,16 +79,42 @@ impl Service {
         true
     }
 
-    /// A socket was registered on another instance. Nothing happens when its id is known already.
-    pub fn meet(&self, socket: &Arc<Socket>) {
-        if self.hub.socket(socket.id()).is_none() {
-            self.hub.remote().insert(socket);
+    /// A socket was registered on another instance: a new one, or one that has come there from a third one, or from this
+    /// one, into these rooms. While it is here it is not there: that [appears](Self::release) when it is let go.
+    pub fn meet(&self, socket: &Arc<Socket>, rooms: &[impl AsRef<str>]) {
+        let _change = self.change();
+        self.meet_now(socket, rooms);
+    }
+
+    fn meet_now(&self, socket: &Arc<Socket>, rooms: &[impl AsRef<str>]) {
+        if self.is_here(socket) {
+            return;
         }
+        if let Some(former) = self.hub.remote().socket(socket.id()) {
+            self.lose_now(&former, &Loss::Silent);
+        }
+        self.appear(socket, rooms);
+    }
+
+    /// As [`Self::meet`], as a part of a change, for one that is nowhere else any more.
+    pub fn appear(&self, socket: &Arc<Socket>, rooms: &[impl AsRef<str>]) {
+        self.hub.remote().insert(socket);
+        for room in rooms {
+            self.joined_remotely(socket, room.as_ref(), None);
+        }
+    }
+
+    /// Whether a socket of another instance, as that says, is still one of this instance.
+    fn is_here(&self, socket: &Socket) -> bool {
+        self.hub.socket(socket.id()).is_some()
     }
 
     /// A socket of another instance joined a room. With a packet, the members here are told.
     pub fn joined_remotely(&self, socket: &Arc<Socket>, room_id: &str, packet: Option<&Packet>) {
         let Some(room) = self.hub.room(room_id) else { return };
+        if self.is_here(socket) {
+            return;
+        }
         socket.with_rooms(|rooms| {
             let mut state = room.state();
             if !state.deleted && state.members.insert(socket) {
@@ -129,6 +155,11 @@ impl Service {
     /// A socket of another instance is gone.
     pub fn lose(&self, socket: &Arc<Socket>, loss: &Loss) {
         let _change = self.change();
+        self.lose_now(socket, loss);
+    }
+
+    /// As [`Self::lose`], as a part of a change.
+    pub(super) fn lose_now(&self, socket: &Arc<Socket>, loss: &Loss) {
         let Some(rooms) = socket.take_rooms() else { return };
         for room in &rooms {
             self.lose_member(socket, room, loss);
@@ -152,7 +183,7 @@ impl Service {
     /// As [`Service::meet`], for a socket of a lost instance that is there after all: told where its loss was told.
     pub fn find_again(&self, socket: &Arc<Socket>, leads: bool) {
         let _change = self.change();
-        self.meet(socket);
+        self.meet_now(socket, &[""; 0]);
         if leads {
             self.tell(EventKind::Connection, || ServiceEvent::Connection(socket.clone()));
         }

@@ -29,9 +29,18 @@ pub enum PacketKind {
 }
 
 /// What a client names that comes back: letters and digits, always as many, so that one can take the place of another.
-pub type Offset = [u8; 10];
+pub type Offset = [u8; 14];
 /// What follows an offset in a packet.
 const OFFSET_END: &[u8] = b"\"]";
+
+/// Who has published a packet to the other servers of a cluster, and as which of its publications: the same on all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// A number of the server.
+    pub publisher: u64,
+    /// A number of the publication; of a server that numbers none, of what it holds.
+    pub number: u64,
+}
 
 /// An immutable packet of the default namespace. Cloning shares it.
 #[derive(Debug, Clone)]
@@ -49,6 +58,7 @@ struct Inner {
     attachments: Vec<Bytes>,
     /// The last argument is an offset.
     has_offset: bool,
+    origin: OnceLock<Origin>,
     binary_v4: OnceLock<Bytes>,
     binary_v3: OnceLock<Bytes>,
 }
@@ -87,6 +97,7 @@ impl Packet {
             text_len,
             attachments,
             has_offset: false,
+            origin: OnceLock::new(),
             binary_v4: OnceLock::new(),
             binary_v3: OnceLock::new(),
         }))
@@ -162,6 +173,16 @@ impl Packet {
             || self.clone(),
             |(args, _)| Self::new(self.0.kind, &format!("{args}]"), self.0.attachments.clone()),
         )
+    }
+
+    /// Where the packet was published, if it was.
+    pub fn origin(&self) -> Option<Origin> {
+        self.0.origin.get().copied()
+    }
+
+    /// Says where the packet was published; only the first call counts.
+    pub fn set_origin(&self, origin: Origin) {
+        let _ = self.0.origin.set(origin);
     }
 
     /// Where its text ends in memory: the same for all who have the packet, or bytes of it.
@@ -322,7 +343,7 @@ mod tests {
     fn an_offset_is_taken_off_as_it_was_added() {
         for args in [r#"["e"]"#, r#"["e","a,\"b"]"#] {
             let packet = Packet::new(PacketKind::Event(None), args, vec![Bytes::from_static(b"xyz")]);
-            let with_offset = packet.with_offset(b"000000001z");
+            let with_offset = packet.with_offset(b"tag_000000001z");
             assert_ne!(with_offset.args(), args);
             for packet in [packet, with_offset] {
                 let packet = packet.without_offset();
@@ -335,11 +356,11 @@ mod tests {
     fn an_offset_takes_the_place_of_another_without_a_copy_unless_somebody_has_that() {
         let packet = Packet::event("e", &"x".repeat(200)).with_offset(&Offset::default());
         let place = packet.place();
-        let packet = packet.at_offset(b"000000001z");
+        let packet = packet.at_offset(b"tag_000000001z");
         assert_eq!(packet.place(), place, "copied");
-        assert!(packet.args().ends_with("xx,\"000000001z\"]"));
-        let other = packet.clone().at_offset(b"000000002z");
-        assert!(packet.args().ends_with("1z\"]") && other.args().ends_with("xx,\"000000002z\"]"));
+        assert!(packet.args().ends_with("xx,\"tag_000000001z\"]"));
+        let other = packet.clone().at_offset(b"tag_000000002z");
+        assert!(packet.args().ends_with("1z\"]") && other.args().ends_with("xx,\"tag_000000002z\"]"));
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use native_websocket_service::{
     error::Error,
-    hub::{Room, Socket},
-    ports::{Answer, Broadcast, Command, Fact, Peers},
+    hub::{Claim, Room, Socket},
+    ports::{Answer, Broadcast, Command, Fact, Peers, Session},
     wire::packet::Packet,
 };
 use parking_lot::Mutex;
@@ -35,6 +36,18 @@ impl RecordedPeers {
 
 impl Peers for RecordedPeers {
     fn moved_here(&self, _: &str) {}
+
+    fn session(&self, _: &Socket, _: &Claim) -> BoxFuture<'static, Option<Session>> {
+        ready(None).boxed()
+    }
+
+    fn release(&self, _: &Socket, _: &Claim) -> BoxFuture<'static, Option<Vec<Packet>>> {
+        ready(None).boxed()
+    }
+
+    fn arrived(&self, _: &Arc<Socket>, _: &[Arc<Room>]) {}
+
+    fn handed_over(&self, _: &Arc<Socket>, _: &[Arc<Room>]) {}
 
     fn broadcast(&self, broadcast: &Broadcast<'_, '_>) {
         let args = broadcast.packet.args().to_owned();

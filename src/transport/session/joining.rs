@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 use super::{Early, Session, Standing, incoming::dispatch};
 use crate::{
     disconnect::DisconnectReason,
-    hub::{Identity, Recovery, Socket, SocketId},
-    service::{Claim, Refusal},
+    hub::{Claim, Identity, Recovery, Socket, SocketId},
+    service::{Refusal, TakenOver},
 };
 
 /// Why the library gets no answer: the client has left, or has moved to WebSocket.
@@ -88,7 +88,7 @@ impl Session {
         let claim = self.claim(auth);
         let skips = self.sessions.service.recovers() == Some(true);
         if let Some(claim) = claim.as_ref().filter(|_| skips)
-            && self.come_back(claim, None, auth)
+            && self.come_back(claim, None, auth).await
         {
             return;
         }
@@ -113,7 +113,7 @@ impl Session {
             () = self.connection.over() => return self.departed(DisconnectReason::TransportClose),
         };
         if let Some(claim) = claim.filter(|_| !skips && outcome.is_ok())
-            && self.come_back(&claim, Some(&socket), auth)
+            && self.come_back(&claim, Some(&socket), auth).await
         {
             return;
         }
@@ -147,11 +147,24 @@ impl Session {
 
     /// Puts a client that was here before on this connection, if it is one and has missed nothing that is not kept. True
     /// when nothing more is to be decided.
-    fn come_back(self: &Arc<Self>, claim: &Claim, asked: Option<&Socket>, auth: &str) -> bool {
+    async fn come_back(self: &Arc<Self>, claim: &Claim, asked: Option<&Socket>, auth: &str) -> bool {
         let service = &self.sessions.service;
         let link = self.connection.link();
-        let Some((socket, number)) = service.come_back(claim, asked, &link, self.head.handshake(auth)) else {
-            return false;
+        let back = service.come_back(claim, asked, &link, self.head.handshake(auth));
+        let back = match back {
+            Some((socket, number)) => TakenOver::Socket(socket, number),
+            None => {
+                let handshake = self.head.handshake(auth);
+                service.take_over(claim, asked, &link, handshake).await
+            }
+        };
+        let (socket, number) = match back {
+            TakenOver::Socket(socket, number) => (socket, number),
+            TakenOver::Not => return false,
+            TakenOver::Broken => {
+                self.connection.close(DisconnectReason::TransportClose);
+                return true;
+            }
         };
         let (asked, generation) = {
             let mut inner = self.inner.lock();

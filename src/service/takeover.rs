@@ -1,0 +1,253 @@
+//! Clients that come back to another instance than the one that their socket is on: the socket comes to them, in its rooms,
+//! and nobody else notices.
+//!
+//! While it does, it is on both, and every packet for it is brought by at least one of them. First its instance tells what it
+//! is. Then the new one puts it into everything, and withholds what is sent to it; from here on nothing escapes it. Only then
+//! the former instance lets it go, and gives what was missed up to now, having heard all that the new one had heard before.
+//! What both have got is told apart by where it was published, and brought once.
+
+use std::sync::Arc;
+
+use super::{Service, recovery::is_same_person, remote::Loss};
+use crate::{
+    disconnect::DisconnectReason,
+    hub::{Claim, Handshake, Identity, Recovery, Room, Socket, Span},
+    link::{Ending, Link},
+    ports::{EventKind, ServiceEvent, Session},
+    wire::packet::Packet,
+};
+
+/// What becomes of a client that comes with the secret of a socket on another instance.
+#[derive(Debug)]
+pub enum TakenOver {
+    /// It is a new one.
+    Not,
+    /// This is its socket, and the number of its connection.
+    Socket(Arc<Socket>, u32),
+    /// Its connection is to be closed: the socket could be brought here, but not what it has missed.
+    Broken,
+}
+
+impl Service {
+    /// Brings the socket of a client here that another instance has, and what it missed. Where one was asked about in its
+    /// place, only if that is the same person, or nobody was named either time.
+    pub async fn take_over(
+        &self,
+        claim: &Claim,
+        asked: Option<&Socket>,
+        link: &Arc<dyn Link>,
+        handshake: Handshake,
+    ) -> TakenOver {
+        let Some(peers) = self.peers().filter(|_| Recovery::may_be_secret(&claim.secret)) else {
+            return TakenOver::Not;
+        };
+        let Some(holder) = self.hub.remote().with_secret(&claim.secret) else {
+            // Perhaps it has just been made, and nothing is known of it here yet.
+            peers.moved_here(&claim.secret);
+            return TakenOver::Not;
+        };
+        let session = match asked.is_none_or(|asked| is_same_person(asked, &holder)) {
+            true => peers.session(&holder, claim).await,
+            false => None,
+        };
+        let Some(session) = session.filter(|session| session.id == holder.id() && !self.is_closed()) else {
+            peers.moved_here(&claim.secret);
+            return TakenOver::Not;
+        };
+        let Some(socket) = self.receive(&holder, session, claim, link, handshake) else {
+            return TakenOver::Broken;
+        };
+        let missed = peers.release(&holder, claim).await;
+        match missed.is_some_and(|missed| self.bring(&socket, claim, missed)) {
+            true => TakenOver::Socket(socket, 0),
+            false => {
+                peers.moved_here(&claim.secret);
+                self.unregister(&socket, DisconnectReason::TransportClose);
+                TakenOver::Broken
+            }
+        }
+    }
+
+    /// Puts a socket of another instance into everything here. Nothing goes to its client yet. `None` when it is here
+    /// already: its client has come twice.
+    fn receive(
+        &self,
+        holder: &Arc<Socket>,
+        session: Session,
+        claim: &Claim,
+        link: &Arc<dyn Link>,
+        handshake: Handshake,
+    ) -> Option<Arc<Socket>> {
+        let _change = self.change();
+        let socket = Socket::new(
+            self.next_key(),
+            &session.id,
+            link.clone(),
+            handshake,
+            session.connected_at,
+        );
+        socket.identify(Identity::new(&session.user_id, session.username.as_deref()));
+        socket.set_recovery(Recovery::of(&claim.secret, true));
+        if let Some(profile) = &session.profile {
+            socket.describe(profile);
+        }
+        socket.inherit(session.data);
+        let heard = self.sink.wants(EventKind::Connection);
+        if heard {
+            socket.unsettle();
+        }
+        let socket = Arc::new(socket);
+        link.await_replay();
+        self.hub.insert_socket(&socket)?;
+        // Nobody sees that it is nowhere meanwhile.
+        self.lose_now(holder, &Loss::Silent);
+        self.recoveries.insert(&socket);
+        self.hub.publish(&socket);
+        let mut rooms = Vec::new();
+        for name in session.rooms {
+            match self.hub.room(&name) {
+                Some(room) if self.enter(&socket, &room) => rooms.push(room),
+                Some(_) => {}
+                // It has been deleted, or was none of the registry.
+                None => drop(self.hub.join_plain(&socket, &name)),
+            }
+        }
+        if let Some(peers) = self.peers() {
+            peers.arrived(&socket, &rooms);
+        }
+        if session.expires_at.is_some() {
+            self.expire_at(&socket, session.expires_at);
+        }
+        if heard {
+            self.sink.emit(ServiceEvent::Connection(socket.clone()));
+        }
+        Some(socket)
+    }
+
+    /// Makes a socket a member, and tells nobody.
+    fn enter(&self, socket: &Arc<Socket>, room: &Arc<Room>) -> bool {
+        let entered = socket.with_rooms(|rooms| {
+            let mut state = room.state();
+            let enters = !state.deleted && state.members.insert(socket);
+            if enters {
+                rooms.push(room.clone());
+                self.hub.came(socket, room);
+            }
+            enters
+        });
+        entered == Some(true)
+    }
+
+    /// Brings a client what it missed: where its socket was, and since it is here. False when the socket has ended, or not
+    /// all of that is kept.
+    fn bring(&self, socket: &Arc<Socket>, claim: &Claim, missed: Vec<Packet>) -> bool {
+        let Some(recovery) = socket.recovery() else {
+            return false;
+        };
+        let turn = recovery.turn();
+        let brought = self.hub.places(
+            socket,
+            |_| (),
+            |places| {
+                let since = recovery.missed(0, places)?;
+                let before = self.fanout.inherit(socket, missed, &since).ok()?;
+                recovery.inherit(claim.offset.clone(), before);
+                Some(())
+            },
+        );
+        let is_brought = brought.flatten().is_some();
+        if is_brought && (self.sink.wants(EventKind::Recovered) || socket.is_touched()) {
+            self.sink.emit(ServiceEvent::Recovered(socket.clone()));
+        }
+        drop(turn);
+        is_brought
+    }
+
+    /// The socket whose client shows this on another instance, if that can be told everything. Otherwise it ends: its
+    /// client is a new one there.
+    pub fn claimed(&self, claim: &Claim) -> Option<Arc<Socket>> {
+        let _change = self.change();
+        let socket = self.recoveries.named(&claim.secret)?;
+        let recovery = socket.recovery()?;
+        let turn = recovery.turn();
+        if !socket.is_connected() {
+            return None;
+        }
+        if self.known_offset(&socket, recovery, claim).is_none() {
+            self.replace(&socket, turn);
+            return None;
+        }
+        drop(turn);
+        Some(socket)
+    }
+
+    /// What another instance is to know of a socket of this one. `data`: what the application keeps there.
+    pub fn session_of(&self, socket: &Arc<Socket>, data: Option<String>) -> Session {
+        let identity = socket.identity();
+        let rooms = socket.with_rooms(|rooms| rooms.iter().map(|room| room.info.id.to_string()).collect());
+        Session {
+            id: socket.id().to_owned(),
+            user_id: identity.user_id.to_string(),
+            username: identity.username.as_deref().map(str::to_owned),
+            profile: socket.profile().map(str::to_owned),
+            connected_at: socket.connected_at,
+            rooms: rooms.unwrap_or_default(),
+            data,
+            expires_at: socket.expires_at(),
+        }
+    }
+
+    /// Lets a socket go to another instance, whose socket `appears` in its place. Returns what its client has missed;
+    /// `None` when the socket has ended, or ends because that cannot be told.
+    pub fn release(&self, claim: &Claim, appears: impl FnOnce(&str)) -> Option<Vec<Packet>> {
+        let _change = self.change();
+        let socket = self.recoveries.named(&claim.secret)?;
+        let (recovery, replay) = (socket.recovery()?, self.hub.replay()?);
+        let mut turn = recovery.turn();
+        if !socket.is_connected() {
+            return None;
+        }
+        let missed = self.known_offset(&socket, recovery, claim).and_then(|offset| {
+            let spans = self
+                .hub
+                .places(&socket, |_| (), |places| recovery.missed(offset, places))??;
+            let newest = replay.newest();
+            Some((replay.packets(&spans, socket.key()).ok()?, newest))
+        });
+        let Some((mut missed, newest)) = missed else {
+            self.replace(&socket, turn);
+            return None;
+        };
+        if turn.away.is_none() {
+            self.stop_typing(&socket);
+            self.tell_away(&socket, DisconnectReason::TransportClose);
+        }
+        turn.connection += 1;
+        let rooms = self.take_rooms(&socket, Some(turn))?;
+        for room in &rooms {
+            match room.info.registered {
+                true => drop(room.state().members.remove(socket.key())),
+                false => self.hub.leave_plain(&socket, &room.info.id),
+            }
+        }
+        self.recoveries.remove(&socket);
+        self.hub.remove_socket(&socket);
+        // What was sent to it alone since, and cannot be any more.
+        let late = Span {
+            trail: recovery.trail().clone(),
+            after: newest,
+            until: u64::MAX,
+        };
+        missed.extend(replay.packets(&[late], socket.key()).unwrap_or_default());
+        if let Some(peers) = self.peers() {
+            peers.handed_over(&socket, &rooms);
+        }
+        appears(socket.id());
+        self.introductions.remove(&socket.key());
+        if socket.is_touched() {
+            self.sink.emit(ServiceEvent::Abandoned(socket.clone()));
+        }
+        self.fanout.close(&socket, Ending::Close);
+        Some(missed)
+    }
+}
