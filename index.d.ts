@@ -1222,6 +1222,13 @@ export interface ShutdownOptions {
    * @defaultValue `0`
    */
   drainMs?: number | undefined;
+  /**
+   * With `redis` and `connectionStateRecovery`: the clients' sockets do not end; other instances take them over as their
+   * clients come there, and nothing is lost or told. This instance waits for up to 10 s more until the last one has gone; sockets
+   * whose clients have not come back by then end. Without other instances it is as with `false`.
+   * @defaultValue `false`
+   */
+  recover?: boolean | undefined;
 }
 
 /** Where {@link WebSocketService.listen} listens: `port`, or `path`. As of `net.Server.listen`. */

@@ -106,7 +106,7 @@ export class WebSocketService extends Operators {
       reads: this.#reads,
       encoding: this.#encoding,
       mostAcks: this.#config.limits.pendingAcks ?? MOST_ACKS,
-      inherits: this.#config.connectionStateRecovery !== false && this.#config.redis !== undefined,
+      inherits: this.#inherits,
       users: this.#users,
       operations: this.#operations,
       logger: this.#config.logger,
@@ -210,18 +210,18 @@ export class WebSocketService extends Operators {
 
   shutdown(options: ShutdownOptions = {}): Promise<void> {
     try {
-      checkShutdown(options);
+      checkShutdown(options, this.#inherits);
     } catch (error) {
       return Promise.reject(error as Error);
     }
-    this.#shutdown ??= this.#end(options.drainMs ?? 0);
+    this.#shutdown ??= this.#end(options);
     return this.#shutdown;
   }
 
-  async #end(drainMs: number): Promise<void> {
+  async #end({ drainMs = 0, recover = false }: ShutdownOptions): Promise<void> {
     this.#attachment.release();
     this.#cluster.leave();
-    await this.#operations.run((id) => this.#native.shutdown(id, drainMs));
+    await this.#operations.run((id) => this.#native.shutdown(id, drainMs, recover));
     this.#hear();
     this.#cluster.close();
     await this.#attachment.detach();
@@ -230,6 +230,11 @@ export class WebSocketService extends Operators {
     this.#operations.close();
     this.#native.release();
     this.#isClosed = true;
+  }
+
+  /** Whether sockets come from other instances, and go to them, with their clients. */
+  get #inherits(): boolean {
+    return this.#config.connectionStateRecovery !== false && this.#config.redis !== undefined;
   }
 
   /** Resolves when the cluster has been joined; at once without one. */

@@ -29,6 +29,17 @@ use crate::{
     transport::Transport,
 };
 
+/// How a service lets its clients go.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Farewell {
+    /// The time that their ends are spread over.
+    pub drain: Duration,
+    /// Whether other instances are to take their sockets over.
+    pub hands_over: bool,
+}
+
+/// How long clients whose sockets are to be taken over may take to come to another instance.
+const RETURNING: Duration = Duration::from_secs(10);
 /// How long clients may take to read what is queued for them at shutdown.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How long connections may take to close after that.
@@ -157,11 +168,11 @@ impl Server {
     }
 
     /// Ends the service and everything that belongs to it, see [`Self::shutdown_of`].
-    pub fn shutdown(&self, drain: Duration) -> impl Future<Output = ()> + Send + 'static {
+    pub fn shutdown(&self, farewell: Farewell) -> impl Future<Output = ()> + Send + 'static {
         #[cfg(unix)]
         let doors = std::mem::take(&mut *self.doors.lock());
         let parts = (self.service.clone(), self.opened_transport(), self.cluster.clone());
-        let end = Self::shutdown_of(parts, drain);
+        let end = Self::shutdown_of(parts, farewell);
         async move {
             // Clients that poll fetch what is queued for them through these.
             end.await;
@@ -170,18 +181,23 @@ impl Server {
         }
     }
 
-    /// Refuses new clients, spreads the end of the others over the time to `drain`, delivers to the others what is queued, and closes everything in bounded time. Clients are
-    /// not told that they are disconnected, so that they come back by themselves, here or to another instance. A second
-    /// call waits for the same end.
+    /// Refuses new clients, lets the others go, delivers to them what is queued, and closes everything in bounded time.
+    /// Clients are not told that they are disconnected, so that they come back by themselves, here or to another instance. A
+    /// second call waits for the same end.
     ///
     /// Nobody is let in or refused any more from the call on, before the future is polled for the first time.
     fn shutdown_of(
         (service, transport, cluster): (Arc<Service>, Option<Arc<Transport>>, Option<Arc<Cluster>>),
-        drain: Duration,
+        farewell: Farewell,
     ) -> impl Future<Output = ()> + Send + 'static {
         service.close();
         async move {
-            drain_clients(&service, drain).await;
+            let has_others = cluster.as_ref().is_some_and(|cluster| cluster.state().instances > 1);
+            let hands_over = farewell.hands_over && has_others && service.recovers().is_some();
+            drain_clients(&service, farewell.drain, hands_over).await;
+            if hands_over {
+                service.emptied(RETURNING).await;
+            }
             for socket in service.hub.sockets() {
                 service.disconnect(&socket, DisconnectReason::Shutdown, Ending::Close);
             }
@@ -223,17 +239,20 @@ impl Server {
     }
 }
 
-/// Lets clients go one after the other, so that they do not come to the other instances all at once.
-async fn drain_clients(service: &Service, time: Duration) {
+/// Lets clients go one after the other, so that they do not come to the other instances all at once. Their sockets end,
+/// unless other instances are to take them over.
+async fn drain_clients(service: &Service, time: Duration, hands_over: bool) {
     let sockets = service.hub.sockets();
-    if time.is_zero() || sockets.is_empty() {
+    if (time.is_zero() && !hands_over) || sockets.is_empty() {
         return;
     }
     let began = tokio::time::Instant::now();
     let count = u32::try_from(sockets.len()).unwrap_or(u32::MAX);
     for (number, socket) in (1..).zip(sockets) {
         tokio::time::sleep_until(began + time.mul_f64(f64::from(number) / f64::from(count))).await;
-        service.disconnect(&socket, DisconnectReason::Shutdown, Ending::Close);
+        if !(hands_over && service.send_away(&socket)) {
+            service.disconnect(&socket, DisconnectReason::Shutdown, Ending::Close);
+        }
     }
 }
 

@@ -5,7 +5,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use native_websocket_service::{config::Config, disconnect::DisconnectReason, link::Ending, selection::Selection};
+use native_websocket_service::{
+    config::Config, disconnect::DisconnectReason, link::Ending, selection::Selection, server::Farewell,
+};
 use support::{Admissions, Client, Polling, TestServer, Ws, client, config, event, within};
 
 /// Bytes that may wait for a slow reader in these tests.
@@ -242,7 +244,7 @@ async fn shutdown_delivers_what_is_queued_and_refuses_newcomers() {
     for (_, id) in &clients {
         server.count_to(id, 0..100);
     }
-    let shutdown = tokio::spawn(server.server.shutdown(Duration::ZERO));
+    let shutdown = tokio::spawn(server.server.shutdown(Farewell::default()));
     for (mut client, id) in clients {
         let mut packets = Vec::new();
         while let Some(packet) = client.packet().await {
@@ -277,7 +279,7 @@ async fn shutdown_ends_in_time_with_clients_that_neither_read_nor_poll() {
     for id in std::iter::repeat_n(&ws_id, 120).chain([&polling_id]) {
         server.service().emit_to_socket(id, packet.clone(), false);
     }
-    let shutdown = server.server.shutdown(Duration::ZERO);
+    let shutdown = server.server.shutdown(Farewell::default());
     let in_time = tokio::time::timeout(Duration::from_secs(10), shutdown).await;
     assert!(in_time.is_ok(), "shutdown took longer than 10 s");
     for id in [&ws_id, &polling_id] {

@@ -79,8 +79,9 @@ test('each client is told of once, and comes back by itself', async () => {
 
 testWhileBusy('what is no time is refused, and ends nothing', async () => {
   const running = await start();
-  for (const bad of [{ drainMs: -1 }, { drainMs: '1' }, { drain: 1 }, 5]) {
+  for (const bad of [{ drainMs: -1 }, { drainMs: '1' }, { drain: 1 }, 5, { recover: 1 }, { recover: true }]) {
     await expect(running.service.shutdown(bad as never)).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT' });
   }
+  await expect(running.service.shutdown({ recover: true })).rejects.toThrow(/recover.*redis and connectionStateRecovery/);
   await connect(running);
 });

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     selection::Selection,
+    server::Farewell,
     wire::packet::{Packet, PacketKind},
 };
 
@@ -156,9 +157,12 @@ impl NativeService {
 
     /// Shuts down and reports under this number when it is done.
     #[napi(catch_unwind)]
-    pub fn shutdown(&self, id: f64, drain_ms: f64) {
-        let drain = std::time::Duration::from_millis(index(drain_ms));
-        let (ended, queue) = (self.server.shutdown(drain), self.queue.clone());
+    pub fn shutdown(&self, id: f64, drain_ms: f64, hands_over: bool) {
+        let farewell = Farewell {
+            drain: std::time::Duration::from_millis(index(drain_ms)),
+            hands_over,
+        };
+        let (ended, queue) = (self.server.shutdown(farewell), self.queue.clone());
         self.server.runtime().spawn(async move {
             // Whatever has gone wrong, the caller does not wait for ever.
             let _ = AssertUnwindSafe(ended).catch_unwind().await;

@@ -1,6 +1,13 @@
 //! Who may come back by which secret, and who is away since when.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
@@ -16,6 +23,8 @@ pub(super) struct Recoveries {
     by_secret: DashMap<Box<str>, Arc<Socket>>,
     /// Who is away, by when that began, and the number of the socket.
     away: Mutex<BTreeMap<(Instant, u64), Arc<Socket>>>,
+    /// They are to come to other instances: this one ends.
+    are_sent_away: AtomicBool,
 }
 
 impl Recoveries {
@@ -59,6 +68,16 @@ impl Recoveries {
         let later = away.split_off(&(time, 0));
         let due = std::mem::replace(&mut *away, later);
         due.into_iter().map(|((since, _), socket)| (since, socket)).collect()
+    }
+
+    /// Clients are to come to other instances from now on.
+    pub(super) fn send_away(&self) {
+        self.are_sent_away.store(true, Ordering::Release);
+    }
+
+    /// Whether clients are to come to other instances.
+    pub(super) fn are_sent_away(&self) -> bool {
+        self.are_sent_away.load(Ordering::Acquire)
     }
 
     /// How many are away.

@@ -21,6 +21,8 @@ use crate::{
 
 /// How often it is looked at who is away for too long, and what was sent too long ago.
 const STEP: Duration = Duration::from_millis(250);
+/// How often it is looked whether all have gone.
+const LOOK: Duration = Duration::from_millis(20);
 /// Bytes that somebody who is away counts for.
 const AWAY_COST: usize = 2 << 10;
 
@@ -131,11 +133,48 @@ impl Service {
             // It is on another one already.
             return;
         }
-        if self.is_closed() || !reason.is_recoverable() || !socket.is_connected() {
+        let is_over = self.is_closed() && !self.recoveries.are_sent_away();
+        if is_over || !reason.is_recoverable() || !socket.is_connected() {
             turn.connection += 1;
             self.remove_in(socket, Some(turn), reason);
             return;
         }
+        self.leave_away(socket, turn, reason);
+    }
+
+    /// Closes the connection of a client that may come back, so that it comes to another instance, which takes the socket
+    /// over. False when it may not.
+    pub fn send_away(&self, socket: &Arc<Socket>) -> bool {
+        let _change = self.change();
+        let Some(recovery) = socket.recovery() else {
+            return false;
+        };
+        self.recoveries.send_away();
+        let mut turn = recovery.turn();
+        if !socket.is_connected() {
+            return false;
+        }
+        // The end of the connection is not one of the socket any more.
+        turn.connection += 1;
+        if turn.away.is_none() {
+            self.leave_away(socket, turn, DisconnectReason::Shutdown);
+        }
+        self.fanout.close(socket, Ending::Close);
+        true
+    }
+
+    /// Resolves when no socket is left, or this time is over.
+    pub async fn emptied(&self, patience: Duration) {
+        let is_empty = async {
+            while self.hub.socket_count() > 0 {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let _ = tokio::time::timeout(patience, is_empty).await;
+    }
+
+    /// The client of a socket is away from now on.
+    fn leave_away(&self, socket: &Arc<Socket>, mut turn: MutexGuard<'_, Turn>, reason: DisconnectReason) {
         let now = Instant::now();
         turn.away = Some((reason.clone(), now));
         let most = self.config.connection_state_recovery.as_ref();

@@ -20,7 +20,7 @@ use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 use native_websocket_service::{
     config::Config,
     hub::Socket,
-    server::Server,
+    server::{Farewell, Server},
     service::Service,
     transport::Transport,
     wire::packet::{Packet, PacketKind},
@@ -123,7 +123,7 @@ impl TestServer {
         // A socket is told of after it has left the hub.
         until("every disconnect", || self.recorder.open_connections() == 0).await;
         self.recorder.assert_balanced();
-        let shutdown = self.server.shutdown(Duration::ZERO);
+        let shutdown = self.server.shutdown(Farewell::default());
         within("shutdown", shutdown).await;
         self.accepting.abort();
     }
