@@ -187,7 +187,7 @@ impl Answers {
 
     /// What the application keeps in `socket.data`, for each of these sockets in order; nothing when JavaScript has no
     /// object of any of them, or is busy.
-    async fn data_of(&self, sockets: &[Arc<Socket>]) -> Vec<Box<RawValue>> {
+    pub(super) async fn data_of(&self, sockets: &[Arc<Socket>]) -> Vec<Box<RawValue>> {
         if !sockets.iter().any(|socket| socket.is_touched()) {
             return Vec::new();
         }
@@ -202,12 +202,6 @@ impl Answers {
         let data = data.ok().and_then(Result::ok).unwrap_or_default();
         let data: Vec<Box<RawValue>> = serde_json::from_str(&data).unwrap_or_default();
         if data.len() == sockets.len() { data } else { Vec::new() }
-    }
-
-    /// What the application keeps in `socket.data` of a socket of which it has an object; `None` when it is busy.
-    pub(super) async fn data_of_one(&self, socket: &Arc<Socket>) -> Option<String> {
-        let data = self.data_of(std::slice::from_ref(socket)).await;
-        data.first().map(|data| data.get().to_owned())
     }
 
     /// `serverSideEmit` of another server, for the application.

@@ -25,11 +25,11 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
-    /// Whether a broadcast concerns a client of this instance.
+    /// Whether a broadcast concerns a client of this instance, or one that may come to it.
     pub(super) fn has_recipients(&self, scope: Scope<'_>) -> bool {
         match scope {
             Scope::Everyone => true,
-            Scope::Room(name) => self.service.has_local_members(name),
+            Scope::Room(name) => self.service.concerns(name),
         }
     }
 

@@ -13,13 +13,14 @@ use tokio::time::Instant;
 
 use super::{
     log::{Body, Log},
-    message::{Beat, Message, Snapshot, Totals},
+    message::{Beat, Heard, Message, Snapshot, Totals, publisher},
+    orphans::Orphans,
     replica::{News, Replica},
     sequence::{Arrival, Stream},
 };
 use crate::{
     disconnect::DisconnectReason,
-    hub::Socket,
+    hub::{Cut, Replay, Socket},
     service::{Loss, Service},
 };
 
@@ -65,6 +66,10 @@ pub(super) struct Instances {
     others: HashMap<Arc<str>, Instance>,
     /// In the order in which they were lost.
     lost: VecDeque<Lost>,
+    /// Sockets of lost instances whose clients may come to this one.
+    orphans: Orphans,
+    /// What was sent lately, where clients may come for it.
+    replay: Option<Arc<Replay>>,
     /// Rooms that sockets are in although no room of that id is known yet.
     unattached: HashSet<String>,
     beats: u64,
@@ -77,11 +82,13 @@ pub(super) struct Instances {
 
 impl Instances {
     /// No other instance is known; `uid` is ours.
-    pub(super) fn new(uid: Arc<str>) -> Self {
+    pub(super) fn new(uid: Arc<str>, replay: Option<Arc<Replay>>) -> Self {
         Self {
             uid,
             others: HashMap::new(),
             lost: VecDeque::new(),
+            orphans: Orphans::default(),
+            replay,
             unattached: HashSet::new(),
             beats: 0,
             ticked_at: None,
@@ -95,9 +102,19 @@ impl Instances {
         std::mem::take(&mut self.doubts_rooms)
     }
 
-    fn miss(&mut self, count: u64) {
+    /// Some publications of an instance will never be heard; the next one is this.
+    fn miss(&mut self, uid: &str, count: u64) {
         self.missed = self.missed.saturating_add(count);
         self.doubts_rooms = true;
+        let next = self.others.get(uid).map(|other| other.stream.next_seq());
+        self.begin_at(uid, next.unwrap_or_default());
+    }
+
+    /// What an instance has published before this was not heard, or not all of it.
+    fn begin_at(&self, uid: &str, next: u64) {
+        if let (Some(replay), Some(last)) = (&self.replay, next.checked_sub(1)) {
+            replay.not_heard(publisher(uid), last);
+        }
     }
 
     /// The uid of this instance.
@@ -106,13 +123,28 @@ impl Instances {
     }
 
     /// The number of the next publication of each other instance.
-    pub(super) fn heard(&self) -> Vec<(Arc<str>, u64)> {
+    pub(super) fn heard(&self) -> Heard {
         let next = |(uid, other): (&Arc<str>, &Instance)| (uid.clone(), other.stream.next_seq());
         self.others.iter().map(next).collect()
     }
 
+    /// Whether an instance lives.
+    pub(super) fn lives(&self, uid: &str) -> bool {
+        self.others.contains_key(uid)
+    }
+
+    /// Whether of each instance but a lost one as much has been handled as a client has seen.
+    pub(super) fn reach(&self, seen: &Cut, lost: Option<&str>) -> bool {
+        let mut others = self.others.iter().filter(|(uid, _)| Some(&***uid) != lost);
+        others.all(|(uid, other)| {
+            let handled = other.stream.next_seq() - u64::from(other.is_being_handled);
+            let newest = handled.checked_sub(1);
+            newest.is_none_or(|newest| seen.is_reached_by(publisher(uid), newest))
+        })
+    }
+
     /// Whether everything before these numbers has been handled, or will never be; of those instances that are known.
-    pub(super) fn have_heard(&self, heard: &[(Arc<str>, u64)]) -> bool {
+    pub(super) fn have_heard(&self, heard: &Heard) -> bool {
         heard.iter().all(|(uid, next)| {
             let other = self.others.get(uid);
             other.is_none_or(|other| other.stream.next_seq() >= *next + u64::from(other.is_being_handled))
@@ -204,7 +236,7 @@ impl Instances {
             .filter(|other| other.stream.next_seq() < before && is_its_own(other))
         {
             let missed = other.stream.skip_to(before);
-            self.miss(missed);
+            self.miss(uid, missed);
             self.ask_for_snapshot(log, uid);
         }
     }
@@ -227,6 +259,7 @@ impl Instances {
         if is_behind_itself {
             // Somebody else has published in its name.
             other.stream = Stream::starting_at(next_seq);
+            self.begin_at(uid, next_seq);
         }
         if is_behind_itself || disagrees {
             self.doubts_rooms |= is_behind_itself;
@@ -257,7 +290,7 @@ impl Instances {
             match other.stream.tick() {
                 Some(Ok(range)) => log.send(Body::Inbox(uid.clone(), Message::Resend(range.start, range.end))),
                 Some(Err(missed)) => {
-                    self.miss(missed);
+                    self.miss(&uid, missed);
                     self.ask_for_snapshot(log, &uid);
                     relieved.push(uid);
                 }
@@ -266,6 +299,8 @@ impl Instances {
             }
         }
         self.give_up_silent(service);
+        let loss = self.loss();
+        self.orphans.give_up(service, &loss);
         relieved
     }
 
@@ -275,16 +310,14 @@ impl Instances {
             .into_iter()
             .filter_map(|uid| Some((uid.clone(), self.others.remove(&uid)?)))
             .collect();
-        let loss = match self.leads() {
-            true => Loss::InPlace(DisconnectReason::InstanceLost),
-            false => Loss::Unannounced,
-        };
+        let loss = self.loss();
         for (uid, other) in lost {
             tracing::warn!(instance = &*uid, "an instance of the cluster is lost");
             // It may have been about to tell of a room.
             self.doubts_rooms = true;
             let next_seq = other.stream.next_seq();
-            let sockets = other.replica.lose(service, &loss);
+            let is_spared = |socket: &Arc<Socket>| self.orphans.take(service, socket);
+            let sockets = other.replica.lose_but(service, &loss, is_spared);
             self.lost.push_back(Lost { uid, next_seq, sockets });
         }
         let count = |lost: &VecDeque<Lost>| lost.iter().map(|lost| lost.sockets.len()).sum::<usize>();
@@ -364,6 +397,14 @@ impl Instances {
         }
     }
 
+    /// How sockets of a lost instance are lost from here.
+    fn loss(&self) -> Loss {
+        match self.leads() {
+            true => Loss::InPlace(DisconnectReason::InstanceLost),
+            false => Loss::Unannounced,
+        }
+    }
+
     /// Whether this instance speaks for lost ones: the one with the smallest uid does.
     fn leads(&self) -> bool {
         self.others.keys().all(|uid| *uid > self.uid)
@@ -373,7 +414,7 @@ impl Instances {
     fn relieve(&mut self, log: &Log, uid: &str) {
         let missed = self.others.get_mut(uid).and_then(|other| other.stream.relieve());
         if let Some(missed) = missed {
-            self.miss(missed);
+            self.miss(uid, missed);
             self.ask_for_snapshot(log, uid);
         }
     }
@@ -398,6 +439,7 @@ impl Instances {
             // What it has published since it was heard last is asked for.
             let missed = lost.as_ref().map_or(0, |lost| next.saturating_sub(lost.next_seq));
             let next = if missed <= MOST_MISSED { next - missed } else { next };
+            self.begin_at(uid, next);
             self.doubts_rooms |= missed > MOST_MISSED;
             let other = Instance {
                 stream: Stream::starting_at(next),

@@ -71,8 +71,8 @@ fn size_of_message(message: &Message) -> usize {
         Message::Select(Select { packet, .. }) | Message::Stored(_, packet, _) => packet.len(),
         Message::Resent(entries) => entries.iter().map(|(_, _, payload)| payload.len() + OVERHEAD).sum(),
         Message::Snapshot(snapshot) => snapshot.sockets.len() * OVERHEAD,
-        Message::Released(_, Some((packets, _))) => {
-            let packets = packets.iter().map(|missed| missed.packet.len() + OVERHEAD);
+        Message::Released(_, Some(part)) => {
+            let packets = part.packets.iter().map(|missed| missed.packet.len() + OVERHEAD);
             packets.sum()
         }
         Message::History(part) => {

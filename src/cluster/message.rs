@@ -10,7 +10,7 @@ use crate::{
     adapter::msgpack::MAX_DEPTH,
     config::MembershipEvents,
     error::Spoken,
-    hub::{Claim, RoomInfo, Socket},
+    hub::{Claim, Cut, Handed, Room, RoomInfo, Socket},
     metrics::Stats,
     ports::{Command, Session},
     selection::{Names, Selection},
@@ -41,8 +41,13 @@ pub(super) struct Envelope {
 pub(super) enum Message {
     /// A socket was registered.
     Connected(SocketFacts),
-    /// A socket was registered that another instance had before, in these rooms of the registry.
-    Arrived(SocketFacts, Vec<String>),
+    /// A socket was registered that another instance had before, in these rooms of the registry. That instance was asked; or
+    /// else it is gone from there.
+    Arrived(SocketFacts, Vec<String>, bool),
+    /// A socket has come into a room outside the registry, or has left it: socket id, name, whether it is in.
+    MovedPlain(String, String, bool),
+    /// What the application keeps in `socket.data` of a socket, as JSON, and when that is to be closed.
+    Kept(String, String, Option<u64>),
     /// A socket is gone.
     Disconnected(String),
     /// A room was created.
@@ -93,9 +98,21 @@ pub(super) enum Message {
     Session(u64, Option<Session>),
     /// The sender has registered that socket. Asks to let it go, once the receiver has heard as much as it has: number of the
     /// question, what the client says, and the number of the next publication of each instance.
-    Release(u64, Claim, Vec<(Arc<str>, u64)>),
-    /// A part of what the client has missed, and whether it is the last; nothing when it cannot be told.
-    Released(u64, Option<(Vec<MissedPacket>, bool)>),
+    Release(u64, Claim, Heard),
+    /// A part of what the client has missed; nothing when it cannot be told.
+    Released(u64, Option<MissedPart>),
+}
+
+/// How far each instance has been heard: the number of its next publication.
+pub(super) type Heard = Vec<(Arc<str>, u64)>;
+
+/// A part of what a client has missed.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct MissedPart {
+    /// The packets.
+    pub(super) packets: Vec<MissedPacket>,
+    /// With the last part: how far the client is then, and how far the sender has heard each instance.
+    pub(super) last: Option<(Cut, Heard)>,
 }
 
 /// A packet that a client has missed.
@@ -103,24 +120,30 @@ pub(super) enum Message {
 pub(super) struct MissedPacket {
     /// The packet.
     pub(super) packet: PacketParts,
-    /// By whom it was published, and as which publication, if it was.
-    pub(super) origin: Option<(u64, u64)>,
+    /// Where it was published, if it was.
+    pub(super) origin: Option<Origin>,
+    /// How far its client is then.
+    pub(super) cut: Cut,
+}
+
+impl From<&Handed> for MissedPacket {
+    fn from(handed: &Handed) -> Self {
+        Self {
+            packet: PacketParts::of(&handed.packet),
+            origin: handed.packet.origin(),
+            cut: handed.cut.clone(),
+        }
+    }
 }
 
 impl MissedPacket {
-    pub(super) fn of(packet: &Packet) -> Self {
-        Self {
-            packet: PacketParts::of(packet),
-            origin: packet.origin().map(|Origin { publisher, number }| (publisher, number)),
-        }
-    }
-
-    pub(super) fn packet(self) -> Option<Packet> {
+    /// `None` when it is no event.
+    pub(super) fn handed(self) -> Option<Handed> {
         let packet = self.packet.event()?;
-        if let Some((publisher, number)) = self.origin {
-            packet.set_origin(Origin { publisher, number });
+        if let Some(origin) = self.origin {
+            packet.set_origin(origin);
         }
-        Some(packet)
+        Some(Handed { packet, cut: self.cut })
     }
 }
 
@@ -137,13 +160,44 @@ pub(super) struct SocketFacts {
     pub(super) profile: Option<String>,
     /// When the connection was made, milliseconds since the epoch.
     pub(super) connected_at: u64,
-    /// What its client shows when it comes back, if it may.
+    /// If its client may come back.
     #[serde(default)]
-    pub(super) secret: Option<String>,
+    pub(super) returns: Option<Returning>,
+}
+
+/// What is to be known of a socket whose client may come to any instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Returning {
+    /// What its client shows then.
+    pub(super) secret: String,
+    /// What it had seen, or was not meant to see, when it was registered.
+    pub(super) began: Cut,
+    /// The rooms outside the registry that it is in.
+    pub(super) plain: Vec<String>,
+    /// What the application keeps in `socket.data`, as JSON, as far as that was told.
+    pub(super) data: Option<String>,
+    /// When it is to be closed, milliseconds since the epoch.
+    pub(super) expires_at: Option<u64>,
+}
+
+impl Returning {
+    /// Of a socket that is in these rooms.
+    fn of(socket: &Socket, rooms: &[Arc<Room>]) -> Option<Self> {
+        let recovery = socket.recovery()?;
+        let plain = rooms.iter().filter(|room| !room.info.registered);
+        Some(Self {
+            secret: recovery.secret().to_owned(),
+            began: recovery.began(),
+            plain: plain.map(|room| room.info.id.to_string()).collect(),
+            data: socket.told_data().map(|data| data.to_string()),
+            expires_at: socket.expires_at(),
+        })
+    }
 }
 
 impl SocketFacts {
-    pub(super) fn of(socket: &Socket) -> Self {
+    /// Of a socket that is in these rooms.
+    pub(super) fn of(socket: &Socket, rooms: &[Arc<Room>]) -> Self {
         let identity = socket.identity();
         Self {
             id: socket.id().to_owned(),
@@ -151,7 +205,7 @@ impl SocketFacts {
             username: identity.username.as_deref().map(str::to_owned),
             profile: socket.profile().map(str::to_owned).or_else(|| email_profile(socket)),
             connected_at: socket.connected_at,
-            secret: socket.recovery().map(|recovery| recovery.secret().to_owned()),
+            returns: Returning::of(socket, rooms),
         }
     }
 }
@@ -416,15 +470,20 @@ pub(super) fn digest(socket_id: &str, room_id: Option<&str>) -> u64 {
 
 /// Where an instance, or another server, has published something: as this publication of its.
 pub(super) fn origin(uid: &str, number: u64) -> Origin {
-    Origin {
-        publisher: hash(uid.bytes()),
+    Origin::Publication {
+        publisher: publisher(uid),
         number,
     }
 }
 
+/// The number of an instance, or of another server.
+pub(super) fn publisher(uid: &str) -> u64 {
+    hash(uid.bytes())
+}
+
 /// As [`origin`] of a server that does not number what it publishes: the payload tells.
 pub(super) fn origin_of_payload(uid: &str, payload: &[u8]) -> Origin {
-    origin(uid, hash(payload.iter().copied()))
+    Origin::Payload(hash(uid.bytes().chain(payload.iter().copied())))
 }
 
 /// The same on every instance.

@@ -13,7 +13,7 @@
 //! | [`membership`], [`status`] | joining, beats; how it stands, counters and faults |
 //! | [`rooms`], [`history`], [`backlog`] | the rooms and the messages in the store, or else handed on |
 //! | [`commands`] | what is asked of the instance of a socket |
-//! | [`takeover`] | sockets that go from one instance to another with their clients |
+//! | [`takeover`], [`orphans`] | sockets that go from one instance to another with their clients; those of lost instances |
 //! | [`answers`], [`questions`] | requests of the adapter's kind: theirs and ours |
 //! | [`settings`], [`tasks`] | the options; what runs for as long as the cluster is joined |
 //!
@@ -35,6 +35,7 @@ mod log;
 mod mark;
 mod membership;
 mod message;
+mod orphans;
 mod peers;
 mod publisher;
 mod questions;
@@ -107,6 +108,7 @@ pub struct Cluster {
     membership: Arc<Membership>,
     history: Option<Arc<History>>,
     commands: Arc<Commands>,
+    takeovers: Arc<Takeovers>,
     questions: Arc<Questions>,
     answers: Arc<Answers>,
     listener: Arc<Listener>,
@@ -189,7 +191,7 @@ impl Cluster {
             delivery: delivery.clone(),
             status: status.clone(),
             tasks: tasks.clone(),
-            instances: Mutex::new(Instances::new(uid.clone())),
+            instances: Mutex::new(Instances::new(uid.clone(), service.hub.replay().cloned())),
             learnt: Notify::new(),
         });
         let backlog = Arc::new(Backlog::new(service.clone(), log.clone(), history.is_some()));
@@ -254,7 +256,7 @@ impl Cluster {
             rooms,
             history: history.clone(),
             commands: commands.clone(),
-            takeovers,
+            takeovers: takeovers.clone(),
             status: status.clone(),
             uid: uid.clone(),
         }));
@@ -270,6 +272,7 @@ impl Cluster {
             membership,
             history,
             commands,
+            takeovers,
             questions,
             answers,
             listener,
@@ -291,9 +294,13 @@ impl Cluster {
 
     fn keep_beating(&self) {
         let (commands, answers) = (self.commands.clone(), self.answers.clone());
+        let (takeovers, tasks) = (self.takeovers.clone(), self.tasks.clone());
         let on_beat = move || {
             commands.expire();
             answers.expire();
+            let takeovers = takeovers.clone();
+            // Aside: beats are not to wait for the application.
+            tasks.spawn(async move { takeovers.tell_data().await });
         };
         let membership = self.membership.clone();
         self.tasks.keep("an instance's beats", move || {

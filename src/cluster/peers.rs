@@ -14,8 +14,8 @@ use super::{
     takeover::Takeovers,
 };
 use crate::{
-    hub::{Claim, Room, Socket},
-    ports::{Answer, Broadcast, Command, Fact, Peers, Session},
+    hub::{Claim, Cut, Inheritance, Room, Socket},
+    ports::{Answer, Broadcast, Command, Fact, Peers, Told},
     wire::packet::Packet,
 };
 
@@ -91,10 +91,15 @@ impl Peers for ClusterPeers {
         self.status.stage().name()
     }
 
-    fn connected(&self, socket: &Arc<Socket>) {
-        let facts = SocketFacts::of(socket);
+    fn connected(&self, socket: &Arc<Socket>, rooms: &[Arc<Room>]) {
+        let facts = SocketFacts::of(socket, rooms);
         self.log
             .publish(Body::Message(Message::Connected(facts)), digest(socket.id(), None));
+    }
+
+    fn moved_plain(&self, socket: &Socket, name: &str, is_in: bool) {
+        let message = Message::MovedPlain(socket.id().to_owned(), name.to_owned(), is_in);
+        self.log.publish(Body::Message(message), 0);
     }
 
     fn disconnected(&self, socket: &Arc<Socket>) {
@@ -135,17 +140,22 @@ impl Peers for ClusterPeers {
         self.log.send(Body::Message(Message::Moved(secret.to_owned())));
     }
 
-    fn session(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Option<Session>> {
+    fn session(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Told> {
         self.takeovers.ask_session(socket, claim)
     }
 
-    fn release(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Option<Vec<Packet>>> {
+    fn release(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Option<Inheritance>> {
         self.takeovers.ask_release(socket, claim)
     }
 
-    fn arrived(&self, socket: &Arc<Socket>, rooms: &[Arc<Room>]) {
-        let names = rooms.iter().map(|room| room.info.id.to_string()).collect();
-        let message = Message::Arrived(SocketFacts::of(socket), names);
+    fn heard(&self, socket: &Socket, seen: &Cut) -> BoxFuture<'static, bool> {
+        self.takeovers.heard(socket, seen.clone())
+    }
+
+    fn arrived(&self, socket: &Arc<Socket>, rooms: &[Arc<Room>], asked: bool) {
+        let registered = rooms.iter().filter(|room| room.info.registered);
+        let names = registered.map(|room| room.info.id.to_string()).collect();
+        let message = Message::Arrived(SocketFacts::of(socket, rooms), names, asked);
         self.log.publish(Body::Message(message), digest_in(socket, rooms));
     }
 

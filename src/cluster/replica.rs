@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::message::{Snapshot, SocketFacts, digest};
+use super::message::{Returning, Snapshot, SocketFacts, digest};
 use crate::{
     hub::{Identity, Recovery, Socket},
     selection::Selection,
@@ -31,6 +31,10 @@ pub(super) enum News {
     Joined(String, String, Option<Packet>),
     /// A socket left a room; with what the members are told.
     Left(String, String, Option<Packet>),
+    /// A socket has come into a room outside the registry, or has left it.
+    MovedPlain(String, String, bool),
+    /// What the application keeps in `socket.data`, and when the socket is to be closed.
+    Kept(String, String, Option<u64>),
     /// All sockets are out of a room, because it was deleted.
     Cleared(String),
 }
@@ -40,6 +44,27 @@ pub(super) enum News {
 struct Known {
     socket: Arc<Socket>,
     rooms: HashSet<Box<str>>,
+}
+
+impl Known {
+    /// What may have been missed of a socket that is known.
+    fn catch_up(&self, service: &Service, returns: &Returning) {
+        if let Some(data) = &returns.data {
+            self.socket.note_data(data);
+        }
+        self.socket.set_expiry(returns.expires_at);
+        let plain = self.socket.with_rooms(|rooms| {
+            let plain = rooms.iter().filter(|room| !room.info.registered);
+            plain.map(|room| room.info.id.to_string()).collect::<Vec<_>>()
+        });
+        let plain = plain.unwrap_or_default();
+        for name in plain.iter().filter(|name| !returns.plain.contains(name)) {
+            service.moved_plain_remotely(&self.socket, name, false);
+        }
+        for name in &returns.plain {
+            service.moved_plain_remotely(&self.socket, name, true);
+        }
+    }
 }
 
 /// How much is known.
@@ -210,12 +235,24 @@ impl Replica {
 
     /// The instance is lost: all of its sockets are. Returns the ids of those that have been told to be gone.
     pub(super) fn lose(self, service: &Service, loss: &Loss) -> HashSet<Box<str>> {
+        self.lose_but(service, loss, |_| false)
+    }
+
+    /// As [`Self::lose`], but for those that are to be spared.
+    pub(super) fn lose_but(
+        self,
+        service: &Service,
+        loss: &Loss,
+        mut is_spared: impl FnMut(&Arc<Socket>) -> bool,
+    ) -> HashSet<Box<str>> {
         let mut gone = self.returning.unwrap_or_default();
-        gone.extend(self.sockets.keys().cloned());
         let mut sockets: Vec<_> = self.sockets.into_values().map(|known| known.socket).collect();
         sockets.sort_unstable_by_key(|socket| socket.key());
         for socket in sockets {
-            service.lose(&socket, loss);
+            if !is_spared(&socket) {
+                gone.insert(socket.id().into());
+                service.lose(&socket, loss);
+            }
         }
         gone
     }
@@ -228,6 +265,17 @@ impl Replica {
             News::Disconnected(id) => self.disconnect(service, &id, &Loss::Silent),
             News::Joined(id, room, packet) => self.join(service, &id, &room, packet.as_ref()),
             News::Left(id, room, packet) => self.leave(service, &id, &room, packet.as_ref()),
+            News::MovedPlain(id, name, is_in) => {
+                if let Some(known) = self.sockets.get(&*id) {
+                    service.moved_plain_remotely(&known.socket, &name, is_in);
+                }
+            }
+            News::Kept(id, data, expires_at) => {
+                if let Some(known) = self.sockets.get(&*id) {
+                    known.socket.note_data(&data);
+                    known.socket.set_expiry(expires_at);
+                }
+            }
             News::Cleared(room) => {
                 for (id, known) in &mut self.sockets {
                     if known.rooms.remove(&*room) {
@@ -255,11 +303,21 @@ impl Replica {
         if let Some(profile) = facts.profile.as_ref().filter(|profile| is_json(profile)) {
             socket.describe(profile);
         }
-        if let Some(secret) = facts.secret.as_deref().filter(|secret| Recovery::may_be_secret(secret)) {
-            socket.set_recovery(Recovery::of(secret, false));
+        let returns = facts.returns.filter(|returns| Recovery::may_be_secret(&returns.secret));
+        if let Some(returns) = &returns {
+            let recovery = Recovery::of(&returns.secret, false);
+            recovery.begin(returns.began.clone());
+            socket.set_recovery(recovery);
+            socket.set_expiry(returns.expires_at);
+            if let Some(data) = &returns.data {
+                socket.note_data(data);
+            }
         }
         let socket = Arc::new(socket);
         meet(service, &socket);
+        for name in returns.iter().flat_map(|returns| &returns.plain) {
+            service.moved_plain_remotely(&socket, name, true);
+        }
         self.digest ^= digest(&facts.id, None);
         let rooms: HashSet<Box<str>> = rooms.iter().map(|room| room.as_str().into()).collect();
         for room in &rooms {
@@ -316,6 +374,9 @@ impl Replica {
         }
         for (facts, rooms) in parts {
             let id = facts.id.clone();
+            if let (Some(known), Some(returns)) = (self.sockets.get(&*id), &facts.returns) {
+                known.catch_up(service, returns);
+            }
             // One that came while the instance was away was told by the instance itself.
             let was_gone = returning.as_ref().is_some_and(|gone| gone.contains(&*id));
             self.connect(service, facts, &[], |service, socket| match was_gone {

@@ -15,7 +15,7 @@ use super::{
     instances::Instances,
     log::{Body, Log},
     mark,
-    message::{Beat, Envelope, Message, RoomFacts, Snapshot, SocketFacts, origin},
+    message::{Beat, Envelope, Heard, Message, RoomFacts, Snapshot, SocketFacts, origin},
     replica::News,
     rooms::Rooms,
     sequence::Arrival,
@@ -27,9 +27,8 @@ use crate::{
         broadcast::{self, Broadcast, Mark},
         channels::Scope,
     },
-    hub::{Claim, Socket},
+    hub::{Claim, Cut, Inheritance, Socket},
     service::Service,
-    wire::packet::Packet,
 };
 
 /// Bytes of publications that are sent again in one message.
@@ -72,21 +71,35 @@ impl InstanceSync {
     }
 
     /// What has been heard: the number of the next publication of each instance, this one included.
-    pub(super) fn heard(&self) -> Vec<(Arc<str>, u64)> {
+    pub(super) fn heard(&self) -> Heard {
         let instances = self.instances();
         let mut heard = instances.heard();
         heard.push((instances.uid().clone(), self.log.next_seq()));
         heard
     }
 
+    /// Resolves when of each instance but a lost one as much has been heard as a client has seen.
+    pub(super) async fn reaches(&self, seen: &Cut, lost: Option<&str>) {
+        self.until(|instances| instances.reach(seen, lost)).await;
+    }
+
+    /// Whether an instance lives.
+    pub(super) fn lives(&self, uid: &str) -> bool {
+        self.instances().lives(uid)
+    }
+
     /// Resolves when as much has been heard of those instances that are known here, and been handled.
-    pub(super) async fn hears(&self, heard: &[(Arc<str>, u64)]) {
+    pub(super) async fn hears(&self, heard: &Heard) {
+        self.until(|instances| instances.have_heard(heard)).await;
+    }
+
+    async fn until(&self, is_so: impl Fn(&Instances) -> bool) {
         loop {
             let learnt = self.learnt.notified();
             tokio::pin!(learnt);
             // From now on, so that nothing is missed that happens before it is awaited.
             learnt.as_mut().enable();
-            if self.instances().have_heard(heard) {
+            if is_so(&self.instances()) {
                 return;
             }
             learnt.await;
@@ -94,7 +107,7 @@ impl InstanceSync {
     }
 
     /// Lets a socket of this instance go to another one.
-    pub(super) fn release(&self, claim: &Claim) -> Option<Vec<Packet>> {
+    pub(super) fn release(&self, claim: &Claim) -> Option<Inheritance> {
         let instances = self.instances();
         self.service
             .release(claim, |socket_id| instances.appear(&self.service, socket_id))
@@ -182,7 +195,14 @@ impl InstanceSync {
     fn told(&self, uid: &str, seq: u64, message: Message) {
         match message {
             Message::Connected(facts) => self.learn(uid, seq, News::Connected(facts, Vec::new())),
-            Message::Arrived(facts, rooms) => self.learn(uid, seq, News::Connected(facts, rooms)),
+            Message::Arrived(facts, rooms, asked) => {
+                if !asked {
+                    self.service.taken_away(&facts.id);
+                }
+                self.learn(uid, seq, News::Connected(facts, rooms));
+            }
+            Message::MovedPlain(id, name, is_in) => self.learn(uid, seq, News::MovedPlain(id, name, is_in)),
+            Message::Kept(id, data, expires_at) => self.learn(uid, seq, News::Kept(id, data, expires_at)),
             Message::Disconnected(id) => self.learn(uid, seq, News::Disconnected(id)),
             Message::RoomCleared(room) => self.learn(uid, seq, News::Cleared(room)),
             Message::RoomCreated(room) => self.learn_room(room),
@@ -312,11 +332,10 @@ impl InstanceSync {
         let part = parts.start;
         let sockets = sockets.iter().skip(part * SNAPSHOT_PART).take(SNAPSHOT_PART);
         let sockets = sockets.filter_map(|socket| {
-            let rooms = socket.with_rooms(|rooms| {
-                let registered = rooms.iter().filter(|room| room.info.registered);
-                registered.map(|room| room.info.id.to_string()).collect()
-            })?;
-            Some((SocketFacts::of(socket), rooms))
+            let rooms: Vec<_> = socket.with_rooms(|rooms| rooms.iter().cloned().collect())?;
+            let registered = rooms.iter().filter(|room| room.info.registered);
+            let names = registered.map(|room| room.info.id.to_string()).collect();
+            Some((SocketFacts::of(socket, &rooms), names))
         });
         let snapshot = Snapshot {
             since,

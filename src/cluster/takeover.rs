@@ -16,33 +16,36 @@ use tokio::sync::oneshot;
 use super::{
     answers::Answers,
     log::{Body, Log},
-    message::{Message, MissedPacket},
+    message::{Heard, Message, MissedPacket, MissedPart},
     sync::InstanceSync,
     tasks::Tasks,
 };
 use crate::{
-    hub::{Claim, Socket},
-    ports::Session,
+    hub::{Claim, Cut, Handed, Inheritance, Socket},
+    ports::{Session, Told},
     service::Service,
-    wire::packet::Packet,
 };
 
 /// How long an answer is waited for, that of another instance's application included.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long an instance that is asked to let a socket go may take to hear what the other one has heard.
 const CATCHING_UP: Duration = Duration::from_secs(2);
+/// Sockets that the application is asked about at a time.
+const DATA_PART: usize = 500;
+/// What an application keeps that keeps nothing.
+const NO_DATA: &str = "{}";
 /// Bytes of packets in one message.
 const PART_BYTES: usize = 256 << 10;
 
-/// Where an answer is waited for.
-type Awaited<T> = oneshot::Sender<Option<T>>;
+/// What a client has missed, and how far its former instance has heard each instance.
+type Released = (Inheritance, Heard);
 
 /// Answers that are waited for, by the numbers of their questions.
 #[derive(Debug, Default)]
 struct Waiting {
-    sessions: HashMap<u64, Awaited<Session>>,
+    sessions: HashMap<u64, oneshot::Sender<Option<Session>>>,
     /// With the parts that have come.
-    missed: HashMap<u64, (Vec<Packet>, Awaited<Vec<Packet>>)>,
+    missed: HashMap<u64, (Vec<Handed>, oneshot::Sender<Option<Released>>)>,
 }
 
 /// The sockets that come and go.
@@ -77,9 +80,9 @@ impl Takeovers {
     }
 
     /// Asks the instance of a socket what that is.
-    pub(super) fn ask_session(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Option<Session>> {
-        let Some(instance) = socket.instance() else {
-            return std::future::ready(None).boxed();
+    pub(super) fn ask_session(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Told> {
+        let Some(instance) = socket.instance().filter(|instance| self.sync.lives(instance)) else {
+            return std::future::ready(Told::Nothing).boxed();
         };
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
@@ -87,27 +90,46 @@ impl Takeovers {
         let question = Message::AskSession(number, claim.clone());
         self.log.send(Body::Inbox(instance.clone(), question));
         let waiting = self.waiting.clone();
-        within_patience(answer, move || {
-            waiting.lock().sessions.remove(&number);
-        })
+        async move {
+            let forget = move || drop(waiting.lock().sessions.remove(&number));
+            match within_patience(answer, forget).await {
+                Some(Some(session)) => Told::Session(session),
+                Some(None) => Told::New,
+                None => Told::Nothing,
+            }
+        }
+        .boxed()
+    }
+
+    /// Resolves when of each instance as much has been heard as a client has seen, but for that of its socket; to false when
+    /// it takes too long.
+    pub(super) fn heard(&self, socket: &Socket, seen: Cut) -> BoxFuture<'static, bool> {
+        let (sync, lost) = (self.sync.clone(), socket.instance().cloned());
+        async move {
+            let reaches = sync.reaches(&seen, lost.as_deref());
+            tokio::time::timeout(CATCHING_UP, reaches).await.is_ok()
+        }
         .boxed()
     }
 
     /// Asks the instance of a socket to let it go.
-    pub(super) fn ask_release(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Option<Vec<Packet>>> {
+    pub(super) fn ask_release(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Option<Inheritance>> {
         let Some(instance) = socket.instance() else {
             return std::future::ready(None).boxed();
         };
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         self.waiting.lock().missed.insert(number, (Vec::new(), sender));
-        let heard = self.sync.heard();
-        let question = Message::Release(number, claim.clone(), heard);
+        let question = Message::Release(number, claim.clone(), self.sync.heard());
         self.log.send(Body::Inbox(instance.clone(), question));
-        let waiting = self.waiting.clone();
-        within_patience(answer, move || {
-            waiting.lock().missed.remove(&number);
-        })
+        let (waiting, sync) = (self.waiting.clone(), self.sync.clone());
+        async move {
+            let forget = move || drop(waiting.lock().missed.remove(&number));
+            let (missed, heard) = within_patience(answer, forget).await??;
+            // What the former instance has brought does not come again from those that published it.
+            let is_level = tokio::time::timeout(CATCHING_UP, sync.hears(&heard)).await.is_ok();
+            is_level.then_some(missed)
+        }
         .boxed()
     }
 
@@ -120,21 +142,21 @@ impl Takeovers {
     }
 
     /// A part of what a client has missed.
-    pub(super) fn missed_arrived(&self, number: u64, part: Option<(Vec<MissedPacket>, bool)>) {
+    pub(super) fn missed_arrived(&self, number: u64, part: Option<MissedPart>) {
         let mut waiting = self.waiting.lock();
-        let Some((packets, _)) = waiting.missed.get_mut(&number) else {
+        let Some((missed, _)) = waiting.missed.get_mut(&number) else {
             return;
         };
-        let is_last = part.as_ref().is_none_or(|(_, is_last)| *is_last);
-        let is_whole = part.is_some_and(|(part, _)| {
-            let count = packets.len() + part.len();
-            packets.extend(part.into_iter().filter_map(MissedPacket::packet));
-            packets.len() == count
-        });
-        if (is_last || !is_whole)
-            && let Some((packets, asked)) = waiting.missed.remove(&number)
+        let is_told = part.is_some();
+        let MissedPart { packets, last } = part.unwrap_or_default();
+        let count = missed.len() + packets.len();
+        missed.extend(packets.into_iter().filter_map(MissedPacket::handed));
+        let is_whole = is_told && missed.len() == count;
+        if (last.is_some() || !is_whole)
+            && let Some((missed, asked)) = waiting.missed.remove(&number)
         {
-            let _ = asked.send(is_whole.then_some(packets));
+            let released = last.filter(|_| is_whole);
+            let _ = asked.send(released.map(|(cut, heard)| (Inheritance { missed, cut }, heard)));
         }
     }
 
@@ -149,21 +171,42 @@ impl Takeovers {
 
     async fn session(&self, claim: &Claim) -> Option<Session> {
         let socket = self.service.claimed(claim)?;
-        let data = match socket.is_touched() {
-            true => Some(self.answers.data_of_one(&socket).await?),
-            false => socket.inherited_data().map(str::to_owned),
-        };
+        if socket.is_touched() {
+            self.note_data(std::slice::from_ref(&socket)).await;
+        }
+        let data = socket.told_data().map(|data| data.to_string());
         Some(self.service.session_of(&socket, data))
     }
 
+    /// Tells the others what the application keeps of the sockets whose clients may come to them, as far as that has changed.
+    pub(super) async fn tell_data(&self) {
+        if self.service.recovers().is_none() {
+            return;
+        }
+        let sockets = self.service.hub.sockets();
+        let sockets = sockets
+            .into_iter()
+            .filter(|socket| socket.is_touched() && socket.recovery().is_some());
+        for part in sockets.collect::<Vec<_>>().chunks(DATA_PART) {
+            self.note_data(part).await;
+        }
+    }
+
+    /// Asks the application what it keeps of sockets. What it does not say in time is as it was.
+    async fn note_data(&self, sockets: &[Arc<Socket>]) {
+        let data = self.answers.data_of(sockets).await;
+        for (socket, data) in sockets.iter().zip(&data) {
+            let expiry_changes = socket.note_expiry();
+            let is_new = (data.get() != NO_DATA || socket.told_data().is_some()) && socket.note_data(data.get());
+            if (is_new || expiry_changes) && socket.is_connected() {
+                let kept = Message::Kept(socket.id().to_owned(), data.get().to_owned(), socket.expires_at());
+                self.log.publish(Body::Message(kept), 0);
+            }
+        }
+    }
+
     /// Another instance, which has heard this much of each, asks for a socket of this one.
-    pub(super) fn release_asked(
-        self: &Arc<Self>,
-        uid: &Arc<str>,
-        number: u64,
-        claim: Claim,
-        heard: Vec<(Arc<str>, u64)>,
-    ) {
+    pub(super) fn release_asked(self: &Arc<Self>, uid: &Arc<str>, number: u64, claim: Claim, heard: Heard) {
         let (takeovers, uid) = (self.clone(), uid.clone());
         self.tasks.spawn(async move {
             let has_heard = takeovers.sync.hears(&heard);
@@ -173,30 +216,31 @@ impl Takeovers {
         });
     }
 
-    fn send_missed(&self, uid: &Arc<str>, number: u64, missed: Option<Vec<Packet>>) {
+    fn send_missed(&self, uid: &Arc<str>, number: u64, inheritance: Option<Inheritance>) {
         let send = |part| {
             let part = Message::Released(number, part);
             self.log.send(Body::Inbox(uid.clone(), part));
         };
-        let Some(missed) = missed else {
+        let Some(Inheritance { missed, cut }) = inheritance else {
             return send(None);
         };
-        let (mut part, mut bytes) = (Vec::new(), 0);
-        for packet in &missed {
-            bytes += packet.len();
-            part.push(MissedPacket::of(packet));
+        let (mut part, mut bytes) = (MissedPart::default(), 0);
+        for handed in &missed {
+            bytes += handed.packet.len();
+            part.packets.push(handed.into());
             if bytes >= PART_BYTES {
-                send(Some((std::mem::take(&mut part), false)));
+                send(Some(std::mem::take(&mut part)));
                 bytes = 0;
             }
         }
-        send(Some((part, true)));
+        part.last = Some((cut, self.sync.heard()));
+        send(Some(part));
     }
 }
 
-/// The answer, if it comes in time. Then, or when nobody waits any more, `forget` is called.
-async fn within_patience<T>(answer: oneshot::Receiver<Option<T>>, forget: impl FnOnce()) -> Option<T> {
+/// The answer, if it comes in time. Then `forget` is called.
+async fn within_patience<T>(answer: oneshot::Receiver<T>, forget: impl FnOnce()) -> Option<T> {
     let answered = tokio::time::timeout(PATIENCE, answer).await;
     forget();
-    answered.ok()?.ok()?
+    answered.ok()?.ok()
 }

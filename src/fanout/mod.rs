@@ -17,7 +17,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::{
     backpressure::{self, Charge, Congestion, RECEIVER_COST, Work},
-    hub::{Except, Forgotten, Member, Members, Missed, Replay, Socket, Span},
+    hub::{Except, Forgotten, Inheritance, Member, Members, Missed, Replay, Socket, Span, Trail},
     lasting,
     link::{Ending, Link},
     wire::{packet::Packet, series::Series},
@@ -37,6 +37,52 @@ const FIRST_TURN: usize = 32;
 const SERIES_MEMBERS: usize = 8;
 /// Bytes that are put together.
 const SERIES_BYTES: usize = 64 << 10;
+
+/// The members of each part of a room, as they were.
+type Snapshot = Vec<(usize, Arc<Vec<Member>>)>;
+
+/// Those whom one packet is for that does not go to the members of one room.
+#[derive(Debug, Default)]
+pub struct Groups {
+    /// Members of rooms, as they are now, and who of them is left out.
+    members: Vec<(Snapshot, Except)>,
+    sockets: Vec<Arc<Socket>>,
+    /// Where it is kept, once each.
+    trails: Vec<Arc<Trail>>,
+    except: Except,
+}
+
+impl Groups {
+    /// Nobody. What is kept is not for those who are left out here.
+    pub fn but(except: &Except) -> Self {
+        Self {
+            except: except.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// The members of a room but some; each room once.
+    pub fn add_members(&mut self, members: &Members, except: Except) {
+        let parts = members.snapshot().map(|(index, part)| (index, part.clone()));
+        self.members.push((parts.collect(), except));
+        self.trails.push(members.begin_trail().clone());
+    }
+
+    /// A socket of any instance; each once.
+    pub fn add(&mut self, socket: &Arc<Socket>) {
+        if let Some(recovery) = socket.recovery() {
+            self.trails.push(recovery.trail().clone());
+        }
+        if !socket.is_remote() {
+            self.sockets.push(socket.clone());
+        }
+    }
+
+    /// How many sockets of this instance were added by themselves.
+    pub fn sockets(&self) -> usize {
+        self.sockets.len()
+    }
+}
 
 #[derive(Debug)]
 enum Entry {
@@ -131,19 +177,31 @@ impl Fanout {
         self.parts.len()
     }
 
-    /// Sends to all members but some. Returns to how many. Call it under the room's lock, which gives the order.
-    pub fn send_many(&self, members: &Members, except: &Except, packet: &Packet) -> usize {
+    /// Sends to all members but some, and has it published. Returns to how many. Call it under the room's lock, which gives
+    /// the order.
+    pub fn send_many(&self, members: &Members, except: &Except, packet: &Packet, publish: impl FnOnce()) -> usize {
         match &self.replay {
-            Some(replay) if packet.is_recoverable() => replay.append(members.begin_trail(), except, packet, |packet| {
-                self.push_many(members, except, packet);
-            }),
-            _ => self.push_many(members, except, packet),
+            Some(replay) if packet.is_recoverable() => {
+                let trails = std::slice::from_ref(members.begin_trail());
+                replay.append(trails, except, packet, publish, |packet| {
+                    self.push_many(members.snapshot(), except, packet);
+                });
+            }
+            _ => {
+                self.push_many(members.snapshot(), except, packet);
+                publish();
+            }
         }
         members.local_len(except)
     }
 
-    fn push_many(&self, members: &Members, except: &Except, packet: &Packet) {
-        for (index, sockets) in members.snapshot() {
+    fn push_many<'a>(
+        &self,
+        parts: impl Iterator<Item = (usize, &'a Arc<Vec<Member>>)>,
+        except: &Except,
+        packet: &Packet,
+    ) {
+        for (index, sockets) in parts {
             let cost = packet.len() + sockets.len() * RECEIVER_COST;
             let entry = Entry::Many {
                 members: sockets.clone(),
@@ -154,26 +212,61 @@ impl Fanout {
         }
     }
 
+    /// Sends to all of several groups, and has it published: as one packet, which nothing comes between.
+    pub fn send_groups(&self, groups: &Groups, packet: &Packet, volatile: bool, publish: impl FnOnce()) {
+        let hand_on = |packet: &Packet| {
+            for (parts, except) in &groups.members {
+                self.push_many(parts.iter().map(|(index, part)| (*index, part)), except, packet);
+            }
+            for socket in &groups.sockets {
+                self.push_one(socket, packet.clone(), volatile);
+            }
+        };
+        match &self.replay {
+            Some(replay) if packet.is_recoverable() && !volatile => {
+                replay.append(&groups.trails, &groups.except, packet, publish, hand_on);
+            }
+            Some(replay) if packet.is_recoverable() => {
+                replay.pass(packet, hand_on);
+                publish();
+            }
+            _ => {
+                hand_on(packet);
+                publish();
+            }
+        }
+    }
+
     /// Sends to one socket; a volatile packet is dropped when others still wait for its client.
     pub fn send_one(&self, socket: &Arc<Socket>, packet: Packet, volatile: bool) {
-        let push = |packet: Packet| {
-            let bytes = packet.len();
-            let entry = Entry::One {
-                socket: socket.clone(),
-                packet,
-                volatile,
-            };
-            self.push(socket.shard(self.parts.len()), entry, bytes, bytes);
-        };
         match (&self.replay, socket.recovery()) {
             (Some(replay), Some(_)) if volatile && packet.is_recoverable() => {
-                replay.pass(&packet, |packet| push(packet.clone()));
+                replay.pass(&packet, |packet| self.push_one(socket, packet.clone(), volatile));
             }
             (Some(replay), Some(recovery)) if packet.is_recoverable() => {
-                replay.append(recovery.trail(), &Except::new(), &packet, |packet| push(packet.clone()));
+                let trails = std::slice::from_ref(recovery.trail());
+                replay.append(
+                    trails,
+                    &Except::new(),
+                    &packet,
+                    || {},
+                    |packet| {
+                        self.push_one(socket, packet.clone(), volatile);
+                    },
+                );
             }
-            _ => push(packet),
+            _ => self.push_one(socket, packet, volatile),
         }
+    }
+
+    fn push_one(&self, socket: &Arc<Socket>, packet: Packet, volatile: bool) {
+        let bytes = packet.len();
+        let entry = Entry::One {
+            socket: socket.clone(),
+            packet,
+            volatile,
+        };
+        self.push(socket.shard(self.parts.len()), entry, bytes, bytes);
     }
 
     /// Sends a socket that is on another connection now what it missed, before everything that is sent to it from now on.
@@ -186,7 +279,7 @@ impl Fanout {
 
     /// As [`Fanout::resend`] for a socket that another instance had before: first what its client missed there, then what
     /// came here since. Returns the newest number before all of that.
-    pub fn inherit(&self, socket: &Arc<Socket>, missed: Vec<Packet>, since: &[Span]) -> Result<u64, Forgotten> {
+    pub fn inherit(&self, socket: &Arc<Socket>, missed: Inheritance, since: &[Span]) -> Result<u64, Forgotten> {
         let (Some(replay), Some(recovery)) = (&self.replay, socket.recovery()) else {
             return Err(Forgotten);
         };

@@ -105,7 +105,7 @@ async fn every_client_of_every_part_gets_packets_in_the_order_handed_in() {
                 .iter()
                 .for_each(|(socket, _)| fanout.send_one(socket, packet(number), false));
         } else {
-            assert_eq!(fanout.send_many(&members, &Except::new(), &packet(number)), 10);
+            assert_eq!(fanout.send_many(&members, &Except::new(), &packet(number), || {}), 10);
         }
     }
     fanout.flushed().await;
@@ -129,22 +129,22 @@ async fn packets_for_the_same_members_come_together_and_nothing_overtakes_them()
     let everyone = Except::new();
     // One after the other: 0 to 9 together, 10 for all but one, 11 to 20, one to one client, 22 to 31.
     for number in 0..10 {
-        fanout.send_many(&members, &everyone, &packet(number));
+        fanout.send_many(&members, &everyone, &packet(number), || {});
     }
-    fanout.send_many(&members, &left_out, &packet(10));
+    fanout.send_many(&members, &left_out, &packet(10), || {});
     for number in 11..21 {
-        fanout.send_many(&members, &everyone, &packet(number));
+        fanout.send_many(&members, &everyone, &packet(number), || {});
     }
     clients
         .iter()
         .for_each(|(socket, _)| fanout.send_one(socket, packet(21), false));
     for number in 22..27 {
-        fanout.send_many(&members, &everyone, &packet(number));
+        fanout.send_many(&members, &everyone, &packet(number), || {});
     }
-    fanout.send_many(&others, &everyone, &packet(0));
+    fanout.send_many(&others, &everyone, &packet(0), || {});
     members.insert(&newcomer.0);
     for number in 27..32 {
-        fanout.send_many(&members, &everyone, &packet(number));
+        fanout.send_many(&members, &everyone, &packet(number), || {});
     }
     fanout.flushed().await;
     for (index, (_, inbox)) in clients.iter().enumerate() {
@@ -162,7 +162,7 @@ async fn large_packets_are_not_put_together() {
     let (members, clients) = room(100);
     let large = |number: usize| Packet::event("n", &format!("\"{number}{}\"", "x".repeat(SERIES_BYTES)));
     for number in 0..3 {
-        fanout.send_many(&members, &Except::new(), &large(number));
+        fanout.send_many(&members, &Except::new(), &large(number), || {});
     }
     fanout.flushed().await;
     for (_, inbox) in &clients {
@@ -176,11 +176,11 @@ async fn large_packets_are_not_put_together() {
 async fn what_comes_while_one_packet_is_written_joins_it() {
     let fanout = fanout();
     let (members, clients) = room(3_000);
-    fanout.send_many(&members, &Except::new(), &packet(0));
+    fanout.send_many(&members, &Except::new(), &packet(0), || {});
     while clients.iter().all(|(_, inbox)| inbox.written.lock().is_empty()) {
         tokio::task::yield_now().await;
     }
-    fanout.send_many(&members, &Except::new(), &packet(1));
+    fanout.send_many(&members, &Except::new(), &packet(1), || {});
     fanout.flushed().await;
     let writes = clients.iter().map(|(_, inbox)| inbox.writes.load(Ordering::Relaxed));
     let of_both = writes.filter(|writes| *writes == 1).count();
@@ -196,7 +196,7 @@ async fn those_left_out_get_nothing() {
     let (members, clients) = room(4);
     // The last one is no member.
     let except = Except::from_iter([1, 3, 77]);
-    assert_eq!(fanout.send_many(&members, &except, &packet(0)), 2);
+    assert_eq!(fanout.send_many(&members, &except, &packet(0), || {}), 2);
     fanout.flushed().await;
     let received: Vec<_> = clients.iter().map(|(_, inbox)| inbox.written.lock().len()).collect();
     assert_eq!(received, [1, 0, 1, 0]);
@@ -206,9 +206,9 @@ async fn those_left_out_get_nothing() {
 async fn later_changes_do_not_touch_what_was_handed_in() {
     let fanout = fanout();
     let (mut members, clients) = room(4);
-    fanout.send_many(&members, &Except::new(), &packet(0));
+    fanout.send_many(&members, &Except::new(), &packet(0), || {});
     members.remove(2);
-    fanout.send_many(&members, &Except::new(), &packet(1));
+    fanout.send_many(&members, &Except::new(), &packet(1), || {});
     fanout.flushed().await;
     assert_eq!(*clients[2].1.written.lock(), args([0]));
     assert_eq!(*clients[3].1.written.lock(), args([0, 1]));
@@ -232,7 +232,7 @@ async fn a_volatile_packet_is_dropped_only_for_a_busy_client() {
 async fn a_client_is_closed_after_what_was_sent_to_it() {
     let fanout = fanout();
     let (members, clients) = room(1);
-    fanout.send_many(&members, &Except::new(), &packet(0));
+    fanout.send_many(&members, &Except::new(), &packet(0), || {});
     fanout.send_one(&clients[0].0, packet(1), false);
     fanout.close(&clients[0].0, Ending::Kick);
     fanout.flushed().await;
@@ -262,8 +262,8 @@ async fn a_packet_for_few_does_not_wait_for_a_large_room() {
     let pair = [sockets[500].key(), sockets[999].key()];
     small.insert(&sockets[500]);
     small.insert(&sockets[999]);
-    fanout.send_many(&large, &Except::new(), &packet(0));
-    fanout.send_many(&small, &Except::new(), &packet(1));
+    fanout.send_many(&large, &Except::new(), &packet(0), || {});
+    fanout.send_many(&small, &Except::new(), &packet(1), || {});
     fanout.flushed().await;
     let order = order.lock();
     assert_eq!(order[..2], pair, "the small room is written to first");
@@ -301,7 +301,7 @@ async fn a_sender_is_told_when_much_waits_to_be_delivered() {
     fanout.flushed().await;
     assert!(!fanout.is_congested());
     let large = Packet::event("n", &format!("\"{}\"", "x".repeat(MOST / 4)));
-    fanout.send_many(&members, &Except::new(), &large);
+    fanout.send_many(&members, &Except::new(), &large, || {});
     assert!(fanout.is_congested(), "by size");
     fanout.flushed().await;
     assert!(!fanout.is_congested());
@@ -314,10 +314,10 @@ async fn what_a_client_causes_is_charged_to_it_until_it_is_delivered() {
     let (members, _) = room(4);
     let budget = Arc::default();
     let sender = Account::new(&budget);
-    sender.causes(|| fanout.send_many(&members, &Except::new(), &packet(0)));
+    sender.causes(|| fanout.send_many(&members, &Except::new(), &packet(0), || {}));
     let charged = budget.waiting();
     assert!(charged > 4 * RECEIVER_COST, "{charged}");
-    fanout.send_many(&members, &Except::new(), &packet(1));
+    fanout.send_many(&members, &Except::new(), &packet(1), || {});
     assert_eq!(budget.waiting(), charged, "what nobody caused is charged to nobody");
     fanout.flushed().await;
     assert_eq!(budget.waiting(), 0);
@@ -342,7 +342,7 @@ async fn deliveries_go_on_after_a_panic() {
         .await
         .unwrap();
     let (members, clients) = room(1);
-    fanout.send_many(&members, &Except::new(), &packet(1));
+    fanout.send_many(&members, &Except::new(), &packet(1), || {});
     fanout.flushed().await;
     assert_eq!(*clients[0].1.written.lock(), args([1]));
 }

@@ -128,6 +128,11 @@ impl<R: Recipient> Members<R> {
         members.map(|member| member.socket.key())
     }
 
+    /// Keys of all members, in no order.
+    pub fn keys(&self) -> impl Iterator<Item = u64> {
+        self.slots.keys().copied()
+    }
+
     /// Whether nobody is in the room.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()

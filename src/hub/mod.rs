@@ -1,5 +1,6 @@
 //! State in memory: sockets, rooms, history, presence and counters. Synchronous and without I/O; callers pass the time.
 
+mod cut;
 mod deferred;
 mod except;
 mod handshake;
@@ -14,12 +15,13 @@ mod replay;
 mod room;
 mod socket;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use dashmap::DashMap;
 
 use crate::metrics::Metrics;
 
+pub use cut::Cut;
 pub use deferred::Deferred;
 pub use except::Except;
 pub use handshake::{Handshake, Query, URL_MEMBER};
@@ -30,7 +32,7 @@ pub use ordered::Ordered;
 pub use pace::{Excess, Pace};
 pub use recovery::{Claim, Place, Recovery, Turn};
 pub use remote::RemoteSockets;
-pub use replay::{Forgotten, Missed, Replay, Span, Trail};
+pub use replay::{Forgotten, Handed, Inheritance, Missed, Replay, Span, Trail, cut_named};
 pub use room::RoomInfo;
 pub use socket::{Interest, Socket, Unreachable};
 
@@ -44,6 +46,9 @@ pub type Members = members::Members<Socket>;
 pub type Member = members::Member<Socket>;
 /// A change of a room's members.
 pub type Change = members::Change<Socket>;
+
+/// How far apart two instances may be in hearing the same.
+const APART: Duration = Duration::from_secs(1);
 
 /// Everything that is known of who is connected and which rooms exist.
 #[derive(Debug)]
@@ -121,7 +126,12 @@ impl Hub {
     /// A socket has come into a room: what was sent there before is not for it. Under the room's lock.
     pub fn came(&self, socket: &Socket, room: &Room) {
         if let (Some(recovery), Some(replay)) = (socket.recovery(), &self.replay) {
-            recovery.came(room.order, replay.newest());
+            let newest = match socket.is_remote() {
+                // Its instance may have heard before what was heard here after.
+                true => replay.newest_before(APART),
+                false => replay.newest(),
+            };
+            recovery.came(room.order, newest);
         }
     }
 
@@ -285,8 +295,8 @@ impl Hub {
         self.plain_rooms.get(name).map(|entry| entry.value().clone())
     }
 
-    /// Puts a socket into a room outside the registry. False when the socket is gone.
-    pub fn join_plain(&self, socket: &Arc<Socket>, name: &str) -> bool {
+    /// Puts a socket into a room outside the registry, and tells of it if it was not there. False when the socket is gone.
+    pub fn join_plain(&self, socket: &Arc<Socket>, name: &str, tell: impl FnOnce()) -> bool {
         let entry = self
             .plain_rooms
             .entry(name.into())
@@ -298,6 +308,7 @@ impl Hub {
             if state.members.insert(socket) {
                 rooms.push(room.clone());
                 self.came(socket, &room);
+                tell();
             }
         });
         drop(entry);
@@ -308,8 +319,8 @@ impl Hub {
         joined.is_some()
     }
 
-    /// Takes a socket out of a room outside the registry.
-    pub fn leave_plain(&self, socket: &Arc<Socket>, name: &str) {
+    /// Takes a socket out of a room outside the registry, and tells of it if it was there.
+    pub fn leave_plain(&self, socket: &Arc<Socket>, name: &str, tell: impl FnOnce()) {
         if let dashmap::Entry::Occupied(entry) = self.plain_rooms.entry(name.into()) {
             let room = entry.get().clone();
             let depart = || {
@@ -321,7 +332,9 @@ impl Hub {
             };
             // Under the socket's lock, if it is not gone: it is either there, or has left.
             let left = socket.with_rooms(|rooms| {
-                rooms.remove(&room);
+                if rooms.remove(&room) {
+                    tell();
+                }
                 depart()
             });
             if left.unwrap_or_else(depart) {
@@ -383,13 +396,13 @@ mod tests {
     fn a_plain_room_lives_as_long_as_it_has_members() {
         let hub = Hub::new(2);
         let (one, other) = (socket(1, "ann"), socket(2, "bob"));
-        assert!(hub.join_plain(&one, "lobby"));
-        assert!(hub.join_plain(&one, "lobby"));
-        assert!(hub.join_plain(&other, "lobby"));
+        assert!(hub.join_plain(&one, "lobby", || {}));
+        assert!(hub.join_plain(&one, "lobby", || {}));
+        assert!(hub.join_plain(&other, "lobby", || {}));
         assert_eq!(one.with_rooms(|rooms| rooms.len()), Some(1));
-        hub.leave_plain(&one, "lobby");
+        hub.leave_plain(&one, "lobby", || {});
         assert!(hub.plain_room("lobby").is_some());
-        hub.leave_plain(&other, "lobby");
+        hub.leave_plain(&other, "lobby", || {});
         assert!(hub.plain_room("lobby").is_none());
         assert!(hub.is_clean());
     }

@@ -4,13 +4,16 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Instant,
 };
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::replay::{Replay, Span, Trail};
+use super::{
+    cut::Cut,
+    replay::{Replay, Span, Trail},
+};
 use crate::{disconnect::DisconnectReason, wire::id};
 
 /// Characters of a secret.
@@ -34,6 +37,8 @@ pub struct Recovery {
     trail: Arc<Trail>,
     stays: Mutex<Stays>,
     turn: Mutex<Turn>,
+    /// What its client had seen, or was not meant to see, when the socket was registered.
+    began: OnceLock<Cut>,
 }
 
 /// Which connection the socket is on. Held while that changes.
@@ -88,7 +93,18 @@ impl Recovery {
                 has_returned,
                 ..Turn::default()
             }),
+            began: OnceLock::new(),
         }
+    }
+
+    /// What its client had seen, or was not meant to see, when the socket was registered.
+    pub fn began(&self) -> Cut {
+        self.began.get().cloned().unwrap_or_default()
+    }
+
+    /// Says what its client has seen, or is not meant to see; only the first call counts.
+    pub fn begin(&self, cut: Cut) {
+        let _ = self.began.set(cut);
     }
 
     /// The secret that the client shows.

@@ -4,20 +4,26 @@
 //! A packet's number travels with it as its last argument, the *offset*, which a client names when it comes back. It has
 //! then seen everything before it that was meant for it, because a connection keeps the order in which packets are handed
 //! in. What was missed is found by the *trails*: one for each room, for everyone, and for each socket, which hold numbers.
-//! An offset begins with a tag of the instance whose number it is: nobody else's is taken for one.
+//! An offset begins with a tag of the instance whose number it is: nobody else's is taken for one. In a cluster it ends with
+//! a [cut](super::cut): how far the client has then seen what each instance has published.
 
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
 
-use super::Except;
+use smallvec::SmallVec;
+
+use super::{
+    Except,
+    cut::{self, Cut},
+};
 use crate::wire::{
     id,
     packet::{Offset, Origin, Packet},
@@ -120,9 +126,18 @@ impl Span {
 #[derive(Debug)]
 struct Kept {
     since: Duration,
-    trail: Arc<Trail>,
+    trails: SmallVec<[Arc<Trail>; 1]>,
     except: Except,
     packet: Packet,
+    offset: Offset,
+}
+
+/// How far a publisher has been heard, and when that changed.
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    publisher: u64,
+    number: u64,
+    at: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -131,6 +146,26 @@ struct Inner {
     kept: VecDeque<Kept>,
     newest: u64,
     bytes: usize,
+    /// The newest publication of each instance that was kept, in the order in which they are in `offset`.
+    heard: Vec<Heard>,
+    /// The newest publication of each that is not kept any more, or never was.
+    forgotten: Vec<Heard>,
+    /// That of the newest number.
+    offset: Offset,
+}
+
+/// Notes how far a publisher has been heard. Returns where it stands.
+fn note(heard: &mut Vec<Heard>, publisher: u64, number: u64, at: Duration) -> usize {
+    let place = heard.iter().position(|heard| heard.publisher == publisher);
+    let place = place.unwrap_or_else(|| {
+        heard.push(Heard { publisher, number, at });
+        heard.len() - 1
+    });
+    if let Some(heard) = heard.get_mut(place) {
+        heard.number = heard.number.max(number);
+        heard.at = at;
+    }
+    place
 }
 
 impl Inner {
@@ -142,11 +177,39 @@ impl Inner {
     }
 
     /// Those of these packets that are kept and were for this socket.
-    fn meant<'a>(&'a self, numbers: &'a [u64], key: u64) -> impl Iterator<Item = (u64, &'a Packet)> {
-        numbers.iter().filter_map(move |number| {
-            let kept = self.get(*number)?;
-            (!kept.except.contains(key)).then_some((*number, &kept.packet))
-        })
+    fn meant<'a>(&'a self, numbers: &'a [u64], key: u64) -> impl Iterator<Item = &'a Kept> {
+        let kept = numbers.iter().filter_map(|number| self.get(*number));
+        kept.filter(move |kept| !kept.except.contains(key))
+    }
+
+    /// A publication has been kept: the cut of what is sent from now on has it.
+    fn hear(&mut self, publisher: u64, number: u64, now: Duration) {
+        let place = note(&mut self.heard, publisher, number, now);
+        let newest = self.heard.get(place).map_or(number, |heard| heard.number);
+        let entry = cut::entry(publisher, newest);
+        let at = BASE + place * cut::ENTRY;
+        if at < self.offset.as_bytes().len() {
+            self.offset.put(at, &entry);
+        } else {
+            self.offset.extend(entry);
+        }
+    }
+
+    /// Forgets publishers of which nothing was heard for so long that nobody keeps anything of them.
+    fn forget_silent(&mut self, now: Duration, most: Duration) {
+        let is_recent = |heard: &Heard| now.saturating_sub(heard.at) <= most;
+        self.forgotten.retain(is_recent);
+        if !self.heard.iter().all(is_recent) {
+            self.heard.retain(is_recent);
+            self.offset.truncate(BASE);
+            for heard in &self.heard {
+                self.offset.extend(cut::entry(heard.publisher, heard.number));
+            }
+        }
+    }
+
+    fn cut(&self) -> Cut {
+        cut_of(&self.offset)
     }
 }
 
@@ -168,8 +231,35 @@ pub struct Forgotten;
 /// A packet that was missed, and what its client is to name when it has seen it.
 pub type Missed = (Offset, Packet);
 
+/// A packet that a client has missed on an instance, and how far the client is with all publishers when it has seen that.
+#[derive(Debug, Clone)]
+pub struct Handed {
+    /// The packet.
+    pub packet: Packet,
+    /// How far its client is then.
+    pub cut: Cut,
+}
+
+/// What a client has missed on an instance, in order, and how far it is then.
+#[derive(Debug, Clone, Default)]
+pub struct Inheritance {
+    /// The packets.
+    pub missed: Vec<Handed>,
+    /// How far the client is when it has seen them all.
+    pub cut: Cut,
+}
+
 /// Characters that begin every offset of one instance.
 type Tag = [u8; 4];
+/// Characters of an offset before the cut.
+const BASE: usize = size_of::<Tag>() + DIGITS_LEN;
+const DIGITS_LEN: usize = 10;
+
+/// The cut that an offset ends with; none, where two publishers cannot be told apart.
+fn cut_of(offset: &Offset) -> Cut {
+    let cut = offset.as_bytes().get(BASE..).and_then(Cut::read);
+    cut.unwrap_or_default()
+}
 
 /// The packets that were sent lately.
 #[derive(Debug)]
@@ -177,6 +267,8 @@ pub struct Replay {
     tag: Tag,
     inner: Mutex<Inner>,
     newest: AtomicU64,
+    /// Length of the offsets now.
+    length: AtomicUsize,
     began: Instant,
     most_age: Duration,
     most_bytes: usize,
@@ -185,10 +277,17 @@ pub struct Replay {
 impl Replay {
     /// Keeps packets for so long, and at most so many bytes.
     pub fn new(most_age: Duration, most_bytes: usize) -> Self {
+        let tag = id::random().unwrap_or(*b"none");
+        let mut offset = Offset::of_length(BASE);
+        offset.put(0, &tag);
         Self {
-            tag: id::random().unwrap_or(*b"none"),
-            inner: Mutex::default(),
+            tag,
+            inner: Mutex::new(Inner {
+                offset,
+                ..Inner::default()
+            }),
             newest: AtomicU64::new(0),
+            length: AtomicUsize::new(BASE),
             began: Instant::now(),
             most_age,
             most_bytes,
@@ -200,60 +299,139 @@ impl Replay {
         self.newest.load(Ordering::Acquire)
     }
 
-    /// Numbers a packet and hands it on with its number: in the same order. `hand_on` must not block.
+    /// Numbers a packet and hands it on with its number: in the same order. `publish` is called before, so that what one
+    /// instance publishes has the same order, too. Neither must block.
     pub fn append<R>(
         &self,
-        trail: &Arc<Trail>,
+        trails: &[Arc<Trail>],
         except: &Except,
         packet: &Packet,
+        publish: impl FnOnce(),
         hand_on: impl FnOnce(&Packet) -> R,
     ) -> R {
         // Copied before the lock: the senders of all rooms take it.
-        let sent = packet.with_offset(&Offset::default());
+        let sent = self.with_room_for_offset(packet);
         let mut inner = self.inner.lock();
-        let number = self.keep(&mut inner, trail, except, packet);
+        publish();
+        let now = self.began.elapsed();
+        if let Some(Origin::Publication { publisher, number }) = packet.origin() {
+            inner.hear(publisher, number, now);
+        }
+        self.number_next(&mut inner);
+        let offset = inner.offset.clone();
+        self.keep(&mut inner, trails, except, packet, offset, now);
         self.trim(&mut inner);
-        hand_on(&sent.at_offset(&self.offset(number)))
+        self.length.store(inner.offset.as_bytes().len(), Ordering::Relaxed);
+        hand_on(&sent.at_offset(&inner.offset))
     }
 
-    fn keep(&self, inner: &mut Inner, trail: &Arc<Trail>, except: &Except, packet: &Packet) -> u64 {
-        let number = inner.newest + 1;
-        inner.newest = number;
-        self.newest.store(number, Ordering::Release);
-        trail.push(number);
+    fn with_room_for_offset(&self, packet: &Packet) -> Packet {
+        packet.with_offset(&Offset::of_length(self.length.load(Ordering::Relaxed)))
+    }
+
+    fn number_next(&self, inner: &mut Inner) {
+        inner.newest += 1;
+        self.newest.store(inner.newest, Ordering::Release);
+        inner.offset.put(self.tag.len(), &digits(inner.newest));
+    }
+
+    /// Keeps the packet of the newest number.
+    fn keep(
+        &self,
+        inner: &mut Inner,
+        trails: &[Arc<Trail>],
+        except: &Except,
+        packet: &Packet,
+        offset: Offset,
+        now: Duration,
+    ) {
+        for trail in trails {
+            trail.push(inner.newest);
+        }
         inner.bytes += cost(packet);
         inner.kept.push_back(Kept {
-            since: self.began.elapsed(),
-            trail: trail.clone(),
+            since: now,
+            trails: trails.into(),
             except: except.clone(),
             packet: packet.clone(),
+            offset,
         });
-        number
     }
 
-    /// Hands on a packet that is not kept, with the newest number: its client has seen everything before it.
+    /// Hands on a packet that is not kept, with the newest offset: its client has seen everything before it.
     pub fn pass<R>(&self, packet: &Packet, hand_on: impl FnOnce(&Packet) -> R) -> R {
-        let sent = packet.with_offset(&Offset::default());
+        let sent = self.with_room_for_offset(packet);
         let inner = self.inner.lock();
-        hand_on(&sent.at_offset(&self.offset(inner.newest)))
+        hand_on(&sent.at_offset(&inner.offset))
+    }
+
+    /// How far all publishers have been heard: what somebody has seen who comes now.
+    pub fn cut(&self) -> Cut {
+        self.inner.lock().cut()
+    }
+
+    /// What a publisher has published up to this number was not heard, or not all of it.
+    pub fn not_heard(&self, publisher: u64, number: u64) {
+        note(
+            &mut self.inner.lock().forgotten,
+            publisher,
+            number,
+            self.began.elapsed(),
+        );
     }
 
     /// The packets of these spans for a socket, in order, each once; handed on before anything else is numbered.
     pub fn collect<R>(&self, spans: &[Span], key: u64, hand_on: impl FnOnce(Vec<Missed>) -> R) -> Result<R, Forgotten> {
         let inner = self.inner.lock();
         let numbers = numbers_of(spans, key)?;
-        let packets = inner.meant(&numbers, key);
+        let kept = inner.meant(&numbers, key);
         Ok(hand_on(
-            packets
-                .map(|(number, packet)| (self.offset(number), packet.clone()))
-                .collect(),
+            kept.map(|kept| (kept.offset.clone(), kept.packet.clone())).collect(),
         ))
     }
 
-    /// The packets that [`Self::collect`] would find.
-    pub fn packets(&self, spans: &[Span], key: u64) -> Result<Vec<Packet>, Forgotten> {
-        self.collect(spans, key, |missed| {
-            missed.into_iter().map(|(_, packet)| packet).collect()
+    /// What [`Self::collect`] would find, for another instance.
+    pub fn inheritance(&self, spans: &[Span], key: u64) -> Result<Inheritance, Forgotten> {
+        let inner = self.inner.lock();
+        let numbers = numbers_of(spans, key)?;
+        let handed = |kept: &Kept| Handed {
+            packet: kept.packet.clone(),
+            cut: cut_of(&kept.offset),
+        };
+        Ok(Inheritance {
+            missed: inner.meant(&numbers, key).map(handed).collect(),
+            cut: inner.cut(),
+        })
+    }
+
+    /// What a client has missed of what was published in these spans, when it has seen this much on an instance that cannot
+    /// be asked any more. An error when some of that may never have been heard here, or is not kept.
+    pub fn missed_elsewhere(&self, seen: &Cut, spans: &[Span], key: u64) -> Result<Inheritance, Forgotten> {
+        let inner = self.inner.lock();
+        let known = || inner.heard.iter().chain(&inner.forgotten);
+        let is_known = |tag| known().any(|heard| cut::tag_of(heard.publisher) == tag);
+        let has_seen = |forgotten: &Heard| seen.reaches(forgotten.publisher, forgotten.number) != Some(false);
+        if !seen.tags().all(is_known) || !inner.forgotten.iter().all(has_seen) {
+            return Err(Forgotten);
+        }
+        let mut numbers = Vec::new();
+        for span in spans {
+            // What is not kept any more, the client has seen.
+            span.trail.collect(span.after, span.until, key, &mut numbers);
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        let is_missed = |kept: &&Kept| {
+            let origin = kept.packet.origin();
+            origin.is_some_and(|origin| matches!(origin, Origin::Publication { .. }) && !seen.contains(origin))
+        };
+        let handed = |kept: &Kept| Handed {
+            packet: kept.packet.clone(),
+            cut: seen.and(&cut_of(&kept.offset)),
+        };
+        Ok(Inheritance {
+            missed: inner.meant(&numbers, key).filter(is_missed).map(handed).collect(),
+            cut: seen.clone(),
         })
     }
 
@@ -262,15 +440,16 @@ impl Replay {
     /// is called with it, and with the newest number before.
     pub fn inherit<R>(
         &self,
-        missed: Vec<Packet>,
+        inheritance: Inheritance,
         spans: &[Span],
         (key, trail): (u64, &Arc<Trail>),
         hand_on: impl FnOnce(Vec<Missed>, u64) -> R,
     ) -> Result<R, Forgotten> {
+        let Inheritance { mut missed, cut } = inheritance;
         let mut inner = self.inner.lock();
         let numbers = numbers_of(spans, key)?;
         let mut known: HashMap<Origin, usize> = HashMap::new();
-        for origin in missed.iter().filter_map(Packet::origin) {
+        for origin in missed.iter().filter_map(|handed| handed.packet.origin()) {
             *known.entry(origin).or_default() += 1;
         }
         let mut is_new = |packet: &Packet| match packet.origin().and_then(|origin| known.get_mut(&origin)) {
@@ -280,15 +459,29 @@ impl Replay {
             }
             _ => true,
         };
-        let since = inner.meant(&numbers, key).map(|(_, packet)| packet);
-        let since: Vec<Packet> = since.filter(|packet| is_new(packet)).cloned().collect();
-        let before = inner.newest;
-        let mut numbered = |packet: Packet| {
-            let number = self.keep(&mut inner, trail, &Except::new(), &packet);
-            (self.offset(number), packet)
-        };
-        let packets = missed.into_iter().chain(since).map(&mut numbered).collect();
-        let outcome = hand_on(packets, before);
+        let since = inner.meant(&numbers, key).filter(|kept| is_new(&kept.packet));
+        missed.extend(since.map(|kept| Handed {
+            packet: kept.packet.clone(),
+            cut: cut.and(&cut_of(&kept.offset)),
+        }));
+        let (before, now) = (inner.newest, self.began.elapsed());
+        let mut numbered = Vec::with_capacity(missed.len());
+        for Handed { packet, cut } in missed {
+            self.number_next(&mut inner);
+            let mut offset = inner.offset.clone();
+            offset.truncate(BASE);
+            cut.write(&mut offset);
+            self.keep(
+                &mut inner,
+                std::slice::from_ref(trail),
+                &Except::new(),
+                &packet,
+                offset.clone(),
+                now,
+            );
+            numbered.push((offset, packet));
+        }
+        let outcome = hand_on(numbered, before);
         self.trim(&mut inner);
         Ok(outcome)
     }
@@ -297,7 +490,7 @@ impl Replay {
     pub fn weigh(&self, spans: &[Span], key: u64) -> Result<usize, Forgotten> {
         let inner = self.inner.lock();
         let numbers = numbers_of(spans, key)?;
-        Ok(inner.meant(&numbers, key).map(|(_, packet)| packet.len()).sum())
+        Ok(inner.meant(&numbers, key).map(|kept| kept.packet.len()).sum())
     }
 
     /// The newest number of a trail that was for a socket, if there is one after this.
@@ -310,9 +503,19 @@ impl Replay {
         last.or_else(|| Some(numbers.forgotten_for(key)).filter(|number| *number > after))
     }
 
+    /// The newest number so long ago.
+    pub fn newest_before(&self, age: Duration) -> u64 {
+        let inner = self.inner.lock();
+        let now = self.began.elapsed();
+        let younger = inner.kept.partition_point(|kept| now.saturating_sub(kept.since) > age);
+        inner.newest - (inner.kept.len() - younger) as u64
+    }
+
     /// Forgets what is too old.
     pub fn expire(&self) {
-        self.trim(&mut self.inner.lock());
+        let mut inner = self.inner.lock();
+        self.trim(&mut inner);
+        inner.forget_silent(self.began.elapsed(), self.most_age * 2);
     }
 
     fn trim(&self, inner: &mut Inner) {
@@ -325,7 +528,12 @@ impl Replay {
             && let Some(kept) = inner.kept.pop_front()
         {
             inner.bytes -= cost(&kept.packet);
-            kept.trail.forget(inner.newest - inner.kept.len() as u64, kept.except);
+            if let Some(Origin::Publication { publisher, number }) = kept.packet.origin() {
+                note(&mut inner.forgotten, publisher, number, now);
+            }
+            for trail in &kept.trails {
+                trail.forget(inner.newest - inner.kept.len() as u64, kept.except.clone());
+            }
         }
         if inner.kept.capacity() > ROOM_FOR && inner.kept.len() < inner.kept.capacity() / 4 {
             let left = inner.kept.len() * 2;
@@ -344,32 +552,35 @@ fn cost(packet: &Packet) -> usize {
     packet.len() + OVERHEAD
 }
 
-/// Digits of a number, of which ten last for a hundred years at a million packets a second.
-const DIGITS: u32 = 36;
+/// What digits count by, of which ten last for a hundred years at a million packets a second.
+const RADIX: u32 = 36;
+
+/// A number as clients are told it.
+fn digits(mut number: u64) -> [u8; DIGITS_LEN] {
+    let mut digits = [b'0'; DIGITS_LEN];
+    for place in digits.iter_mut().rev() {
+        let digit = u32::try_from(number % u64::from(RADIX)).unwrap_or(0);
+        *place = char::from_digit(digit, RADIX)
+            .and_then(|digit| u8::try_from(digit).ok())
+            .unwrap_or(b'0');
+        number /= u64::from(RADIX);
+    }
+    digits
+}
+
+/// The cut that an offset of any instance ends with.
+pub fn cut_named(offset: &str) -> Option<Cut> {
+    Cut::read(offset.as_bytes().get(BASE..)?)
+}
 
 impl Replay {
-    /// A number as clients are told it.
-    pub fn offset(&self, mut number: u64) -> Offset {
-        let mut offset = Offset::default();
-        let (tag, digits) = offset.split_at_mut(self.tag.len());
-        tag.copy_from_slice(&self.tag);
-        for place in digits.iter_mut().rev() {
-            let digit = u32::try_from(number % u64::from(DIGITS)).unwrap_or(0);
-            *place = char::from_digit(digit, DIGITS)
-                .and_then(|digit| u8::try_from(digit).ok())
-                .unwrap_or(b'0');
-            number /= u64::from(DIGITS);
-        }
-        offset
-    }
-
     /// The number that a client names; `None` when it was never told one like this here.
     pub fn number(&self, offset: &str) -> Option<u64> {
-        let digits = offset.as_bytes().strip_prefix(&self.tag)?;
-        let is_ours = offset.len() == Offset::default().len()
-            && digits.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z'));
+        let digits = offset.as_bytes().get(..BASE)?.strip_prefix(&self.tag)?;
+        let has_cut = (offset.len() - BASE).is_multiple_of(cut::ENTRY);
+        let is_ours = has_cut && digits.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z'));
         let digits = std::str::from_utf8(digits).ok().filter(|_| is_ours)?;
-        let number = u64::from_str_radix(digits, DIGITS).ok()?;
+        let number = u64::from_str_radix(digits, RADIX).ok()?;
         (number <= self.newest()).then_some(number)
     }
 }
@@ -386,8 +597,20 @@ mod tests {
         Packet::event("e", &format!("\"{text}\""))
     }
 
+    fn put(replay: &Replay, trail: &Arc<Trail>, except: &Except, packet: &Packet) -> String {
+        let trails = std::slice::from_ref(trail);
+        replay.append(trails, except, packet, || {}, |packet| packet.args().to_owned())
+    }
+
     fn append(replay: &Replay, trail: &Arc<Trail>, text: &str) -> String {
-        replay.append(trail, &Except::new(), &packet(text), |packet| packet.args().to_owned())
+        put(replay, trail, &Except::new(), &packet(text))
+    }
+
+    fn tagged() -> Replay {
+        let mut replay = Replay::new(LONG, 1 << 20);
+        replay.tag = *b"-aZ9";
+        replay.inner.lock().offset.put(0, b"-aZ9");
+        replay
     }
 
     fn span(trail: &Arc<Trail>, after: u64) -> Span {
@@ -400,7 +623,7 @@ mod tests {
 
     fn missed(replay: &Replay, spans: &[Span], key: u64) -> Result<Vec<u64>, Forgotten> {
         replay.collect(spans, key, |packets| {
-            let number = |(offset, _): &Missed| replay.number(std::str::from_utf8(offset).unwrap()).unwrap();
+            let number = |(offset, _): &Missed| replay.number(offset.as_str()).unwrap();
             packets.iter().map(number).collect()
         })
     }
@@ -427,10 +650,7 @@ mod tests {
 
     #[test]
     fn a_packet_carries_its_number_and_one_that_is_not_kept_the_one_before() {
-        let replay = Replay {
-            tag: *b"-aZ9",
-            ..Replay::new(LONG, 1 << 20)
-        };
+        let replay = tagged();
         let trail = Arc::new(Trail::default());
         assert_eq!(append(&replay, &trail, "a"), r#"["e","a","-aZ90000000001"]"#);
         assert_eq!(
@@ -445,7 +665,7 @@ mod tests {
     fn whoever_was_left_out_missed_nothing() {
         let replay = Replay::new(LONG, 1 << 20);
         let trail = Arc::new(Trail::default());
-        replay.append(&trail, &Except::from_iter([7]), &packet("a"), |_| ());
+        put(&replay, &trail, &Except::from_iter([7]), &packet("a"));
         append(&replay, &trail, "b");
         assert_eq!(missed(&replay, &[span(&trail, 0)], 7), Ok(vec![2]));
         assert_eq!(missed(&replay, &[span(&trail, 0)], 8), Ok(vec![1, 2]));
@@ -455,7 +675,7 @@ mod tests {
     fn whoever_was_left_out_of_what_is_forgotten_can_be_told_everything() {
         let replay = Replay::new(LONG, 0);
         let trail = Arc::new(Trail::default());
-        let but = |key: u64| replay.append(&trail, &Except::from_iter([key]), &packet("x"), |_| ());
+        let but = |key: u64| drop(put(&replay, &trail, &Except::from_iter([key]), &packet("x")));
         let of = |key, after| missed(&replay, &[span(&trail, after)], key);
         append(&replay, &trail, "x");
         (0..20).for_each(|_| but(7));
@@ -539,28 +759,58 @@ mod tests {
         }
     }
 
+    fn published(text: &str, publisher: u64, number: u64) -> Packet {
+        let packet = packet(text);
+        packet.set_origin(Origin::Publication { publisher, number });
+        packet
+    }
+
+    fn handed(packets: impl IntoIterator<Item = Packet>, cut: &Cut) -> Inheritance {
+        let handed = |packet| Handed {
+            packet,
+            cut: cut.clone(),
+        };
+        Inheritance {
+            missed: packets.into_iter().map(handed).collect(),
+            cut: cut.clone(),
+        }
+    }
+
+    /// What a socket inherits, as text, and where.
+    fn inherit(replay: &Replay, inheritance: Inheritance, room: &Arc<Trail>, own: &Arc<Trail>) -> (String, u64) {
+        let told = replay.inherit(inheritance, &[span(room, 0)], (1, own), |packets, before| {
+            let text = |(offset, packet): &Missed| packet.with_offset(offset).args().to_owned();
+            (packets.iter().map(text).collect::<String>(), before)
+        });
+        told.unwrap()
+    }
+
     #[test]
     fn what_another_instance_brings_comes_first_and_what_is_known_there_not_twice() {
-        let replay = Replay::new(LONG, 1 << 20);
+        let replay = tagged();
         let [room, own] = [(); 2].map(|()| Arc::new(Trail::default()));
-        let from = |text: &str, number| {
-            let packet = packet(text);
-            packet.set_origin(Origin { publisher: 1, number });
-            packet
-        };
-        for packet in [from("x", 1), from("x", 2), from("y", 3), packet("z")] {
-            replay.append(&room, &Except::new(), &packet, |_| ());
+        for packet in [
+            published("x", 1, 1),
+            published("x", 1, 2),
+            published("y", 1, 3),
+            packet("z"),
+        ] {
+            put(&replay, &room, &Except::new(), &packet);
         }
-        let missed_there = vec![from("x", 1), packet("local"), from("x", 2)];
-        let heard = replay.inherit(missed_there, &[span(&room, 0)], (1, &own), |packets, before| {
-            let texts: Vec<_> = packets.iter().map(|(_, packet)| packet.args().to_owned()).collect();
-            (texts.join(""), before)
-        });
-        assert_eq!(
-            heard,
-            Ok((r#"["e","x"]["e","local"]["e","x"]["e","y"]["e","z"]"#.to_owned(), 4))
-        );
+        let before = replay.cut();
+        let missed_there = [published("x", 1, 1), packet("local"), published("x", 1, 2)];
+        let inheritance = handed(missed_there, &Cut::default());
+        let (told, number) = inherit(&replay, inheritance, &room, &own);
+        let expected = [
+            r#"["e","x","-aZ90000000005"]"#,
+            r#"["e","local","-aZ90000000006"]"#,
+            r#"["e","x","-aZ90000000007"]"#,
+            r#"["e","y","-aZ90000000008AABAAAD"]"#,
+            r#"["e","z","-aZ90000000009AABAAAD"]"#,
+        ];
+        assert_eq!((told, number), (expected.concat(), 4));
         assert_eq!(missed(&replay, &[span(&own, 6), span(&room, 4)], 1), Ok(vec![7, 8, 9]));
+        assert_eq!(replay.cut(), before, "nothing was heard");
     }
 
     #[test]
@@ -569,26 +819,122 @@ mod tests {
         let [room, own] = [(); 2].map(|()| Arc::new(Trail::default()));
         let same = || {
             let packet = packet("tick");
-            packet.set_origin(Origin {
-                publisher: 1,
-                number: 7,
-            });
+            packet.set_origin(Origin::Payload(7));
             packet
         };
-        (0..3).for_each(|_| replay.append(&room, &Except::new(), &same(), |_| ()));
-        let count = replay.inherit(vec![same(), same()], &[span(&room, 0)], (1, &own), |packets, _| {
-            packets.len()
-        });
-        assert_eq!(count, Ok(3));
+        (0..3).for_each(|_| drop(put(&replay, &room, &Except::new(), &same())));
+        let (told, _) = inherit(&replay, handed([same(), same()], &Cut::default()), &room, &own);
+        assert_eq!(told.matches("tick").count(), 3);
+    }
+
+    #[test]
+    fn an_offset_ends_with_what_was_heard_of_each_publisher() {
+        let replay = tagged();
+        let trail = Arc::new(Trail::default());
+        let put = |packet: Packet| put(&replay, &trail, &Except::new(), &packet);
+        assert_eq!(put(published("a", 1, 9)), r#"["e","a","-aZ90000000001AABAAAJ"]"#);
+        assert_eq!(put(published("a", 2, 1)), r#"["e","a","-aZ90000000002AABAAAJAACAAAB"]"#);
+        assert_eq!(put(packet("a")), r#"["e","a","-aZ90000000003AABAAAJAACAAAB"]"#);
+        assert_eq!(
+            put(published("a", 1, 10)),
+            r#"["e","a","-aZ90000000004AABAAAKAACAAAB"]"#
+        );
+        assert_eq!(replay.number("-aZ90000000004AABAAAKAACAAAB"), Some(4));
+        let own = packet("own");
+        let sent = replay.append(
+            std::slice::from_ref(&trail),
+            &Except::new(),
+            &own,
+            || {
+                own.set_origin(Origin::Publication {
+                    publisher: 3,
+                    number: 0,
+                })
+            },
+            |packet| packet.args().to_owned(),
+        );
+        assert_eq!(sent, r#"["e","own","-aZ90000000005AABAAAKAACAAABAADAAAA"]"#);
+    }
+
+    #[test]
+    fn what_an_instance_that_is_no_more_had_not_brought_is_found_by_what_was_seen_of_it() {
+        let replay = Replay::new(LONG, 1 << 20);
+        let [room, other] = [(); 2].map(|()| Arc::new(Trail::default()));
+        let mut offsets = Vec::new();
+        for (text, publisher, number) in [("a", 1, 4), ("b", 2, 7), ("c", 1, 5), ("d", 2, 8), ("e", 1, 6)] {
+            offsets.push(replay.cut());
+            put(&replay, &room, &Except::new(), &published(text, publisher, number));
+        }
+        put(&replay, &room, &Except::new(), &packet("of this instance alone"));
+        put(&replay, &other, &Except::new(), &published("elsewhere", 2, 9));
+        let missed = |seen: &Cut| {
+            let found = replay.missed_elsewhere(seen, &[span(&room, 0)], 1)?;
+            Ok(found
+                .missed
+                .iter()
+                .map(|handed| handed.packet.args()[6..7].to_owned())
+                .collect::<String>())
+        };
+        // The other instance had heard them in another order.
+        let seen = Cut::read(b"AABAAAFAACAAAG").unwrap();
+        assert_eq!(missed(&seen), Ok("bde".to_owned()));
+        assert_eq!(missed(&offsets[2]), Ok("cde".to_owned()));
+        assert_eq!(missed(&replay.cut()), Ok(String::new()));
+        assert_eq!(
+            missed(&Cut::read(b"AAZAAAA").unwrap()),
+            Err(Forgotten),
+            "somebody unknown"
+        );
+        replay.not_heard(1, 4);
+        assert_eq!(missed(&offsets[1]), Ok("bcde".to_owned()));
+        replay.not_heard(1, 5);
+        assert_eq!(missed(&offsets[1]), Err(Forgotten));
+    }
+
+    #[test]
+    fn a_publisher_of_which_nothing_was_heard_for_long_is_left_out() {
+        let replay = Replay::new(Duration::ZERO, 1 << 20);
+        let trail = Arc::new(Trail::default());
+        put(&replay, &trail, &Except::new(), &published("a", 1, 9));
+        std::thread::sleep(Duration::from_millis(2));
+        replay.expire();
+        assert_eq!(replay.cut(), Cut::default());
+        let sent = put(&replay, &trail, &Except::new(), &published("a", 2, 1));
+        assert!(sent.ends_with("0000000002AACAAAB\"]"), "{sent}");
+    }
+
+    #[test]
+    fn a_packet_that_goes_several_ways_has_one_number() {
+        let replay = Replay::new(LONG, 1 << 20);
+        let [one, other] = [(); 2].map(|()| Arc::new(Trail::default()));
+        let trails = [one.clone(), other.clone()];
+        replay.append(&trails, &Except::new(), &packet("a"), || {}, |_| ());
+        append(&replay, &other, "b");
+        assert_eq!(missed(&replay, &[span(&one, 0), span(&other, 0)], 1), Ok(vec![1, 2]));
+        assert_eq!(missed(&replay, &[span(&one, 0)], 1), Ok(vec![1]));
+        assert_eq!(replay.kept().0, 2);
+    }
+
+    #[test]
+    fn what_came_some_time_ago_has_lower_numbers() {
+        let replay = Replay::new(LONG, 1 << 20);
+        let trail = Arc::new(Trail::default());
+        assert_eq!(replay.newest_before(Duration::ZERO), 0);
+        append(&replay, &trail, "a");
+        std::thread::sleep(Duration::from_millis(5));
+        append(&replay, &trail, "b");
+        assert_eq!(replay.newest_before(Duration::from_millis(4)), 1);
+        assert_eq!(replay.newest_before(LONG), 0);
     }
 
     proptest! {
         #[test]
-        fn offsets_are_read_as_they_were_written(value in 0..u64::from(DIGITS).pow(10)) {
-            let replay = Replay::new(LONG, 1 << 20);
+        fn offsets_are_read_as_they_were_written(value in 0..u64::from(RADIX).pow(10)) {
+            let replay = tagged();
             replay.newest.store(value, Ordering::Release);
-            let offset = replay.offset(value);
-            prop_assert_eq!(replay.number(std::str::from_utf8(&offset).unwrap()), Some(value));
+            let mut offset = replay.inner.lock().offset.clone();
+            offset.put(4, &digits(value));
+            prop_assert_eq!(replay.number(offset.as_str()), Some(value));
         }
     }
 }

@@ -51,8 +51,14 @@ struct Rare {
     expires_at: AtomicU64,
     /// For a client that may lose its connection and come back.
     recovery: OnceLock<Recovery>,
-    /// Of a socket that another instance had before: what the application kept there in `socket.data`, as JSON.
-    inherited: OnceLock<Option<Box<str>>>,
+    /// Another instance had the socket before.
+    is_inherited: AtomicBool,
+    /// The instance that has the socket is lost, and another one may take it over.
+    is_orphaned: AtomicBool,
+    /// What the application keeps in `socket.data`, as JSON, as far as another instance told, or was told.
+    data: Mutex<Option<Arc<str>>>,
+    /// What other instances were told of `expires_at`.
+    told_expiry: AtomicU64,
 }
 
 /// The connection that the socket is on.
@@ -210,17 +216,48 @@ impl Socket {
 
     /// Whether another instance had the socket before.
     pub fn is_inherited(&self) -> bool {
-        self.rare.get().is_some_and(|rare| rare.inherited.get().is_some())
-    }
-
-    /// What the application kept in `socket.data` on the instance that had the socket before, as JSON.
-    pub fn inherited_data(&self) -> Option<&str> {
-        self.rare.get()?.inherited.get()?.as_deref()
+        let rare = self.rare.get();
+        rare.is_some_and(|rare| rare.is_inherited.load(Ordering::Acquire))
     }
 
     /// Another instance had the socket before, where the application kept this in `socket.data`.
-    pub fn inherit(&self, data: Option<String>) {
-        let _ = self.rare().inherited.set(data.map(Into::into));
+    pub fn inherit(&self, data: Option<&str>) {
+        let rare = self.rare();
+        rare.is_inherited.store(true, Ordering::Release);
+        *rare.data.lock() = data.map(Into::into);
+    }
+
+    /// Whether the instance that has the socket is lost, and another one may take it over.
+    pub fn is_orphaned(&self) -> bool {
+        let rare = self.rare.get();
+        rare.is_some_and(|rare| rare.is_orphaned.load(Ordering::Acquire))
+    }
+
+    /// The instance that has the socket is lost.
+    pub fn orphan(&self) {
+        self.rare().is_orphaned.store(true, Ordering::Release);
+    }
+
+    /// What the application keeps in `socket.data`, as JSON, as far as another instance told, or was told.
+    pub fn told_data(&self) -> Option<Arc<str>> {
+        self.rare.get()?.data.lock().clone()
+    }
+
+    /// Notes when the socket is to be closed. False when that was known.
+    pub fn note_expiry(&self) -> bool {
+        let Some(rare) = self.rare.get() else { return false };
+        let at = rare.expires_at.load(Ordering::Acquire);
+        rare.told_expiry.swap(at, Ordering::AcqRel) != at
+    }
+
+    /// Notes what the application keeps in `socket.data`. False when that was known.
+    pub fn note_data(&self, json: &str) -> bool {
+        let known = &mut *self.rare().data.lock();
+        let is_new = known.as_deref() != Some(json);
+        if is_new {
+            *known = Some(json.into());
+        }
+        is_new
     }
 
     /// Names the person behind the connection; only the first call counts.

@@ -104,9 +104,11 @@ impl NativeService {
     #[napi(catch_unwind)]
     pub fn inherited(&self, socket_id: String) -> Inherited {
         let socket = self.server.service().hub.socket(&socket_id);
-        let data = socket.as_ref().and_then(|socket| socket.inherited_data());
+        let inherited = socket.as_ref().filter(|socket| socket.is_inherited());
         Inherited {
-            data: data.map(str::to_owned),
+            data: inherited
+                .and_then(|socket| socket.told_data())
+                .map(|data| data.to_string()),
             expires_at: socket.and_then(|socket| socket.expires_at()).map(|at| at as f64),
         }
     }

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use crate::{
     disconnect::DisconnectReason,
     error::Result,
-    hub::{Claim, Room, Socket},
+    hub::{Claim, Cut, Inheritance, Room, Socket},
     selection::Selection,
     wire::packet::Packet,
 };
@@ -72,6 +72,17 @@ pub struct Session {
     pub expires_at: Option<u64>,
 }
 
+/// What the instance of a socket says of it when its client has come elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// It may have it.
+    Session(Session),
+    /// The client is a new one.
+    New,
+    /// Nothing, or not in time: it may be no more.
+    Nothing,
+}
+
 /// Called once with the outcome of a [`Command`].
 pub type Answer = Box<dyn FnOnce(Result<()>) + Send>;
 
@@ -87,8 +98,10 @@ pub trait Peers: Send + Sync + std::fmt::Debug {
     fn is_current(&self) -> bool;
     /// How it stands with the cluster: `connecting`, `ready` or `degraded`.
     fn status(&self) -> &'static str;
-    /// A socket was registered here.
-    fn connected(&self, socket: &Arc<Socket>);
+    /// A socket was registered here, which is in these rooms already.
+    fn connected(&self, socket: &Arc<Socket>, rooms: &[Arc<Room>]);
+    /// A socket of this instance has come into a room outside the registry, or has left it.
+    fn moved_plain(&self, socket: &Socket, name: &str, is_in: bool);
     /// A socket of this instance is gone; it has left its rooms before.
     fn disconnected(&self, socket: &Arc<Socket>);
     /// A room was created here.
@@ -100,14 +113,17 @@ pub trait Peers: Send + Sync + std::fmt::Debug {
     fn restore(&self, room: &Arc<Room>);
     /// A client has come with this secret and is a new one: an instance that has the socket is to end it.
     fn moved_here(&self, secret: &str);
-    /// Asks the instance of a socket what it is, because its client has come here. `None` when it is not to be had, or is not
-    /// told in time.
-    fn session(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Option<Session>>;
+    /// Asks the instance of a socket what it is, because its client has come here.
+    fn session(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Told>;
     /// Has the instance of a socket, which is registered here by now, let it go. Resolves to what its client has missed;
-    /// to `None` as above.
-    fn release(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Option<Vec<Packet>>>;
-    /// A socket of another instance was registered here, in these rooms; nobody is told.
-    fn arrived(&self, socket: &Arc<Socket>, rooms: &[Arc<Room>]);
+    /// to `None` when that cannot be told, or not in time.
+    fn release(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Option<Inheritance>>;
+    /// Resolves when as much has been heard here of each instance as a client has seen, but for that of its socket; to false
+    /// when it is not in time.
+    fn heard(&self, socket: &Socket, seen: &Cut) -> BoxFuture<'static, bool>;
+    /// A socket of another instance was registered here, in these rooms; nobody is told. That instance was `asked`, or else it
+    /// has lost the socket, should it live.
+    fn arrived(&self, socket: &Arc<Socket>, rooms: &[Arc<Room>], asked: bool);
     /// A socket of this instance is gone to another one; it was in these rooms. Nobody is told.
     fn handed_over(&self, socket: &Arc<Socket>, rooms: &[Arc<Room>]);
     /// Asks the instance of a socket to do something with it.

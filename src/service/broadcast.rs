@@ -10,9 +10,10 @@ use bytes::Bytes;
 use super::{OnAck, Service};
 use crate::{
     error::{Error, Result},
+    fanout::Groups,
     hub::{Except, Members, Room, RoomState, Socket},
     ports::{Broadcast, Fact},
-    selection::{Selection, names},
+    selection::{self, Selection},
     wire::packet::{Packet, PacketKind},
 };
 
@@ -59,30 +60,47 @@ impl Service {
     /// `broadcastToUsers`: every socket of each person, once.
     pub fn broadcast_to_users<'a>(&self, user_ids: impl IntoIterator<Item = &'a str>, packet: &Packet) {
         let unique: HashSet<&str> = user_ids.into_iter().collect();
-        for socket in unique.iter().flat_map(|user_id| self.hub.sockets_of(user_id)) {
-            self.send_to(&socket, packet.clone(), false);
+        let mut groups = Groups::default();
+        for socket in unique.iter().flat_map(|user_id| self.hub.sockets_anywhere(user_id)) {
+            groups.add(&socket);
         }
-        let Some(peers) = self.peers() else { return };
-        let remote = self.hub.remote();
-        if !unique.is_empty() && (!peers.is_current() || unique.iter().any(|user_id| remote.is_online(user_id))) {
-            let unique: Vec<&str> = unique.into_iter().collect();
-            self.publish(&Selection::users(names(&unique)), packet, Fact::None);
-        }
+        self.send_groups(&groups, packet, false, || {
+            let Some(peers) = self.peers() else { return };
+            let remote = self.hub.remote();
+            if !unique.is_empty() && (!peers.is_current() || unique.iter().any(|user_id| remote.is_online(user_id))) {
+                let names: Vec<&str> = unique.iter().copied().collect();
+                self.publish(&Selection::users(selection::names(&names)), packet, Fact::None);
+            }
+        });
     }
 
     /// `emitToSocket`. An unknown socket changes nothing.
     pub fn emit_to_socket(&self, socket_id: &str, packet: Packet, volatile: bool) {
-        match self.hub.socket(socket_id) {
-            Some(socket) => self.send_to(&socket, packet, volatile),
-            // On another instance, or on a Node.js server, whose sockets are not known here.
-            None => {
-                let selection = Selection {
-                    volatile,
-                    ..Selection::room(socket_id)
-                };
-                self.publish(&selection, &packet, Fact::None);
-            }
+        if let Some(socket) = self.hub.socket(socket_id) {
+            return self.send_to(&socket, packet, volatile);
         }
+        // On another instance, or on a Node.js server, whose sockets are not known here.
+        let selection = Selection {
+            volatile,
+            ..Selection::room(socket_id)
+        };
+        self.send_groups(&self.group_of(socket_id), &packet, volatile, || {
+            self.publish(&selection, &packet, Fact::None);
+        });
+    }
+
+    /// The socket of this id, on any instance.
+    fn group_of(&self, socket_id: &str) -> Groups {
+        let mut group = Groups::default();
+        if let Some(socket) = self.hub.anyone(socket_id) {
+            group.add(&socket);
+        }
+        group
+    }
+
+    fn send_groups(&self, groups: &Groups, packet: &Packet, volatile: bool, publish: impl FnOnce()) {
+        self.count_sent(packet, groups.sockets());
+        self.fanout.send_groups(groups, packet, volatile, publish);
     }
 
     /// Sends to one socket, registered or still being admitted.
@@ -127,24 +145,22 @@ impl Service {
         self.deliver_then(selection, packet, || {});
     }
 
-    /// Delivers, and does something more: under the lock of the room when there is one, or of everyone's.
-    fn deliver_then(&self, selection: &Selection<'_>, packet: &Packet, then: impl FnOnce()) {
+    /// Delivers, and has it published: under the lock of each room, or of everyone's.
+    fn deliver_then(&self, selection: &Selection<'_>, packet: &Packet, publish: impl FnOnce()) {
         let delivery = self.delivery(selection, packet);
         match &*selection.rooms {
-            [] => self.deliver_in(self.hub.everyone(), &delivery, then),
+            [] => self.deliver_in(self.hub.everyone(), &delivery, publish),
             [name] => match self.named_room(name) {
-                Some(room) => self.deliver_in(&room, &delivery, then),
+                Some(room) => self.deliver_in(&room, &delivery, publish),
                 None => {
-                    if let Some(socket) = self.hub.socket(name).filter(|socket| delivery.means(socket)) {
-                        self.send_to(&socket, packet.clone(), selection.volatile);
+                    let mut group = Groups::default();
+                    if let Some(socket) = self.hub.anyone(name).filter(|socket| delivery.means(socket)) {
+                        group.add(&socket);
                     }
-                    then();
+                    self.send_groups(&group, packet, selection.volatile, publish);
                 }
             },
-            names => {
-                self.deliver_to_any(names, &delivery);
-                then();
-            }
+            names => self.deliver_to_any(names, &delivery, publish),
         }
     }
 
@@ -157,46 +173,73 @@ impl Service {
         }
     }
 
-    fn deliver_in(&self, room: &Room, delivery: &Delivery<'_>, then: impl FnOnce()) {
-        let state = room.state();
-        self.deliver_to_members(&state.members, &delivery.except, delivery);
-        then();
-    }
-
-    fn deliver_to_members(&self, members: &Members, except: &Except, delivery: &Delivery<'_>) {
+    fn deliver_in(&self, room: &Room, delivery: &Delivery<'_>, publish: impl FnOnce()) {
         let Delivery { packet, volatile, .. } = *delivery;
+        let state = room.state();
         if delivery.allowed.is_none() && !volatile {
-            let sent = self.fanout.send_many(members, except, packet);
+            let sent = self.fanout.send_many(&state.members, &delivery.except, packet, publish);
             return self.count_sent(packet, sent);
         }
-        for socket in members.local_in_order() {
-            if delivery.allows(&socket) && !except.contains(socket.key()) {
-                self.send_to(&socket, packet.clone(), volatile);
+        let mut groups = Groups::default();
+        self.add_members(&mut groups, &state.members, delivery, |_| true);
+        if std::ptr::eq(room, self.hub.everyone()) && self.hub.replay().is_some() {
+            // Those elsewhere are no members of everyone's room; what is kept of it is for them all the same.
+            let elsewhere = self.hub.remote().sockets();
+            for socket in elsewhere.iter().filter(|socket| delivery.means(socket)) {
+                groups.add(socket);
+            }
+        }
+        self.send_groups(&groups, packet, volatile, publish);
+    }
+
+    /// Adds those members that a delivery means, in the order in which they joined.
+    fn add_members(
+        &self,
+        groups: &mut Groups,
+        members: &Members,
+        delivery: &Delivery<'_>,
+        mut is_new: impl FnMut(u64) -> bool,
+    ) {
+        for socket in members.in_order() {
+            if delivery.means(&socket) && is_new(socket.key()) {
+                groups.add(&socket);
             }
         }
     }
 
     /// Delivers to the members of several rooms, to each once.
-    fn deliver_to_any(&self, names: &[impl AsRef<str>], delivery: &Delivery<'_>) {
+    fn deliver_to_any(&self, names: &[impl AsRef<str>], delivery: &Delivery<'_>, publish: impl FnOnce()) {
         let (mut named, mut served) = (HashSet::new(), HashSet::new());
-        for name in names.iter().map(AsRef::as_ref).filter(|name| named.insert(*name)) {
+        let names = names.iter().map(AsRef::as_ref);
+        let (mut rooms, mut sockets) = (Vec::new(), Vec::new());
+        for name in names.filter(|name| named.insert(*name)) {
             match self.named_room(name) {
-                Some(room) => {
-                    let state = room.state();
-                    // Of this room's members alone, so that many rooms do not copy a growing set.
-                    let keys = state.members.local_keys();
-                    let left_out = keys.filter(|key| delivery.except.contains(*key) || !served.insert(*key));
-                    let left_out: Except = left_out.collect();
-                    self.deliver_to_members(&state.members, &left_out, delivery);
-                }
-                None => {
-                    let socket = self.hub.socket(name).filter(|socket| delivery.means(socket));
-                    if let Some(socket) = socket.filter(|socket| served.insert(socket.key())) {
-                        self.send_to(&socket, delivery.packet.clone(), delivery.volatile);
-                    }
-                }
+                Some(room) => rooms.push(room),
+                None => sockets.extend(self.hub.anyone(name).filter(|socket| delivery.means(socket))),
             }
         }
+        // The only place that locks more than one; always in the same order.
+        rooms.sort_unstable_by_key(|room| room.order);
+        let states: Vec<_> = rooms.iter().map(|room| room.state()).collect();
+        let mut groups = Groups::but(&delivery.except);
+        let mut sent = 0;
+        for state in &states {
+            if delivery.allowed.is_some() || delivery.volatile {
+                self.add_members(&mut groups, &state.members, delivery, |key| served.insert(key));
+                continue;
+            }
+            // Of this room's members alone, so that many rooms do not copy a growing set.
+            let keys = state.members.local_keys();
+            let left_out = keys.filter(|key| delivery.except.contains(*key) || !served.insert(*key));
+            let left_out: Except = left_out.collect();
+            sent += state.members.local_len(&left_out);
+            groups.add_members(&state.members, left_out);
+        }
+        for socket in sockets.iter().filter(|socket| served.insert(socket.key())) {
+            groups.add(socket);
+        }
+        self.count_sent(delivery.packet, sent);
+        self.send_groups(&groups, delivery.packet, delivery.volatile, publish);
     }
 
     /// Sends to those who are meant on the other servers.
@@ -212,14 +255,19 @@ impl Service {
 
     /// Sends to the members but one, which the packet is about, on all servers.
     pub(super) fn send_to_others(&self, state: &RoomState, socket: &Socket, room: &Room, packet: &Packet, fact: Fact) {
-        self.send_to_others_here(state, socket, packet);
-        self.publish(&Selection::room(&room.info.id).but(socket.id()), packet, fact);
+        self.send_to_others_then(state, socket, packet, || {
+            self.publish(&Selection::room(&room.info.id).but(socket.id()), packet, fact);
+        });
     }
 
     /// Sends to the members on this instance but one.
     pub(super) fn send_to_others_here(&self, state: &RoomState, socket: &Socket, packet: &Packet) {
+        self.send_to_others_then(state, socket, packet, || {});
+    }
+
+    fn send_to_others_then(&self, state: &RoomState, socket: &Socket, packet: &Packet, publish: impl FnOnce()) {
         let except = Except::from_iter([socket.key()]);
-        let sent = self.fanout.send_many(&state.members, &except, packet);
+        let sent = self.fanout.send_many(&state.members, &except, packet, publish);
         self.count_sent(packet, sent);
     }
 

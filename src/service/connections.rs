@@ -62,10 +62,13 @@ impl Service {
             socket.unsettle();
         }
         // Together with the look at whether it is gone: it cannot be registered after its end, nor told of after it.
-        let inserted = socket.with_rooms(|_| {
+        let inserted = socket.with_rooms(|rooms| {
             let first = self.hub.insert_socket(socket);
+            if let (Some(recovery), Some(replay)) = (socket.recovery(), self.hub.replay()) {
+                recovery.begin(replay.cut());
+            }
             if let Some(peers) = self.peers().filter(|_| first.is_some()) {
-                peers.connected(socket);
+                peers.connected(socket, &rooms.iter().cloned().collect::<Vec<_>>());
             }
             if first.is_some() {
                 self.recoveries.insert(socket);
@@ -141,7 +144,7 @@ impl Service {
             if room.info.registered {
                 self.depart(socket, room);
             } else {
-                self.hub.leave_plain(socket, &room.info.id);
+                self.hub.leave_plain(socket, &room.info.id, || {});
             }
         }
         self.recoveries.remove(socket);
@@ -244,9 +247,9 @@ impl Service {
         });
     }
 
-    /// Tells everyone on this instance, if presence is announced at all, and does something more with what they are
-    /// told: under everyone's lock, so that others hear it in the same order.
-    pub(super) fn announce_here(&self, socket: &Socket, status: &str, then: impl FnOnce(&Packet)) {
+    /// Tells everyone on this instance, if presence is announced at all, and has it published: under everyone's lock, so that
+    /// others hear it in the same order.
+    pub(super) fn announce_here(&self, socket: &Socket, status: &str, publish: impl FnOnce(&Packet)) {
         if !self.config.presence.broadcast {
             return;
         }
@@ -259,7 +262,7 @@ impl Service {
             ),
         );
         let everyone = self.hub.everyone().state();
-        self.fanout.send_many(&everyone.members, &Except::new(), &packet);
-        then(&packet);
+        self.fanout
+            .send_many(&everyone.members, &Except::new(), &packet, || publish(&packet));
     }
 }

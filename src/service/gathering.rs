@@ -54,7 +54,7 @@ impl Service {
         }
         let packet = self.packet_of(socket, room, movement);
         if is_told {
-            self.send_to_others_here(state, socket, &packet);
+            return self.send_to_others(state, socket, room, &packet, movement.fact());
         }
         self.publish(
             &Selection::room(&room.info.id).but(socket.id()),
@@ -131,7 +131,7 @@ impl Service {
                     clock::iso(self.clock.now()),
                 ),
             );
-            let sent = self.fanout.send_many(&state.members, &Except::new(), &packet);
+            let sent = self.fanout.send_many(&state.members, &Except::new(), &packet, || {});
             self.count_sent(&packet, sent);
         }
     }

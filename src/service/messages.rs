@@ -140,17 +140,19 @@ impl Service {
             ServiceEvent::Message(room.clone(), stored.clone())
         });
         let recipients = match delivers {
-            true => self.fanout.send_many(&state.members, &Except::new(), &stored.packet),
+            true => self
+                .fanout
+                .send_many(&state.members, &Except::new(), &stored.packet, || {
+                    self.publish(&Selection::room(&room.info.id), &stored.packet, Fact::Message(now));
+                }),
             false => 0,
         };
         self.hub
             .metrics
             .traffic
             .record(now, 1, (stored.packet.len() as u64).saturating_mul(recipients as u64));
-        match self.peers() {
-            Some(_) if delivers => self.publish(&Selection::room(&room.info.id), &stored.packet, Fact::Message(now)),
-            Some(peers) => peers.stored(&room.info.id, &stored.packet, now),
-            None => {}
+        if let Some(peers) = self.peers().filter(|_| !delivers) {
+            peers.stored(&room.info.id, &stored.packet, now);
         }
         Ok(stored)
     }

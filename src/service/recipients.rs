@@ -61,11 +61,14 @@ impl Service {
         }
     }
 
-    /// Whether a socket of this instance is in a room of this name: one of the registry, a plain one, or its own.
-    pub fn has_local_members(&self, name: &str) -> bool {
-        match self.named_room(name) {
-            Some(room) => room.state().members.local_len(&Except::new()) > 0,
-            None => self.hub.socket(name).is_some(),
+    /// Whether what is sent to a room of this name, one of the registry, a plain one, or a socket's own, is for a socket of
+    /// this instance; or for one that may come here for it.
+    pub fn concerns(&self, name: &str) -> bool {
+        match (self.named_room(name), self.hub.replay()) {
+            (Some(room), None) => room.state().members.local_len(&Except::new()) > 0,
+            (None, None) => self.hub.socket(name).is_some(),
+            (Some(room), Some(_)) => !room.state().members.is_empty(),
+            (None, Some(_)) => self.hub.anyone(name).is_some(),
         }
     }
 
@@ -87,12 +90,19 @@ impl Service {
     pub(super) fn excluded(&self, names: &[impl AsRef<str>]) -> Except {
         let mut except = Except::new();
         let mut named = HashSet::new();
+        // Those elsewhere matter only where they may come here for what is sent.
+        let elsewhere = self.hub.replay().map(|_| self.hub.remote());
         for name in names.iter().map(AsRef::as_ref).filter(|name| named.insert(*name)) {
-            match self.hub.socket(name) {
+            let socket = self.hub.socket(name);
+            match socket.or_else(|| elsewhere?.socket(name)) {
                 Some(socket) => except.insert(socket.key()),
                 None => {
                     if let Some(room) = self.named_room(name) {
-                        except.extend(room.state().members.local_keys());
+                        let state = room.state();
+                        match elsewhere {
+                            Some(_) => except.extend(state.members.keys()),
+                            None => except.extend(state.members.local_keys()),
+                        }
                     }
                 }
             }
@@ -103,10 +113,15 @@ impl Service {
     /// Keys of the sockets that satisfy what a selection asks for besides rooms; `None` when it asks for nothing.
     pub(super) fn allowed(&self, selection: &Selection<'_>) -> Option<HashSet<u64>> {
         let keys = |sockets: Vec<Arc<Socket>>| sockets.into_iter().map(|socket| socket.key()).collect::<HashSet<_>>();
-        let members = |room: &Room| keys(room.state().members.local_in_order());
+        let members = |room: &Room| room.state().members.keys().collect::<HashSet<_>>();
         let mut sets: Vec<HashSet<u64>> = Vec::new();
         if let Some(user_ids) = &selection.users {
-            sets.push(user_ids.iter().flat_map(|id| keys(self.hub.sockets_of(id))).collect());
+            sets.push(
+                user_ids
+                    .iter()
+                    .flat_map(|id| keys(self.hub.sockets_anywhere(id)))
+                    .collect(),
+            );
         }
         if let Some(name) = &selection.room {
             let room = self.named_room(name);

@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::MutexGuard;
 
-use super::Service;
+use super::{Loss, Service};
 use crate::{
     disconnect::DisconnectReason,
     hub::{Claim, Handshake, Recovery, RoomState, Socket, Turn},
@@ -100,6 +100,14 @@ impl Service {
 
     /// The client with this secret has come to another instance, as a new one.
     pub fn moved_away(&self, secret: &str) {
+        if let Some(orphan) = self
+            .hub
+            .remote()
+            .with_secret(secret)
+            .filter(|socket| socket.is_orphaned())
+        {
+            self.lose(&orphan, &Loss::Unannounced);
+        }
         let _change = self.change();
         let Some(socket) = self.recoveries.named(secret) else {
             return;

@@ -41,7 +41,7 @@ impl Service {
             return;
         }
         state.history.push_heard(packet, sent, &self.config.history);
-        let recipients = self.fanout.send_many(&state.members, &Except::new(), packet);
+        let recipients = self.fanout.send_many(&state.members, &Except::new(), packet, || {});
         self.count_sent(packet, recipients);
     }
 
@@ -86,6 +86,15 @@ impl Service {
         self.meet_now(socket, rooms);
     }
 
+    /// A socket of another instance has come into a room outside the registry, or has left it.
+    pub fn moved_plain_remotely(&self, socket: &Arc<Socket>, name: &str, is_in: bool) {
+        match is_in {
+            true if self.is_here(socket) || self.hub.room(name).is_some() => {}
+            true => drop(self.hub.join_plain(socket, name, || {})),
+            false => self.hub.leave_plain(socket, name, || {}),
+        }
+    }
+
     fn meet_now(&self, socket: &Arc<Socket>, rooms: &[impl AsRef<str>]) {
         if self.is_here(socket) {
             return;
@@ -99,6 +108,7 @@ impl Service {
     /// As [`Self::meet`], as a part of a change, for one that is nowhere else any more.
     pub fn appear(&self, socket: &Arc<Socket>, rooms: &[impl AsRef<str>]) {
         self.hub.remote().insert(socket);
+        self.hub.came(socket, self.hub.everyone());
         for room in rooms {
             self.joined_remotely(socket, room.as_ref(), None);
         }
@@ -119,6 +129,7 @@ impl Service {
             let mut state = room.state();
             if !state.deleted && state.members.insert(socket) {
                 rooms.push(room.clone());
+                self.hub.came(socket, &room);
                 if let Some(packet) = packet {
                     self.moved_elsewhere(&mut state, socket, &room, Movement::Joined, packet);
                 }
@@ -131,9 +142,11 @@ impl Service {
         let Some(room) = self.hub.room(room_id) else { return };
         socket.with_rooms(|rooms| rooms.remove(&room));
         let mut state = room.state();
-        if state.members.remove(socket.key()).is_some()
-            && let Some(packet) = packet
-        {
+        if state.members.remove(socket.key()).is_none() {
+            return;
+        }
+        self.hub.left(socket, &room, &state.members);
+        if let Some(packet) = packet {
             self.moved_elsewhere(&mut state, socket, &room, Movement::Left, packet);
         }
     }
@@ -162,7 +175,10 @@ impl Service {
     pub(super) fn lose_now(&self, socket: &Arc<Socket>, loss: &Loss) {
         let Some(rooms) = socket.take_rooms() else { return };
         for room in &rooms {
-            self.lose_member(socket, room, loss);
+            match room.info.registered {
+                true => self.lose_member(socket, room, loss),
+                false => self.hub.leave_plain(socket, &room.info.id, || {}),
+            }
         }
         self.hub.remote().remove(socket);
         if *loss != Loss::Silent && !self.hub.is_online(socket.user_id()) {

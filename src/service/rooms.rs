@@ -169,7 +169,7 @@ impl Service {
             if let Some(peers) = self.peers() {
                 peers.room_deleted(room_id, &local, here);
             }
-            for socket in &local {
+            for socket in &state.members.in_order() {
                 self.hub.left(socket, &room, &state.members);
             }
             state.members.clear()
@@ -205,7 +205,12 @@ impl Service {
         let _change = self.change();
         match self.hub.room(name) {
             Some(room) => self.join(socket, &room),
-            None if self.hub.join_plain(socket, name) => Ok(()),
+            None if self
+                .hub
+                .join_plain(socket, name, || self.tell_plain(socket, name, true)) =>
+            {
+                Ok(())
+            }
             None => Err(Error::UserNotFound),
         }
     }
@@ -217,7 +222,16 @@ impl Service {
             Some(room) => {
                 self.leave(socket, &room);
             }
-            None => self.hub.leave_plain(socket, name),
+            None => self
+                .hub
+                .leave_plain(socket, name, || self.tell_plain(socket, name, false)),
+        }
+    }
+
+    /// A socket has come into a room outside the registry, or has left it: others are to know where it may come to them.
+    fn tell_plain(&self, socket: &Socket, name: &str, is_in: bool) {
+        if let Some(peers) = self.peers().filter(|_| socket.recovery().is_some()) {
+            peers.moved_plain(socket, name, is_in);
         }
     }
 

@@ -8,13 +8,14 @@
 
 use std::sync::Arc;
 
+use parking_lot::MutexGuard;
+
 use super::{Service, recovery::is_same_person, remote::Loss};
 use crate::{
     disconnect::DisconnectReason,
-    hub::{Claim, Handshake, Identity, Recovery, Room, Socket, Span},
+    hub::{Claim, Cut, Handshake, Identity, Inheritance, Recovery, Room, Socket, Span, Turn, cut_named},
     link::{Ending, Link},
-    ports::{EventKind, ServiceEvent, Session},
-    wire::packet::Packet,
+    ports::{EventKind, Peers, ServiceEvent, Session, Told},
 };
 
 /// What becomes of a client that comes with the secret of a socket on another instance.
@@ -26,6 +27,23 @@ pub enum TakenOver {
     Socket(Arc<Socket>, u32),
     /// Its connection is to be closed: the socket could be brought here, but not what it has missed.
     Broken,
+}
+
+/// Where a socket, and what its client has missed, comes from.
+enum Source {
+    /// From the instance that has it.
+    Instance(Session),
+    /// From what is known here: that instance says nothing.
+    Memory(Memory),
+}
+
+/// What is known here of a socket whose instance says nothing.
+struct Memory {
+    session: Session,
+    /// What its client has seen.
+    seen: Cut,
+    /// Where it is, and was.
+    spans: Vec<Span>,
 }
 
 impl Service {
@@ -46,18 +64,33 @@ impl Service {
             peers.moved_here(&claim.secret);
             return TakenOver::Not;
         };
-        let session = match asked.is_none_or(|asked| is_same_person(asked, &holder)) {
+        let told = match asked.is_none_or(|asked| is_same_person(asked, &holder)) {
             true => peers.session(&holder, claim).await,
-            false => None,
+            false => Told::New,
         };
-        let Some(session) = session.filter(|session| session.id == holder.id() && !self.is_closed()) else {
+        let source = match told {
+            Told::Session(session) if session.id == holder.id() => Some(Source::Instance(session)),
+            Told::Nothing => self.remembered(&holder, claim, peers).await,
+            _ => None,
+        };
+        let Some(source) = source.filter(|_| !self.is_closed()) else {
             peers.moved_here(&claim.secret);
+            if holder.is_orphaned() {
+                self.lose(&holder, &Loss::InPlace(DisconnectReason::InstanceLost));
+            }
             return TakenOver::Not;
         };
-        let Some(socket) = self.receive(&holder, session, claim, link, handshake) else {
+        let (session, was_asked) = match &source {
+            Source::Instance(session) => (session, true),
+            Source::Memory(Memory { session, .. }) => (session, false),
+        };
+        let Some(socket) = self.receive(&holder, session, claim, was_asked, (link, handshake)) else {
             return TakenOver::Broken;
         };
-        let missed = peers.release(&holder, claim).await;
+        let missed = match source {
+            Source::Instance(_) => peers.release(&holder, claim).await,
+            Source::Memory(memory) => self.missed_of(&holder, &memory),
+        };
         match missed.is_some_and(|missed| self.bring(&socket, claim, missed)) {
             true => TakenOver::Socket(socket, 0),
             false => {
@@ -73,10 +106,10 @@ impl Service {
     fn receive(
         &self,
         holder: &Arc<Socket>,
-        session: Session,
+        session: &Session,
         claim: &Claim,
-        link: &Arc<dyn Link>,
-        handshake: Handshake,
+        was_asked: bool,
+        (link, handshake): (&Arc<dyn Link>, Handshake),
     ) -> Option<Arc<Socket>> {
         let _change = self.change();
         let socket = Socket::new(
@@ -87,11 +120,13 @@ impl Service {
             session.connected_at,
         );
         socket.identify(Identity::new(&session.user_id, session.username.as_deref()));
-        socket.set_recovery(Recovery::of(&claim.secret, true));
+        let recovery = Recovery::of(&claim.secret, true);
+        recovery.begin(holder.recovery().map(Recovery::began).unwrap_or_default());
+        socket.set_recovery(recovery);
         if let Some(profile) = &session.profile {
             socket.describe(profile);
         }
-        socket.inherit(session.data);
+        socket.inherit(session.data.as_deref());
         let heard = self.sink.wants(EventKind::Connection);
         if heard {
             socket.unsettle();
@@ -104,16 +139,17 @@ impl Service {
         self.recoveries.insert(&socket);
         self.hub.publish(&socket);
         let mut rooms = Vec::new();
-        for name in session.rooms {
-            match self.hub.room(&name) {
+        for name in &session.rooms {
+            match self.hub.room(name) {
                 Some(room) if self.enter(&socket, &room) => rooms.push(room),
                 Some(_) => {}
                 // It has been deleted, or was none of the registry.
-                None => drop(self.hub.join_plain(&socket, &name)),
+                None if self.hub.join_plain(&socket, name, || {}) => rooms.extend(self.hub.plain_room(name)),
+                None => {}
             }
         }
         if let Some(peers) = self.peers() {
-            peers.arrived(&socket, &rooms);
+            peers.arrived(&socket, &rooms, was_asked);
         }
         if session.expires_at.is_some() {
             self.expire_at(&socket, session.expires_at);
@@ -122,6 +158,36 @@ impl Service {
             self.sink.emit(ServiceEvent::Connection(socket.clone()));
         }
         Some(socket)
+    }
+
+    /// What is known here of a socket whose instance says nothing, once as much has been heard as its client has seen.
+    async fn remembered(&self, holder: &Arc<Socket>, claim: &Claim, peers: &Arc<dyn Peers>) -> Option<Source> {
+        let recovery = holder.recovery()?;
+        let seen = match &claim.offset {
+            Some(offset) => cut_named(offset)?,
+            None => recovery.began(),
+        };
+        if !peers.heard(holder, &seen).await {
+            return None;
+        }
+        let data = holder.told_data().map(|data| data.to_string());
+        let memory = Memory {
+            session: self.session_of(holder, data),
+            spans: self.hub.places(holder, |_| (), |places| recovery.missed(0, places))??,
+            seen,
+        };
+        // Before anything has happened.
+        self.missed_of(holder, &memory)?;
+        Some(Source::Memory(memory))
+    }
+
+    /// What a client has missed as far as it was heard here; `None` when that may not be all, or is more than may wait for it.
+    fn missed_of(&self, holder: &Socket, memory: &Memory) -> Option<Inheritance> {
+        let replay = self.hub.replay()?;
+        let Memory { seen, spans, .. } = memory;
+        let missed = replay.missed_elsewhere(seen, spans, holder.key()).ok()?;
+        let bytes: usize = missed.missed.iter().map(|handed| handed.packet.len()).sum();
+        (bytes <= self.config.limits.max_queued_bytes).then_some(missed)
     }
 
     /// Makes a socket a member, and tells nobody.
@@ -140,7 +206,7 @@ impl Service {
 
     /// Brings a client what it missed: where its socket was, and since it is here. False when the socket has ended, or not
     /// all of that is kept.
-    fn bring(&self, socket: &Arc<Socket>, claim: &Claim, missed: Vec<Packet>) -> bool {
+    fn bring(&self, socket: &Arc<Socket>, claim: &Claim, missed: Inheritance) -> bool {
         let Some(recovery) = socket.recovery() else {
             return false;
         };
@@ -161,6 +227,43 @@ impl Service {
         }
         drop(turn);
         is_brought
+    }
+
+    /// Another instance has taken a socket of this one over, because this one could not be asked: it is gone from here.
+    pub fn taken_away(&self, socket_id: &str) {
+        let _change = self.change();
+        if let Some(socket) = self.hub.socket(socket_id) {
+            self.let_go(&socket, socket.recovery().map(Recovery::turn));
+        }
+    }
+
+    /// Takes a socket out of everything, and tells nobody.
+    fn let_go(&self, socket: &Arc<Socket>, mut turn: Option<MutexGuard<'_, Turn>>) -> bool {
+        if let Some(turn) = turn.as_mut().filter(|turn| turn.away.is_none()) {
+            self.stop_typing(socket);
+            self.tell_away(socket, DisconnectReason::TransportClose);
+            turn.connection += 1;
+        }
+        let Some(rooms) = self.take_rooms(socket, turn) else {
+            return false;
+        };
+        for room in &rooms {
+            match room.info.registered {
+                true => drop(room.state().members.remove(socket.key())),
+                false => self.hub.leave_plain(socket, &room.info.id, || {}),
+            }
+        }
+        self.recoveries.remove(socket);
+        self.hub.remove_socket(socket);
+        if let Some(peers) = self.peers() {
+            peers.handed_over(socket, &rooms);
+        }
+        self.introductions.remove(&socket.key());
+        if socket.is_touched() {
+            self.sink.emit(ServiceEvent::Abandoned(socket.clone()));
+        }
+        self.fanout.close(socket, Ending::Close);
+        true
     }
 
     /// The socket whose client shows this on another instance, if that can be told everything. Otherwise it ends: its
@@ -199,11 +302,11 @@ impl Service {
 
     /// Lets a socket go to another instance, whose socket `appears` in its place. Returns what its client has missed;
     /// `None` when the socket has ended, or ends because that cannot be told.
-    pub fn release(&self, claim: &Claim, appears: impl FnOnce(&str)) -> Option<Vec<Packet>> {
+    pub fn release(&self, claim: &Claim, appears: impl FnOnce(&str)) -> Option<Inheritance> {
         let _change = self.change();
         let socket = self.recoveries.named(&claim.secret)?;
         let (recovery, replay) = (socket.recovery()?, self.hub.replay()?);
-        let mut turn = recovery.turn();
+        let turn = recovery.turn();
         if !socket.is_connected() {
             return None;
         }
@@ -212,42 +315,24 @@ impl Service {
                 .hub
                 .places(&socket, |_| (), |places| recovery.missed(offset, places))??;
             let newest = replay.newest();
-            Some((replay.packets(&spans, socket.key()).ok()?, newest))
+            Some((replay.inheritance(&spans, socket.key()).ok()?, newest))
         });
         let Some((mut missed, newest)) = missed else {
             self.replace(&socket, turn);
             return None;
         };
-        if turn.away.is_none() {
-            self.stop_typing(&socket);
-            self.tell_away(&socket, DisconnectReason::TransportClose);
+        if !self.let_go(&socket, Some(turn)) {
+            return None;
         }
-        turn.connection += 1;
-        let rooms = self.take_rooms(&socket, Some(turn))?;
-        for room in &rooms {
-            match room.info.registered {
-                true => drop(room.state().members.remove(socket.key())),
-                false => self.hub.leave_plain(&socket, &room.info.id),
-            }
-        }
-        self.recoveries.remove(&socket);
-        self.hub.remove_socket(&socket);
         // What was sent to it alone since, and cannot be any more.
         let late = Span {
             trail: recovery.trail().clone(),
             after: newest,
             until: u64::MAX,
         };
-        missed.extend(replay.packets(&[late], socket.key()).unwrap_or_default());
-        if let Some(peers) = self.peers() {
-            peers.handed_over(&socket, &rooms);
-        }
+        let late = replay.inheritance(&[late], socket.key()).unwrap_or_default();
+        missed.missed.extend(late.missed);
         appears(socket.id());
-        self.introductions.remove(&socket.key());
-        if socket.is_touched() {
-            self.sink.emit(ServiceEvent::Abandoned(socket.clone()));
-        }
-        self.fanout.close(&socket, Ending::Close);
         Some(missed)
     }
 }

@@ -11,9 +11,36 @@ pub fn random<const LENGTH: usize>() -> Option<[u8; LENGTH]> {
     Some(bytes.map(|byte| character(byte).unwrap_or(b'A')))
 }
 
+/// The lower bits of a number, six for each character.
+pub fn characters<const LENGTH: usize>(number: u32) -> [u8; LENGTH] {
+    let mut characters = [b'A'; LENGTH];
+    let mut rest = number;
+    for place in characters.iter_mut().rev() {
+        *place = ALPHABET.get((rest & 63) as usize).copied().unwrap_or(b'A');
+        rest >>= 6;
+    }
+    characters
+}
+
+/// The number that at most five characters stand for; `None` when one is none of ours.
+pub fn number(characters: &[u8]) -> Option<u32> {
+    let digit = |character: &u8| ALPHABET.iter().position(|known| known == character);
+    characters.iter().try_fold(0, |number: u32, character| {
+        Some(number << 6 | u32::try_from(digit(character)?).ok()?)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_read_as_they_were_written() {
+        for value in [0, 1, 63, 64, 4_095, (1 << 24) - 1] {
+            assert_eq!(number(&characters::<4>(value)), Some(value));
+        }
+        assert_eq!((number(b"A.AA"), characters::<2>(4_096 + 65)), (None, *b"BB"));
+    }
 
     #[test]
     fn every_character_comes_and_no_id_twice() {

@@ -7,6 +7,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use smallvec::SmallVec;
 
 /// Longest header of an unmasked WebSocket frame: two bytes and a 64-bit length.
 const MAX_HEADER: usize = 10;
@@ -28,18 +29,60 @@ pub enum PacketKind {
     Ack(u64),
 }
 
-/// What a client names that comes back: letters and digits, always as many, so that one can take the place of another.
-pub type Offset = [u8; 14];
+/// What a client names that comes back: letters, digits, `-` and `_`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Offset(SmallVec<[u8; 48]>);
+
+impl Offset {
+    /// So many characters, to be replaced.
+    pub fn of_length(length: usize) -> Self {
+        Self(SmallVec::from_elem(b'0', length))
+    }
+
+    /// Adds characters.
+    pub fn extend(&mut self, characters: impl IntoIterator<Item = u8>) {
+        self.0.extend(characters);
+    }
+
+    /// Puts characters in the place of others.
+    pub fn put(&mut self, at: usize, characters: &[u8]) {
+        let place = self.0.get_mut(at..at + characters.len());
+        if let Some(place) = place {
+            place.copy_from_slice(characters);
+        }
+    }
+
+    /// Leaves the first so many characters.
+    pub fn truncate(&mut self, length: usize) {
+        self.0.truncate(length);
+    }
+
+    /// The characters.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The characters.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
 /// What follows an offset in a packet.
 const OFFSET_END: &[u8] = b"\"]";
 
 /// Who has published a packet to the other servers of a cluster, and as which of its publications: the same on all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Origin {
-    /// A number of the server.
-    pub publisher: u64,
-    /// A number of the publication; of a server that numbers none, of what it holds.
-    pub number: u64,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub enum Origin {
+    /// An instance, which numbers what it publishes.
+    Publication {
+        /// A number of the instance.
+        publisher: u64,
+        /// The number of the publication.
+        number: u64,
+    },
+    /// A server that numbers nothing: a number of what it has published.
+    Payload(u64),
 }
 
 /// An immutable packet of the default namespace. Cloning shares it.
@@ -56,8 +99,8 @@ struct Inner {
     /// Length of `4` and the Socket.IO packet.
     text_len: usize,
     attachments: Vec<Bytes>,
-    /// The last argument is an offset.
-    has_offset: bool,
+    /// Length of the offset that is the last argument; 0 without one.
+    offset_len: usize,
     origin: OnceLock<Origin>,
     binary_v4: OnceLock<Bytes>,
     binary_v3: OnceLock<Bytes>,
@@ -96,7 +139,7 @@ impl Packet {
             args_at: args_at - start,
             text_len,
             attachments,
-            has_offset: false,
+            offset_len: 0,
             origin: OnceLock::new(),
             binary_v4: OnceLock::new(),
             binary_v3: OnceLock::new(),
@@ -133,29 +176,32 @@ impl Packet {
         let mut packet = Self::build(
             self.0.kind,
             self.0.attachments.clone(),
-            args.len() + offset.len() + 3,
+            args.len() + offset.as_bytes().len() + 3,
             |buffer| {
                 buffer.put_slice(open.as_bytes());
                 buffer.put_slice(b",\"");
-                buffer.put_slice(offset);
+                buffer.put_slice(offset.as_bytes());
                 buffer.put_slice(OFFSET_END);
             },
         );
         if let Some(inner) = Arc::get_mut(&mut packet.0) {
-            inner.has_offset = true;
+            inner.offset_len = offset.as_bytes().len();
         }
         packet
     }
 
-    /// The event with another offset, in its place as long as nobody else has the packet.
+    /// The event with another offset of the same length as its own; in its place as long as nobody else has the packet.
     pub fn at_offset(mut self, offset: &Offset) -> Self {
-        if let Some(inner) = Arc::get_mut(&mut self.0).filter(|inner| inner.has_offset) {
+        let offset_bytes = offset.as_bytes();
+        if let Some(inner) = Arc::get_mut(&mut self.0).filter(|inner| inner.offset_len == offset_bytes.len()) {
             match std::mem::take(&mut inner.frame).try_into_mut() {
                 Ok(mut frame) => {
                     let end = frame.len() - OFFSET_END.len();
-                    let place = frame.get_mut(..end).and_then(|front| front.last_chunk_mut());
+                    let place = end
+                        .checked_sub(offset_bytes.len())
+                        .and_then(|start| frame.get_mut(start..end));
                     if let Some(place) = place {
-                        *place = *offset;
+                        place.copy_from_slice(offset_bytes);
                     }
                     inner.frame = frame.freeze();
                     return self;
@@ -168,7 +214,7 @@ impl Packet {
 
     /// The packet as it was before it got an offset.
     pub fn without_offset(&self) -> Self {
-        let before = self.args().rsplit_once(",\"").filter(|_| self.0.has_offset);
+        let before = self.args().rsplit_once(",\"").filter(|_| self.0.offset_len > 0);
         before.map_or_else(
             || self.clone(),
             |(args, _)| Self::new(self.0.kind, &format!("{args}]"), self.0.attachments.clone()),
@@ -339,11 +385,17 @@ mod tests {
         assert_eq!(&packet.frames_v4()[..], b"\x81\x1342[\"hello\",{\"a\":1}]");
     }
 
+    fn offset(text: &str) -> Offset {
+        let mut offset = Offset::default();
+        offset.extend(text.bytes());
+        offset
+    }
+
     #[test]
     fn an_offset_is_taken_off_as_it_was_added() {
         for args in [r#"["e"]"#, r#"["e","a,\"b"]"#] {
             let packet = Packet::new(PacketKind::Event(None), args, vec![Bytes::from_static(b"xyz")]);
-            let with_offset = packet.with_offset(b"tag_000000001z");
+            let with_offset = packet.with_offset(&offset("tag_000000001z"));
             assert_ne!(with_offset.args(), args);
             for packet in [packet, with_offset] {
                 let packet = packet.without_offset();
@@ -354,13 +406,15 @@ mod tests {
 
     #[test]
     fn an_offset_takes_the_place_of_another_without_a_copy_unless_somebody_has_that() {
-        let packet = Packet::event("e", &"x".repeat(200)).with_offset(&Offset::default());
+        let packet = Packet::event("e", &"x".repeat(200)).with_offset(&Offset::of_length(14));
         let place = packet.place();
-        let packet = packet.at_offset(b"tag_000000001z");
+        let packet = packet.at_offset(&offset("tag_000000001z"));
         assert_eq!(packet.place(), place, "copied");
         assert!(packet.args().ends_with("xx,\"tag_000000001z\"]"));
-        let other = packet.clone().at_offset(b"tag_000000002z");
+        let other = packet.clone().at_offset(&offset("tag_000000002z"));
         assert!(packet.args().ends_with("1z\"]") && other.args().ends_with("xx,\"tag_000000002z\"]"));
+        let longer = other.at_offset(&offset("tag_000000002zAAAABBB"));
+        assert!(longer.args().ends_with("xx,\"tag_000000002zAAAABBB\"]"));
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use native_websocket_service::{
     error::Error,
-    hub::{Claim, Room, Socket},
-    ports::{Answer, Broadcast, Command, Fact, Peers, Session},
+    hub::{Claim, Cut, Inheritance, Room, Socket},
+    ports::{Answer, Broadcast, Command, Fact, Peers, Told as Answered},
     wire::packet::Packet,
 };
 use parking_lot::Mutex;
@@ -37,15 +37,19 @@ impl RecordedPeers {
 impl Peers for RecordedPeers {
     fn moved_here(&self, _: &str) {}
 
-    fn session(&self, _: &Socket, _: &Claim) -> BoxFuture<'static, Option<Session>> {
+    fn session(&self, _: &Socket, _: &Claim) -> BoxFuture<'static, Answered> {
+        ready(Answered::Nothing).boxed()
+    }
+
+    fn heard(&self, _: &Socket, _: &Cut) -> BoxFuture<'static, bool> {
+        ready(false).boxed()
+    }
+
+    fn release(&self, _: &Socket, _: &Claim) -> BoxFuture<'static, Option<Inheritance>> {
         ready(None).boxed()
     }
 
-    fn release(&self, _: &Socket, _: &Claim) -> BoxFuture<'static, Option<Vec<Packet>>> {
-        ready(None).boxed()
-    }
-
-    fn arrived(&self, _: &Arc<Socket>, _: &[Arc<Room>]) {}
+    fn arrived(&self, _: &Arc<Socket>, _: &[Arc<Room>], _: bool) {}
 
     fn handed_over(&self, _: &Arc<Socket>, _: &[Arc<Room>]) {}
 
@@ -71,7 +75,9 @@ impl Peers for RecordedPeers {
         "ready"
     }
 
-    fn connected(&self, socket: &Arc<Socket>) {
+    fn moved_plain(&self, _: &Socket, _: &str, _: bool) {}
+
+    fn connected(&self, socket: &Arc<Socket>, _: &[Arc<Room>]) {
         self.0.lock().push(Told::Connected(socket.id().to_owned()));
     }
 
