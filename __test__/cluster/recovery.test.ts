@@ -199,6 +199,20 @@ test('who it is, as the application said where it was, is known where it comes t
   expect(there.service.getUser(id!)!.connectedAt).toEqual(before.connectedAt);
 });
 
+test('what the application kept of it goes along where it only passes through', async () => {
+  const { fleet, room, line, client } = await scene(3);
+  const [here, there, third] = fleet as [Running, Running, Running];
+  here.service.getSocket(client.id!)!.data = { seat: 7 };
+  await blink({ client, line }, there);
+  const seen = async () => (await third.service.in(room.id).fetchSockets()).map(({ id, data }) => [id, data]);
+  expect([client.recovered, await seen()]).toEqual([true, [[client.id, { seat: 7 }]]]);
+  // Now JavaScript has an object of its user there, and none of its socket.
+  expect(there.service.getUser(client.id!)).toMatchObject({ id: 'ada' });
+  expect(await seen()).toEqual([[client.id, { seat: 7 }]]);
+  await blink({ client, line }, third);
+  expect([client.recovered, third.service.getSocket(client.id!)!.data]).toEqual([true, { seat: 7 }]);
+});
+
 test('one that has never received an event gets the first one ever where it comes to', async () => {
   const fleet = await startFleet(2, { port: redis().port }, { connectionStateRecovery: true, presence: { broadcast: false } });
   const [here, there] = fleet as [Running, Running];

@@ -179,7 +179,9 @@ impl Answers {
                 id: socket.id(),
                 handshake,
                 rooms,
-                data: data.get(index).map_or("{}", |data| data.get()),
+                data: data
+                    .get(index)
+                    .map_or_else(|| socket.inherited_data().unwrap_or("{}"), |data| data.get()),
             })
             .collect();
         self.answer(&asker, |id| response::sockets(id, &sockets));
