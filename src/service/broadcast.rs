@@ -39,6 +39,7 @@ impl Delivery<'_> {
 impl Service {
     /// Sends to those who are meant, on all servers unless the selection is a local one; to each once.
     pub fn emit(&self, selection: &Selection<'_>, packet: &Packet) {
+        let _still = self.while_none_moves();
         self.deliver_then(selection, packet, || {
             if !selection.local {
                 self.publish(selection, packet, Fact::None);
@@ -48,6 +49,7 @@ impl Service {
 
     /// `broadcastToRoom`: to those members of a registered room whom the filter means.
     pub fn broadcast_to_room<'a>(&self, room_id: &'a str, packet: &Packet, filter: Selection<'a>) -> Result<()> {
+        let _still = self.while_none_moves();
         let room = self.hub.room(room_id).ok_or(Error::RoomNotFound)?;
         let selection = filter.within(room_id);
         self.deliver_in(&room, &self.delivery(&selection, packet), || {
@@ -59,6 +61,7 @@ impl Service {
     /// `broadcastToUsers`: every socket of each person, once.
     pub fn broadcast_to_users<'a>(&self, user_ids: impl IntoIterator<Item = &'a str>, packet: &Packet) {
         let unique: HashSet<&str> = user_ids.into_iter().collect();
+        let _still = self.while_none_moves();
         for socket in unique.iter().flat_map(|user_id| self.hub.sockets_of(user_id)) {
             self.send_to(&socket, packet.clone(), false);
         }
@@ -72,6 +75,7 @@ impl Service {
 
     /// `emitToSocket`. An unknown socket changes nothing.
     pub fn emit_to_socket(&self, socket_id: &str, packet: Packet, volatile: bool) {
+        let _still = self.while_none_moves();
         match self.hub.socket(socket_id) {
             Some(socket) => self.send_to(&socket, packet, volatile),
             // On another instance, or on a Node.js server, whose sockets are not known here.
