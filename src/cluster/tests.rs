@@ -24,6 +24,7 @@ use crate::{
 
 mod healing;
 mod history;
+mod moving;
 mod outages;
 mod property;
 mod requests;

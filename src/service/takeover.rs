@@ -223,13 +223,15 @@ impl Service {
             self.tell_away(&socket, DisconnectReason::TransportClose);
         }
         turn.connection += 1;
-        let rooms = self.take_rooms(&socket, Some(turn))?;
-        for room in &rooms {
-            match room.info.registered {
-                true => drop(room.state().members.remove(socket.key())),
-                false => self.hub.leave_plain(&socket, &room.info.id),
+        let mut rooms = self.take_rooms(&socket, Some(turn))?;
+        rooms.retain(|room| match room.info.registered {
+            // It is told to have left a room that is just being deleted: not once more.
+            true => room.state().members.remove(socket.key()).is_some(),
+            false => {
+                self.hub.leave_plain(&socket, &room.info.id);
+                true
             }
-        }
+        });
         self.recoveries.remove(&socket);
         self.hub.remove_socket(&socket);
         // What was sent to it alone since, and cannot be any more.

@@ -1,0 +1,89 @@
+//! Sockets that go from one instance to another with their clients.
+
+use super::*;
+use crate::{
+    cluster::{
+        log::Body,
+        message::{Message, digest},
+    },
+    config::RecoveryConfig,
+    hub::{Claim, Recovery},
+};
+
+const SECRET: &str = "aaaaaaaaaaaaaaaaaaaa";
+
+fn claim() -> Claim {
+    Claim {
+        secret: SECRET.to_owned(),
+        offset: None,
+    }
+}
+
+/// Instances whose clients may come back, and a broker that an outsider hears on.
+async fn recovering<const COUNT: usize>(broker: &Arc<Broker>, uids: [&str; COUNT]) -> [Node; COUNT] {
+    let nodes = uids.map(|uid| {
+        let config = Config {
+            connection_state_recovery: Some(RecoveryConfig::default()),
+            ..Config::default()
+        };
+        Node::start_with(broker, uid, config, Duration::ZERO)
+    });
+    for node in &nodes {
+        assert!(node.cluster.ready().await);
+    }
+    let all: Vec<&Node> = nodes.iter().collect();
+    beat(&all).await;
+    nodes
+}
+
+/// A socket whose client has the secret.
+fn connect(node: &Node) -> (Arc<Socket>, Arc<Inbox>) {
+    let inbox = Arc::new(Inbox::default());
+    let key = node.service().next_key();
+    let socket = Arc::new(Socket::new(key, "ann", inbox.clone(), "{}".into(), 0));
+    socket.identify(Identity::new("user-ann", None));
+    socket.set_recovery(Recovery::of(SECRET, false));
+    node.service().register(&socket).unwrap();
+    (socket, inbox)
+}
+
+/// How often one was asked for everything that it knows of its sockets.
+fn snapshots_asked_of(outsider: &Outsider, node: &Node) -> usize {
+    let heard = outsider.heard_on(&node.cluster.channels.inbox);
+    heard.iter().filter(|payload| is_named(payload, "AskSnapshot")).count()
+}
+
+fn is_named(payload: &Bytes, name: &str) -> bool {
+    payload.windows(name.len()).any(|part| part == name.as_bytes())
+}
+
+#[tokio::test]
+async fn a_socket_that_goes_while_its_room_is_deleted_is_not_told_to_be_out_of_it_twice() {
+    let broker = Broker::new();
+    let outsider = Outsider::start(&broker).await;
+    let [one, two] = recovering(&broker, ["aaaaaa", "bbbbbb"]).await;
+    let both = [&one, &two];
+    let room = one.service().create_room("room", "default");
+    let (ann, _) = connect(&one);
+    one.join(&ann, &room);
+    settle(&both).await;
+    let before = snapshots_asked_of(&outsider, &one);
+    // The first half of a deletion, as another thread has done it: the socket has not been told yet.
+    one.service().hub.remove_room(&room.info.id);
+    {
+        let mut state = room.state();
+        state.deleted = true;
+        state.members.clear();
+        let message = Message::RoomCleared(room.info.id.to_string());
+        one.cluster
+            .log
+            .publish(Body::Message(message), digest(ann.id(), Some(&room.info.id)));
+    }
+    assert!(one.service().release(&claim(), |_| {}).is_some());
+    settle(&both).await;
+    for _ in 0..3 {
+        beat(&both).await;
+    }
+    assert_eq!(snapshots_asked_of(&outsider, &one), before);
+    assert_eq!((one.knows(), two.knows()), (vec![], vec![]));
+}
