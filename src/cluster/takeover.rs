@@ -148,6 +148,7 @@ impl Takeovers {
     }
 
     async fn session(&self, claim: &Claim) -> Option<Session> {
+        self.service.brought(claim).await;
         let socket = self.service.claimed(claim)?;
         let data = match socket.is_touched() {
             true => Some(self.answers.data_of_one(&socket).await?),

@@ -39,6 +39,11 @@ impl Link for Inbox {
         self.0.lock().push(packet.args().to_owned());
         false
     }
+
+    fn replay(&self, missed: Vec<Packet>) {
+        let missed = missed.iter().map(|packet| packet.args().to_owned());
+        self.0.lock().extend(missed);
+    }
 }
 
 /// What an application is told, as words: of sockets, and of the cluster itself.

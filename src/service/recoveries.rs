@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::hub::Socket;
 
@@ -16,6 +17,8 @@ pub(super) struct Recoveries {
     by_secret: DashMap<Box<str>, Arc<Socket>>,
     /// Who is away, by when that began, and the number of the socket.
     away: Mutex<BTreeMap<(Instant, u64), Arc<Socket>>>,
+    /// A socket that was on its way from another instance is here, or will not be.
+    pub(super) brought: Notify,
 }
 
 impl Recoveries {

@@ -58,13 +58,31 @@ impl Service {
             return TakenOver::Broken;
         };
         let missed = peers.release(&holder, claim).await;
-        match missed.is_some_and(|missed| self.bring(&socket, claim, missed)) {
+        let taken_over = match missed.is_some_and(|missed| self.bring(&socket, claim, missed)) {
             true => TakenOver::Socket(socket, 0),
             false => {
                 peers.moved_here(&claim.secret);
                 self.unregister(&socket, DisconnectReason::TransportClose);
                 TakenOver::Broken
             }
+        };
+        self.recoveries.brought.notify_waiters();
+        taken_over
+    }
+
+    /// Waits while the socket of a client is on its way here: until then nobody can say what that client has missed, not
+    /// even to itself when it has lost its connection again and comes on another one.
+    pub async fn brought(&self, claim: &Claim) {
+        loop {
+            let brought = self.recoveries.brought.notified();
+            tokio::pin!(brought);
+            // From now on, so that nothing is missed that happens before it is awaited.
+            brought.as_mut().enable();
+            let socket = self.recoveries.named(&claim.secret);
+            if !socket.is_some_and(|socket| socket.recovery().is_some_and(Recovery::is_coming)) {
+                return;
+            }
+            brought.await;
         }
     }
 
@@ -144,7 +162,7 @@ impl Service {
         let Some(recovery) = socket.recovery() else {
             return false;
         };
-        let turn = recovery.turn();
+        let mut turn = recovery.turn();
         let brought = self.hub.places(
             socket,
             |_| (),
@@ -156,6 +174,7 @@ impl Service {
             },
         );
         let is_brought = brought.flatten().is_some();
+        turn.is_coming = !is_brought;
         if is_brought && (self.sink.wants(EventKind::Recovered) || socket.is_touched()) {
             self.sink.emit(ServiceEvent::Recovered(socket.clone()));
         }

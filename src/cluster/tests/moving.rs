@@ -8,6 +8,7 @@ use crate::{
     },
     config::RecoveryConfig,
     hub::{Claim, Recovery},
+    service::TakenOver,
 };
 
 const SECRET: &str = "aaaaaaaaaaaaaaaaaaaa";
@@ -86,4 +87,62 @@ async fn a_socket_that_goes_while_its_room_is_deleted_is_not_told_to_be_out_of_i
     }
     assert_eq!(snapshots_asked_of(&outsider, &one), before);
     assert_eq!((one.knows(), two.knows()), (vec![], vec![]));
+}
+
+/// A client with the secret comes to an instance.
+fn comes_to(node: &Node, inbox: &Arc<Inbox>) -> tokio::task::JoinHandle<TakenOver> {
+    let (service, link) = (node.service().clone(), inbox.clone() as Arc<dyn Link>);
+    tokio::spawn(async move {
+        service.brought(&claim()).await;
+        match service.come_back(&claim(), None, &link, "{}".into()) {
+            Some((socket, number)) => TakenOver::Socket(socket, number),
+            None => service.take_over(&claim(), None, &link, "{}".into()).await,
+        }
+    })
+}
+
+fn note(node: &Node, text: &str) {
+    let packet = Packet::event("note", &format!("\"{text}\""));
+    node.service().emit_to_socket("ann", packet, false);
+}
+
+#[tokio::test]
+async fn a_client_that_loses_its_connection_while_its_socket_comes_has_all_of_it_where_it_goes_then() {
+    for goes_on in [false, true] {
+        let broker = Broker::new();
+        let [one, two, three] = recovering(&broker, ["aaaaaa", "bbbbbb", "cccccc"]).await;
+        let all = [&one, &two, &three];
+        let (ann, _) = connect(&one);
+        settle(&all).await;
+        note(&one, "missed");
+        // The first instance is asked what the socket is, and not yet to let it go.
+        one.bus.hold();
+        let (lost, inbox) = (Arc::new(Inbox::default()), Arc::new(Inbox::default()));
+        let first = comes_to(&two, &lost);
+        settle(&all).await;
+        one.bus.take_held().into_iter().for_each(|asked| one.bus.arrive(asked));
+        settle(&all).await;
+        assert_eq!(
+            (one.service().hub.socket_count(), two.service().hub.socket_count()),
+            (1, 1)
+        );
+        note(&two, "meanwhile");
+        let last = if goes_on { &three } else { &two };
+        let second = comes_to(last, &inbox);
+        settle(&all).await;
+        one.bus.release();
+        settle(&all).await;
+        assert!(matches!(first.await, Ok(TakenOver::Socket(..))));
+        assert!(matches!(second.await, Ok(TakenOver::Socket(socket, _)) if socket.id() == ann.id()));
+        assert_eq!(texts(last, &inbox).await, ["missed", "meanwhile"]);
+        let counts = all.map(|node| node.service().hub.socket_count());
+        assert_eq!(counts, if goes_on { [0, 0, 1] } else { [0, 1, 0] });
+    }
+}
+
+/// What was in the notes that a client has received since the last call.
+async fn texts(node: &Node, inbox: &Inbox) -> Vec<String> {
+    let notes = node.received(inbox, "note").await;
+    let text = |note: &String| note.split('"').nth(3).unwrap_or_default().to_owned();
+    notes.iter().map(text).collect()
 }
