@@ -41,18 +41,24 @@ impl Service {
         let Some(peers) = self.peers().filter(|_| Recovery::may_be_secret(&claim.secret)) else {
             return TakenOver::Not;
         };
-        let Some(holder) = self.hub.remote().with_secret(&claim.secret) else {
-            // Perhaps it has just been made, and nothing is known of it here yet.
-            peers.moved_here(&claim.secret);
-            return TakenOver::Not;
-        };
-        let session = match asked.is_none_or(|asked| is_same_person(asked, &holder)) {
-            true => peers.session(&holder, claim).await,
-            false => None,
-        };
-        let Some(session) = session.filter(|session| session.id == holder.id() && !self.is_closed()) else {
-            peers.moved_here(&claim.secret);
-            return TakenOver::Not;
+        let mut former: Option<Arc<Socket>> = None;
+        let (holder, session) = loop {
+            let holder = self.hub.remote().with_secret(&claim.secret);
+            let is_asked = |holder: &Arc<Socket>| former.as_ref().is_some_and(|former| Arc::ptr_eq(former, holder));
+            let Some(holder) = holder.filter(|holder| !is_asked(holder)) else {
+                // Perhaps it has just been made, and nothing is known of it here yet.
+                peers.moved_here(&claim.secret);
+                return TakenOver::Not;
+            };
+            let session = match asked.is_none_or(|asked| is_same_person(asked, &holder)) {
+                true => peers.session(&holder, claim).await,
+                false => None,
+            };
+            match session.filter(|session| session.id == holder.id() && !self.is_closed()) {
+                Some(session) => break (holder, session),
+                // It may have gone to a third instance just before: that is known here when the answer is.
+                None => former = Some(holder),
+            }
         };
         let Some(socket) = self.receive(&holder, session, claim, link, handshake) else {
             return TakenOver::Broken;

@@ -146,3 +146,26 @@ async fn texts(node: &Node, inbox: &Inbox) -> Vec<String> {
     let text = |note: &String| note.split('"').nth(3).unwrap_or_default().to_owned();
     notes.iter().map(text).collect()
 }
+
+#[tokio::test]
+async fn a_socket_that_has_just_gone_on_is_asked_for_where_it_has_gone() {
+    let broker = Broker::new();
+    let [one, two, three] = recovering(&broker, ["aaaaaa", "bbbbbb", "cccccc"]).await;
+    let all = [&one, &two, &three];
+    connect(&one);
+    settle(&all).await;
+    // The third instance does not hear yet that the socket is on the second one.
+    three.bus.hold();
+    let [first, second] = [(); 2].map(|()| Arc::new(Inbox::default()));
+    let to_two = comes_to(&two, &first);
+    settle(&all).await;
+    assert!(matches!(to_two.await, Ok(TakenOver::Socket(..))));
+    note(&one, "missed");
+    let to_three = comes_to(&three, &second);
+    settle(&all).await;
+    three.bus.release();
+    settle(&all).await;
+    assert!(matches!(to_three.await, Ok(TakenOver::Socket(..))));
+    assert_eq!(texts(&three, &second).await, ["missed"]);
+    assert_eq!(all.map(|node| node.service().hub.socket_count()), [0, 0, 1]);
+}
