@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     hub::{Claim, Room, Socket},
-    ports::{Answer, Broadcast, Command, Fact, Peers, Session},
+    ports::{Answer, Broadcast, Command, Fact, Peers, Release, Session},
     wire::packet::Packet,
 };
 
@@ -139,8 +139,8 @@ impl Peers for ClusterPeers {
         self.takeovers.ask_session(socket, claim)
     }
 
-    fn release(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Option<Vec<Packet>>> {
-        self.takeovers.ask_release(socket, claim)
+    fn release(&self, socket: &Socket, claim: &Claim, rooms: &[String]) -> BoxFuture<'static, Option<Release>> {
+        self.takeovers.ask_release(socket, claim, rooms)
     }
 
     fn arrived(&self, socket: &Arc<Socket>, rooms: &[Arc<Room>]) {

@@ -28,8 +28,8 @@ use crate::{
         channels::Scope,
     },
     hub::{Claim, Socket},
+    ports::Release,
     service::Service,
-    wire::packet::Packet,
 };
 
 /// Bytes of publications that are sent again in one message.
@@ -94,10 +94,10 @@ impl InstanceSync {
     }
 
     /// Lets a socket of this instance go to another one.
-    pub(super) fn release(&self, claim: &Claim) -> Option<Vec<Packet>> {
+    pub(super) fn release(&self, claim: &Claim, rooms: &[String]) -> Option<Release> {
         let instances = self.instances();
         self.service
-            .release(claim, |socket_id| instances.appear(&self.service, socket_id))
+            .release(claim, rooms, |socket_id| instances.appear(&self.service, socket_id))
     }
 
     /// A numbered publication of another instance: handled when it is its turn.

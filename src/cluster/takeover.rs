@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     hub::{Claim, Socket},
-    ports::Session,
+    ports::{Release, Session},
     service::Service,
     wire::packet::Packet,
 };
@@ -42,7 +42,7 @@ type Awaited<T> = oneshot::Sender<Option<T>>;
 struct Waiting {
     sessions: HashMap<u64, Awaited<Session>>,
     /// With the parts that have come.
-    missed: HashMap<u64, (Vec<Packet>, Awaited<Vec<Packet>>)>,
+    releases: HashMap<u64, (Vec<Packet>, Awaited<Release>)>,
 }
 
 /// The sockets that come and go.
@@ -93,20 +93,25 @@ impl Takeovers {
         .boxed()
     }
 
-    /// Asks the instance of a socket to let it go.
-    pub(super) fn ask_release(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Option<Vec<Packet>>> {
+    /// Asks the instance of a socket, which is in these rooms here, to let it go.
+    pub(super) fn ask_release(
+        &self,
+        socket: &Socket,
+        claim: &Claim,
+        rooms: &[String],
+    ) -> BoxFuture<'static, Option<Release>> {
         let Some(instance) = socket.instance() else {
             return std::future::ready(None).boxed();
         };
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
-        self.waiting.lock().missed.insert(number, (Vec::new(), sender));
+        self.waiting.lock().releases.insert(number, (Vec::new(), sender));
         let heard = self.sync.heard();
-        let question = Message::Release(number, claim.clone(), heard);
+        let question = Message::Release(number, claim.clone(), rooms.to_vec(), heard);
         self.log.send(Body::Inbox(instance.clone(), question));
         let waiting = self.waiting.clone();
         within_patience(answer, move || {
-            waiting.lock().missed.remove(&number);
+            waiting.lock().releases.remove(&number);
         })
         .boxed()
     }
@@ -119,10 +124,18 @@ impl Takeovers {
         }
     }
 
+    /// A socket is not let go: it is in these rooms meanwhile.
+    pub(super) fn moved(&self, number: u64, rooms: Vec<String>) {
+        let asked = self.waiting.lock().releases.remove(&number);
+        if let Some((_, asked)) = asked {
+            let _ = asked.send(Some(Release::Moved(rooms)));
+        }
+    }
+
     /// A part of what a client has missed.
     pub(super) fn missed_arrived(&self, number: u64, part: Option<(Vec<MissedPacket>, bool)>) {
         let mut waiting = self.waiting.lock();
-        let Some((packets, _)) = waiting.missed.get_mut(&number) else {
+        let Some((packets, _)) = waiting.releases.get_mut(&number) else {
             return;
         };
         let is_last = part.as_ref().is_none_or(|(_, is_last)| *is_last);
@@ -132,9 +145,9 @@ impl Takeovers {
             packets.len() == count
         });
         if (is_last || !is_whole)
-            && let Some((packets, asked)) = waiting.missed.remove(&number)
+            && let Some((packets, asked)) = waiting.releases.remove(&number)
         {
-            let _ = asked.send(is_whole.then_some(packets));
+            let _ = asked.send(is_whole.then_some(Release::Done(packets)));
         }
     }
 
@@ -157,20 +170,28 @@ impl Takeovers {
         Some(self.service.session_of(&socket, data))
     }
 
-    /// Another instance, which has heard this much of each, asks for a socket of this one.
+    /// Another instance, which has heard this much of each, and has the socket in these rooms, asks for one of this instance.
     pub(super) fn release_asked(
         self: &Arc<Self>,
         uid: &Arc<str>,
         number: u64,
         claim: Claim,
+        rooms: Vec<String>,
         heard: Vec<(Arc<str>, u64)>,
     ) {
         let (takeovers, uid) = (self.clone(), uid.clone());
         self.tasks.spawn(async move {
             let has_heard = takeovers.sync.hears(&heard);
             let is_level = tokio::time::timeout(CATCHING_UP, has_heard).await.is_ok();
-            let missed = is_level.then(|| takeovers.sync.release(&claim)).flatten();
-            takeovers.send_missed(&uid, number, missed);
+            match is_level.then(|| takeovers.sync.release(&claim, &rooms)).flatten() {
+                Some(Release::Done(missed)) => takeovers.send_missed(&uid, number, Some(missed)),
+                Some(Release::Moved(rooms)) => {
+                    takeovers
+                        .log
+                        .send(Body::Inbox(uid, Message::NotReleased(number, rooms)));
+                }
+                None => takeovers.send_missed(&uid, number, None),
+            }
         });
     }
 

@@ -4,5 +4,5 @@
 mod peers;
 mod sink;
 
-pub use peers::{Answer, Broadcast, Command, Fact, Peers, Session};
+pub use peers::{Answer, Broadcast, Command, Fact, Peers, Release, Session};
 pub use sink::{EventKind, EventSink, ServiceEvent};

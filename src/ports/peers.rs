@@ -72,6 +72,15 @@ pub struct Session {
     pub expires_at: Option<u64>,
 }
 
+/// What becomes of a socket that another instance is asked to let go.
+#[derive(Debug)]
+pub enum Release {
+    /// It has let it go: this is what the client has missed.
+    Done(Vec<Packet>),
+    /// Not yet: it is in these rooms meanwhile.
+    Moved(Vec<String>),
+}
+
 /// Called once with the outcome of a [`Command`].
 pub type Answer = Box<dyn FnOnce(Result<()>) + Send>;
 
@@ -103,9 +112,8 @@ pub trait Peers: Send + Sync + std::fmt::Debug {
     /// Asks the instance of a socket what it is, because its client has come here. `None` when it is not to be had, or is not
     /// told in time.
     fn session(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Option<Session>>;
-    /// Has the instance of a socket, which is registered here by now, let it go. Resolves to what its client has missed;
-    /// to `None` as above.
-    fn release(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Option<Vec<Packet>>>;
+    /// Has the instance of a socket, which is registered here by now, in these rooms, let it go. Resolves to `None` as above.
+    fn release(&self, socket: &Socket, claim: &Claim, rooms: &[String]) -> BoxFuture<'static, Option<Release>>;
     /// A socket of another instance was registered here, in these rooms; nobody is told.
     fn arrived(&self, socket: &Arc<Socket>, rooms: &[Arc<Room>]);
     /// A socket of this instance is gone to another one; it was in these rooms. Nobody is told.

@@ -13,9 +13,12 @@ use crate::{
     disconnect::DisconnectReason,
     hub::{Claim, Handshake, Identity, Recovery, Room, Socket, Span},
     link::{Ending, Link},
-    ports::{EventKind, ServiceEvent, Session},
+    ports::{EventKind, Peers, Release, ServiceEvent, Session},
     wire::packet::Packet,
 };
+
+/// How often a socket may come and go elsewhere while it is on its way here.
+const MOST_MOVES: usize = 16;
 
 /// What becomes of a client that comes with the secret of a socket on another instance.
 #[derive(Debug)]
@@ -60,10 +63,11 @@ impl Service {
                 None => former = Some(holder),
             }
         };
+        let rooms = session.rooms.clone();
         let Some(socket) = self.receive(&holder, session, claim, link, handshake) else {
             return TakenOver::Broken;
         };
-        let missed = peers.release(&holder, claim).await;
+        let missed = self.have_released(&**peers, &holder, claim, &socket, rooms).await;
         let taken_over = match missed.is_some_and(|missed| self.bring(&socket, claim, missed)) {
             true => TakenOver::Socket(socket, 0),
             false => {
@@ -74,6 +78,39 @@ impl Service {
         };
         self.recoveries.brought.notify_waiters();
         taken_over
+    }
+
+    /// Has its instance let a socket go, which is here now, in these rooms. Where it has come or gone there meanwhile, it does
+    /// here as well, before it is let go: nothing that is sent to its rooms escapes it.
+    async fn have_released(
+        &self,
+        peers: &dyn Peers,
+        holder: &Socket,
+        claim: &Claim,
+        socket: &Arc<Socket>,
+        mut rooms: Vec<String>,
+    ) -> Option<Vec<Packet>> {
+        for _ in 0..MOST_MOVES {
+            match peers.release(holder, claim, &rooms).await? {
+                Release::Done(missed) => return Some(missed),
+                Release::Moved(now) => {
+                    self.follow(socket, &rooms, &now);
+                    rooms = now;
+                }
+            }
+        }
+        None
+    }
+
+    /// Has a socket join those rooms that it came into elsewhere, and leave those that it left there.
+    fn follow(&self, socket: &Arc<Socket>, before: &[String], now: &[String]) {
+        for name in now.iter().filter(|name| !before.contains(name)) {
+            // Refused only when either has gone meanwhile.
+            let _ = self.socket_join(socket, name);
+        }
+        for name in before.iter().filter(|name| !now.contains(name)) {
+            self.socket_leave(socket, name);
+        }
     }
 
     /// Waits while the socket of a client is on its way here: until then nobody can say what that client has missed, not
@@ -209,28 +246,32 @@ impl Service {
     /// What another instance is to know of a socket of this one. `data`: what the application keeps there.
     pub fn session_of(&self, socket: &Arc<Socket>, data: Option<String>) -> Session {
         let identity = socket.identity();
-        let rooms = socket.with_rooms(|rooms| rooms.iter().map(|room| room.info.id.to_string()).collect());
         Session {
             id: socket.id().to_owned(),
             user_id: identity.user_id.to_string(),
             username: identity.username.as_deref().map(str::to_owned),
             profile: socket.profile().map(str::to_owned),
             connected_at: socket.connected_at,
-            rooms: rooms.unwrap_or_default(),
+            rooms: rooms_of(socket),
             data,
             expires_at: socket.expires_at(),
         }
     }
 
-    /// Lets a socket go to another instance, whose socket `appears` in its place. Returns what its client has missed;
-    /// `None` when the socket has ended, or ends because that cannot be told.
-    pub fn release(&self, claim: &Claim, appears: impl FnOnce(&str)) -> Option<Vec<Packet>> {
-        let _change = self.change();
+    /// Lets a socket go to another instance, whose socket `appears` in its place, if it is in these rooms. `None` when the
+    /// socket has ended, or ends because what its client has missed cannot be told.
+    pub fn release(&self, claim: &Claim, rooms: &[String], appears: impl FnOnce(&str)) -> Option<Release> {
+        // Nobody has it join or leave meanwhile: the other instance would not know.
+        let _rest = self.at_rest();
         let socket = self.recoveries.named(&claim.secret)?;
         let (recovery, replay) = (socket.recovery()?, self.hub.replay()?);
         let mut turn = recovery.turn();
         if !socket.is_connected() {
             return None;
+        }
+        let now = rooms_of(&socket);
+        if now.len() != rooms.len() || !now.iter().all(|name| rooms.contains(name)) {
+            return Some(Release::Moved(now));
         }
         let missed = self.known_offset(&socket, recovery, claim).and_then(|offset| {
             let spans = self
@@ -275,6 +316,12 @@ impl Service {
             self.sink.emit(ServiceEvent::Abandoned(socket.clone()));
         }
         self.fanout.close(&socket, Ending::Close);
-        Some(missed)
+        Some(Release::Done(missed))
     }
+}
+
+/// The rooms that a socket is in, those of the registry and others.
+fn rooms_of(socket: &Socket) -> Vec<String> {
+    let rooms = socket.with_rooms(|rooms| rooms.iter().map(|room| room.info.id.to_string()).collect());
+    rooms.unwrap_or_default()
 }

@@ -6,7 +6,7 @@ use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use native_websocket_service::{
     error::Error,
     hub::{Claim, Room, Socket},
-    ports::{Answer, Broadcast, Command, Fact, Peers, Session},
+    ports::{Answer, Broadcast, Command, Fact, Peers, Release, Session},
     wire::packet::Packet,
 };
 use parking_lot::Mutex;
@@ -41,7 +41,7 @@ impl Peers for RecordedPeers {
         ready(None).boxed()
     }
 
-    fn release(&self, _: &Socket, _: &Claim) -> BoxFuture<'static, Option<Vec<Packet>>> {
+    fn release(&self, _: &Socket, _: &Claim, _: &[String]) -> BoxFuture<'static, Option<Release>> {
         ready(None).boxed()
     }
 

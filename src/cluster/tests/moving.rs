@@ -8,6 +8,7 @@ use crate::{
     },
     config::RecoveryConfig,
     hub::{Claim, Recovery},
+    selection::Selection,
     service::TakenOver,
 };
 
@@ -80,7 +81,11 @@ async fn a_socket_that_goes_while_its_room_is_deleted_is_not_told_to_be_out_of_i
             .log
             .publish(Body::Message(message), digest(ann.id(), Some(&room.info.id)));
     }
-    assert!(one.service().release(&claim(), |_| {}).is_some());
+    assert!(
+        one.service()
+            .release(&claim(), &[room.info.id.to_string()], |_| {})
+            .is_some()
+    );
     settle(&both).await;
     for _ in 0..3 {
         beat(&both).await;
@@ -168,4 +173,62 @@ async fn a_socket_that_has_just_gone_on_is_asked_for_where_it_has_gone() {
     assert!(matches!(to_three.await, Ok(TakenOver::Socket(..))));
     assert_eq!(texts(&three, &second).await, ["missed"]);
     assert_eq!(all.map(|node| node.service().hub.socket_count()), [0, 0, 1]);
+}
+
+#[tokio::test]
+async fn a_socket_that_comes_and_goes_while_it_is_on_its_way_is_where_it_was_told_to_be() {
+    let broker = Broker::new();
+    let [one, two, three] = recovering(&broker, ["aaaaaa", "bbbbbb", "cccccc"]).await;
+    let all = [&one, &two, &three];
+    let [left, joined] = ["left", "joined"].map(|name| one.service().create_room(name, "default"));
+    let (ann, _) = connect(&one);
+    one.join(&ann, &left);
+    settle(&all).await;
+    one.bus.hold();
+    let inbox = Arc::new(Inbox::default());
+    let coming = comes_to(&two, &inbox);
+    settle(&all).await;
+    one.bus.take_held().into_iter().for_each(|asked| one.bus.arrive(asked));
+    settle(&all).await;
+    one.join(&ann, &joined);
+    one.service().leave_room("ann", &left.info.id);
+    settle(&all).await;
+    one.bus.release();
+    settle(&all).await;
+    assert!(matches!(coming.await, Ok(TakenOver::Socket(..))));
+    beat(&all).await;
+    let expected = vec![("ann".to_owned(), vec![joined.info.id.to_string()])];
+    for node in all {
+        assert_eq!(node.knows(), expected);
+    }
+}
+
+#[tokio::test]
+async fn what_was_heard_before_a_socket_came_is_not_missed_where_it_was_heard_later() {
+    let broker = Broker::new();
+    let [one, two, three] = recovering(&broker, ["aaaaaa", "bbbbbb", "cccccc"]).await;
+    let all = [&one, &two, &three];
+    let room = one.service().create_room("room", "default");
+    let (ann, _) = connect(&one);
+    one.join(&ann, &room);
+    settle(&all).await;
+    // The second instance hears it, and the first one does not yet.
+    one.bus.hold();
+    let packet = Packet::event("note", "\"late\"");
+    three
+        .service()
+        .broadcast_to_room(&room.info.id, &packet, Selection::default())
+        .unwrap();
+    settle(&all).await;
+    let late = one.bus.take_held();
+    assert_eq!(late.len(), 1);
+    one.bus.release();
+    let inbox = Arc::new(Inbox::default());
+    let coming = comes_to(&two, &inbox);
+    settle(&all).await;
+    assert!(!coming.is_finished());
+    late.into_iter().for_each(|late| one.bus.arrive(late));
+    settle(&all).await;
+    assert!(matches!(coming.await, Ok(TakenOver::Socket(..))));
+    assert_eq!(texts(&two, &inbox).await, ["late"]);
 }
