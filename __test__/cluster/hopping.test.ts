@@ -14,7 +14,7 @@ const INSTANCES = 3;
 const CLIENTS = 21;
 const ROOMS = 4;
 /** Milliseconds that clients go about for. */
-const DURATION = Number(process.env.HOPPING_MS ?? 3_500);
+const DURATION = Number(process.env.HOPPING_MS ?? 2_500);
 /** Most milliseconds between two hops of a client, and of a client's absence. */
 const STAY = 250;
 const ABSENCE = 60;
@@ -153,10 +153,12 @@ function faults(wanted: Map<string, number[]>, had: Map<string, number[]>): stri
   return ways.flatMap((way) => {
     const [meant, came] = [wanted.get(way) ?? [], had.get(way) ?? []];
     if (meant.length === came.length && meant.every((number, index) => number === came[index])) return [];
-    const lost = meant.filter((number) => !came.includes(number));
-    const doubled = came.filter((number, index) => came.indexOf(number) !== index);
-    const foreign = came.filter((number) => !meant.includes(number));
-    return [`${way}: lost ${lost}; doubled ${doubled}; foreign ${foreign}; ${lost.length + doubled.length + foreign.length === 0 ? 'order' : ''}`];
+    const [wantedHere, seen] = [new Set(meant), new Set<number>()];
+    const doubled = came.filter((number) => seen.has(number) || !seen.add(number));
+    const lost = meant.filter((number) => !seen.has(number));
+    const foreign = came.filter((number) => !wantedHere.has(number));
+    const isDisorder = lost.length + doubled.length + foreign.length === 0;
+    return [isDisorder ? `${way}: out of order: ${came}` : `${way}: lost ${lost}; doubled ${doubled}; foreign ${foreign}`];
   });
 }
 
