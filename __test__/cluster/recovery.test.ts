@@ -2,7 +2,7 @@
 
 import type { WebSocketConfig } from '../../index';
 import { connectAs, enter, known, populated, startFleet } from '../support/fleet';
-import { eventually } from '../support/eventually';
+import { eventually, within } from '../support/eventually';
 import { drained, next, open, received, record, type Client, type Running } from '../support/harness';
 import { layLine, type Line } from '../support/line';
 import { sharedRedis } from '../support/redis';
@@ -173,6 +173,8 @@ test.each([
   for (const publisher of [0, 1, 2]) expect(order(publisher)).toEqual([...order(publisher)].sort((a, b) => (a as number) - (b as number)));
   expect([...new Set(received(client, 'n'))]).toHaveLength(sent);
   expect(events.flat()).toEqual([]);
+  // Nothing is left of its connections to those that it has gone from.
+  await within(1_500, 'the end of the services', Promise.all(fleet.map(({ service }) => service.shutdown())));
 });
 
 test('who it is, as the application said where it was, is known where it comes to', async () => {

@@ -12,7 +12,7 @@ use super::{Service, recovery::is_same_person, remote::Loss};
 use crate::{
     disconnect::DisconnectReason,
     hub::{Claim, Handshake, Identity, Recovery, Room, Socket, Span},
-    link::{Ending, Link},
+    link::Link,
     ports::{EventKind, Peers, Release, ServiceEvent, Session},
     wire::packet::Packet,
 };
@@ -315,7 +315,8 @@ impl Service {
         if socket.is_touched() {
             self.sink.emit(ServiceEvent::Abandoned(socket.clone()));
         }
-        self.fanout.close(&socket, Ending::Close);
+        // The client has left it, noticed or not: nobody is there to be told goodbye.
+        self.fanout.abandon(&socket, socket.link());
         Some(Release::Done(missed))
     }
 }
