@@ -108,7 +108,7 @@ export function happenings(concerned: Concerned): EventHandlers {
       const event = cluster.incoming(text, ackNumber, logger);
       if (event !== undefined) announce(event[0], ...event[1]);
     },
-    dataWanted: (number, ids) => cluster.giveData(number, ids.map((id) => sockets.known(id))),
+    dataWanted: (number, ids) => cluster.giveData(number, ids.map((id) => sockets.data(id))),
     answered: (...answer) => cluster.answered(...answer),
     failed: (...failure) => cluster.failed(...failure),
     done: (id, args) => operations.finish(id, args),

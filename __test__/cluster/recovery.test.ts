@@ -2,7 +2,7 @@
 
 import type { WebSocketConfig } from '../../index';
 import { connectAs, enter, known, populated, startFleet } from '../support/fleet';
-import { eventually } from '../support/eventually';
+import { eventually, within } from '../support/eventually';
 import { drained, next, open, received, record, type Client, type Running } from '../support/harness';
 import { layLine, type Line } from '../support/line';
 import { sharedRedis } from '../support/redis';
@@ -173,6 +173,8 @@ test.each([
   for (const publisher of [0, 1, 2]) expect(order(publisher)).toEqual([...order(publisher)].sort((a, b) => (a as number) - (b as number)));
   expect([...new Set(received(client, 'n'))]).toHaveLength(sent);
   expect(events.flat()).toEqual([]);
+  // Nothing is left of its connections to those that it has gone from.
+  await within(1_500, 'the end of the services', Promise.all(fleet.map(({ service }) => service.shutdown())));
 });
 
 test('who it is, as the application said where it was, is known where it comes to', async () => {
@@ -197,6 +199,20 @@ test('who it is, as the application said where it was, is known where it comes t
   });
   expect(there.service.getSocket(id!)!.user).toMatchObject(user);
   expect(there.service.getUser(id!)!.connectedAt).toEqual(before.connectedAt);
+});
+
+test('what the application kept of it goes along where it only passes through', async () => {
+  const { fleet, room, line, client } = await scene(3);
+  const [here, there, third] = fleet as [Running, Running, Running];
+  here.service.getSocket(client.id!)!.data = { seat: 7 };
+  await blink({ client, line }, there);
+  const seen = async () => (await third.service.in(room.id).fetchSockets()).map(({ id, data }) => [id, data]);
+  expect([client.recovered, await seen()]).toEqual([true, [[client.id, { seat: 7 }]]]);
+  // Now JavaScript has an object of its user there, and none of its socket.
+  expect(there.service.getUser(client.id!)).toMatchObject({ id: 'ada' });
+  expect(await seen()).toEqual([[client.id, { seat: 7 }]]);
+  await blink({ client, line }, third);
+  expect([client.recovered, third.service.getSocket(client.id!)!.data]).toEqual([true, { seat: 7 }]);
 });
 
 test('one that has never received an event gets the first one ever where it comes to', async () => {

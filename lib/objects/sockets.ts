@@ -63,9 +63,13 @@ export class Sockets {
     return socket;
   }
 
-  /** The object of a socket, if JavaScript has asked for it. */
-  known(socketId: string): NativeSocket | SocketLike | undefined {
-    return this.#known.get(socketId);
+  /** What the application keeps in `socket.data`. Without an object of the socket, what another instance gave along with it. */
+  data(socketId: string): unknown {
+    const known = this.#known.get(socketId);
+    const { native, inherits } = this.#tools;
+    if (known !== undefined || !inherits) return known?.data;
+    const { data } = native.inherited(socketId);
+    return data === undefined ? undefined : JSON.parse(data);
   }
 
   /** Makes the object of a client's socket. */

@@ -170,9 +170,9 @@ export class Cluster {
     };
   }
 
-  /** Another server asks for `socket.data` of these sockets; what JSON cannot hold is left empty. */
-  giveData(number: number, sockets: ({ data?: unknown } | undefined)[]): void {
-    this.#native.giveData(number, `[${sockets.map((socket) => dataText(socket?.data)).join(',')}]`);
+  /** Another server asks for `socket.data` of some sockets; what JSON cannot hold is left empty. */
+  giveData(number: number, data: unknown[]): void {
+    this.#native.giveData(number, `[${data.map(dataText).join(',')}]`);
   }
 }
 

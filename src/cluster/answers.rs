@@ -165,21 +165,30 @@ impl Answers {
         let data = self.data_of(&sockets).await;
         let described: Vec<_> = sockets
             .iter()
-            .map(|socket| (socket, whole_handshake(socket), self.service.socket_rooms(socket)))
+            .map(|socket| {
+                (
+                    socket,
+                    whole_handshake(socket),
+                    self.service.socket_rooms(socket),
+                    socket.told_data(),
+                )
+            })
             .collect();
         let rooms: Vec<Vec<&str>> = described
             .iter()
-            .map(|(_, _, rooms)| rooms.iter().map(String::as_str).collect())
+            .map(|(_, _, rooms, _)| rooms.iter().map(String::as_str).collect())
             .collect();
         let sockets: Vec<_> = described
             .iter()
             .zip(&rooms)
             .enumerate()
-            .map(|(index, ((socket, handshake, _), rooms))| LocalSocket {
+            .map(|(index, ((socket, handshake, _, told), rooms))| LocalSocket {
                 id: socket.id(),
                 handshake,
                 rooms,
-                data: data.get(index).map_or("{}", |data| data.get()),
+                data: data
+                    .get(index)
+                    .map_or_else(|| told.as_deref().unwrap_or("{}"), |data| data.get()),
             })
             .collect();
         self.answer(&asker, |id| response::sockets(id, &sockets));

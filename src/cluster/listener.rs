@@ -143,7 +143,10 @@ impl Listener {
             Message::Moved(secret) => self.service.moved_away(&secret),
             Message::AskSession(number, claim) => self.takeovers.session_asked(uid, number, claim),
             Message::Session(number, session) => self.takeovers.session_arrived(number, session),
-            Message::Release(number, claim, heard) => self.takeovers.release_asked(uid, number, claim, heard),
+            Message::Release(number, claim, rooms, heard) => {
+                self.takeovers.release_asked(uid, number, claim, rooms, heard);
+            }
+            Message::NotReleased(number, rooms) => self.takeovers.moved(number, rooms),
             Message::Released(number, part) => self.takeovers.missed_arrived(number, part),
             // Numbered, or else not sent by an instance of this version.
             _ => {}

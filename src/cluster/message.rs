@@ -97,8 +97,10 @@ pub(super) enum Message {
     /// The answer to that.
     Session(u64, Option<Session>),
     /// The sender has registered that socket. Asks to let it go, once the receiver has heard as much as it has: number of the
-    /// question, what the client says, and the number of the next publication of each instance.
-    Release(u64, Claim, Heard),
+    /// question, what the client says, the rooms that the sender has put it into, and how far that has heard each instance.
+    Release(u64, Claim, Vec<String>, Heard),
+    /// The socket is not let go yet: it is in these rooms meanwhile.
+    NotReleased(u64, Vec<String>),
     /// A part of what the client has missed; nothing when it cannot be told.
     Released(u64, Option<MissedPart>),
 }

@@ -14,8 +14,8 @@ use super::{
     takeover::Takeovers,
 };
 use crate::{
-    hub::{Claim, Cut, Inheritance, Room, Socket},
-    ports::{Answer, Broadcast, Command, Fact, Peers, Told},
+    hub::{Claim, Cut, Room, Socket},
+    ports::{Answer, Broadcast, Command, Fact, Peers, Release, Told},
     wire::packet::Packet,
 };
 
@@ -144,8 +144,8 @@ impl Peers for ClusterPeers {
         self.takeovers.ask_session(socket, claim)
     }
 
-    fn release(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Option<Inheritance>> {
-        self.takeovers.ask_release(socket, claim)
+    fn release(&self, socket: &Socket, claim: &Claim, rooms: &[String]) -> BoxFuture<'static, Option<Release>> {
+        self.takeovers.ask_release(socket, claim, rooms)
     }
 
     fn heard(&self, socket: &Socket, seen: &Cut) -> BoxFuture<'static, bool> {

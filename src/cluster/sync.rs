@@ -27,7 +27,8 @@ use crate::{
         broadcast::{self, Broadcast, Mark},
         channels::Scope,
     },
-    hub::{Claim, Cut, Inheritance, Socket},
+    hub::{Claim, Cut, Socket},
+    ports::Release,
     service::Service,
 };
 
@@ -107,10 +108,10 @@ impl InstanceSync {
     }
 
     /// Lets a socket of this instance go to another one.
-    pub(super) fn release(&self, claim: &Claim) -> Option<Inheritance> {
+    pub(super) fn release(&self, claim: &Claim, rooms: &[String]) -> Option<Release> {
         let instances = self.instances();
         self.service
-            .release(claim, |socket_id| instances.appear(&self.service, socket_id))
+            .release(claim, rooms, |socket_id| instances.appear(&self.service, socket_id))
     }
 
     /// A numbered publication of another instance: handled when it is its turn.

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     hub::{Claim, Cut, Handed, Inheritance, Socket},
-    ports::{Session, Told},
+    ports::{Release, Session, Told},
     service::Service,
 };
 
@@ -37,15 +37,15 @@ const NO_DATA: &str = "{}";
 /// Bytes of packets in one message.
 const PART_BYTES: usize = 256 << 10;
 
-/// What a client has missed, and how far its former instance has heard each instance.
-type Released = (Inheritance, Heard);
+/// What becomes of a socket, and how far its former instance has heard each instance.
+type Released = (Release, Heard);
 
 /// Answers that are waited for, by the numbers of their questions.
 #[derive(Debug, Default)]
 struct Waiting {
     sessions: HashMap<u64, oneshot::Sender<Option<Session>>>,
     /// With the parts that have come.
-    missed: HashMap<u64, (Vec<Handed>, oneshot::Sender<Option<Released>>)>,
+    releases: HashMap<u64, (Vec<Handed>, oneshot::Sender<Option<Released>>)>,
 }
 
 /// The sockets that come and go.
@@ -112,23 +112,28 @@ impl Takeovers {
         .boxed()
     }
 
-    /// Asks the instance of a socket to let it go.
-    pub(super) fn ask_release(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Option<Inheritance>> {
+    /// Asks the instance of a socket, which is in these rooms here, to let it go.
+    pub(super) fn ask_release(
+        &self,
+        socket: &Socket,
+        claim: &Claim,
+        rooms: &[String],
+    ) -> BoxFuture<'static, Option<Release>> {
         let Some(instance) = socket.instance() else {
             return std::future::ready(None).boxed();
         };
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
-        self.waiting.lock().missed.insert(number, (Vec::new(), sender));
-        let question = Message::Release(number, claim.clone(), self.sync.heard());
+        self.waiting.lock().releases.insert(number, (Vec::new(), sender));
+        let question = Message::Release(number, claim.clone(), rooms.to_vec(), self.sync.heard());
         self.log.send(Body::Inbox(instance.clone(), question));
         let (waiting, sync) = (self.waiting.clone(), self.sync.clone());
         async move {
-            let forget = move || drop(waiting.lock().missed.remove(&number));
-            let (missed, heard) = within_patience(answer, forget).await??;
+            let forget = move || drop(waiting.lock().releases.remove(&number));
+            let (release, heard) = within_patience(answer, forget).await??;
             // What the former instance has brought does not come again from those that published it.
             let is_level = tokio::time::timeout(CATCHING_UP, sync.hears(&heard)).await.is_ok();
-            is_level.then_some(missed)
+            is_level.then_some(release)
         }
         .boxed()
     }
@@ -141,10 +146,18 @@ impl Takeovers {
         }
     }
 
+    /// A socket is not let go: it is in these rooms meanwhile.
+    pub(super) fn moved(&self, number: u64, rooms: Vec<String>) {
+        let asked = self.waiting.lock().releases.remove(&number);
+        if let Some((_, asked)) = asked {
+            let _ = asked.send(Some((Release::Moved(rooms), Heard::new())));
+        }
+    }
+
     /// A part of what a client has missed.
     pub(super) fn missed_arrived(&self, number: u64, part: Option<MissedPart>) {
         let mut waiting = self.waiting.lock();
-        let Some((missed, _)) = waiting.missed.get_mut(&number) else {
+        let Some((missed, _)) = waiting.releases.get_mut(&number) else {
             return;
         };
         let is_told = part.is_some();
@@ -153,10 +166,11 @@ impl Takeovers {
         missed.extend(packets.into_iter().filter_map(MissedPacket::handed));
         let is_whole = is_told && missed.len() == count;
         if (last.is_some() || !is_whole)
-            && let Some((missed, asked)) = waiting.missed.remove(&number)
+            && let Some((missed, asked)) = waiting.releases.remove(&number)
         {
-            let released = last.filter(|_| is_whole);
-            let _ = asked.send(released.map(|(cut, heard)| (Inheritance { missed, cut }, heard)));
+            let last = last.filter(|_| is_whole);
+            let released = last.map(|(cut, heard)| (Release::Done(Inheritance { missed, cut }), heard));
+            let _ = asked.send(released);
         }
     }
 
@@ -170,6 +184,7 @@ impl Takeovers {
     }
 
     async fn session(&self, claim: &Claim) -> Option<Session> {
+        self.service.brought(claim).await;
         let socket = self.service.claimed(claim)?;
         if socket.is_touched() {
             self.note_data(std::slice::from_ref(&socket)).await;
@@ -205,14 +220,28 @@ impl Takeovers {
         }
     }
 
-    /// Another instance, which has heard this much of each, asks for a socket of this one.
-    pub(super) fn release_asked(self: &Arc<Self>, uid: &Arc<str>, number: u64, claim: Claim, heard: Heard) {
+    /// Another instance, which has heard this much of each, and has the socket in these rooms, asks for one of this instance.
+    pub(super) fn release_asked(
+        self: &Arc<Self>,
+        uid: &Arc<str>,
+        number: u64,
+        claim: Claim,
+        rooms: Vec<String>,
+        heard: Heard,
+    ) {
         let (takeovers, uid) = (self.clone(), uid.clone());
         self.tasks.spawn(async move {
             let has_heard = takeovers.sync.hears(&heard);
             let is_level = tokio::time::timeout(CATCHING_UP, has_heard).await.is_ok();
-            let missed = is_level.then(|| takeovers.sync.release(&claim)).flatten();
-            takeovers.send_missed(&uid, number, missed);
+            match is_level.then(|| takeovers.sync.release(&claim, &rooms)).flatten() {
+                Some(Release::Done(missed)) => takeovers.send_missed(&uid, number, Some(missed)),
+                Some(Release::Moved(rooms)) => {
+                    takeovers
+                        .log
+                        .send(Body::Inbox(uid, Message::NotReleased(number, rooms)));
+                }
+                None => takeovers.send_missed(&uid, number, None),
+            }
         });
     }
 

@@ -24,6 +24,7 @@ use crate::{
 
 mod healing;
 mod history;
+mod moving;
 mod outages;
 mod property;
 mod requests;
@@ -37,6 +38,11 @@ impl Link for Inbox {
     fn send(&self, packet: &Packet, _: bool) -> bool {
         self.0.lock().push(packet.args().to_owned());
         false
+    }
+
+    fn replay(&self, missed: Vec<Packet>) {
+        let missed = missed.iter().map(|packet| packet.args().to_owned());
+        self.0.lock().extend(missed);
     }
 }
 

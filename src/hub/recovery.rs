@@ -50,6 +50,8 @@ pub struct Turn {
     pub away: Option<(DisconnectReason, Instant)>,
     /// The client has come back.
     pub has_returned: bool,
+    /// It is on its way from another instance, and what its client has missed there is not known yet.
+    pub is_coming: bool,
 }
 
 /// Where a socket was when.
@@ -83,14 +85,15 @@ impl Recovery {
         Some(Self::of(secret, false))
     }
 
-    /// Of a client that another instance has given this secret.
-    pub fn of(secret: &str, has_returned: bool) -> Self {
+    /// Of a client that another instance has given this secret, and that has come here from there, or not.
+    pub fn of(secret: &str, has_come: bool) -> Self {
         Self {
             secret: secret.into(),
             trail: Arc::default(),
             stays: Mutex::default(),
             turn: Mutex::new(Turn {
-                has_returned,
+                has_returned: has_come,
+                is_coming: has_come,
                 ..Turn::default()
             }),
             began: OnceLock::new(),
@@ -158,6 +161,11 @@ impl Recovery {
     /// Whether the client has lost its connection.
     pub fn is_away(&self) -> bool {
         self.turn.lock().away.is_some()
+    }
+
+    /// Whether the socket is on its way from another instance.
+    pub fn is_coming(&self) -> bool {
+        self.turn.lock().is_coming
     }
 
     /// Whether the client has come back.

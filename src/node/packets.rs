@@ -87,6 +87,7 @@ impl NativeService {
         ack: Option<f64>,
         volatile: bool,
     ) -> bool {
+        let _still = self.server.service().while_none_moves();
         let Some(socket) = self.socket(&socket_id) else {
             return false;
         };

@@ -4,5 +4,5 @@
 mod peers;
 mod sink;
 
-pub use peers::{Answer, Broadcast, Command, Fact, Peers, Session, Told};
+pub use peers::{Answer, Broadcast, Command, Fact, Peers, Release, Session, Told};
 pub use sink::{EventKind, EventSink, ServiceEvent};

@@ -83,6 +83,15 @@ pub enum Told {
     Nothing,
 }
 
+/// What becomes of a socket that another instance is asked to let go.
+#[derive(Debug)]
+pub enum Release {
+    /// It has let it go: this is what the client has missed.
+    Done(Inheritance),
+    /// Not yet: it is in these rooms meanwhile.
+    Moved(Vec<String>),
+}
+
 /// Called once with the outcome of a [`Command`].
 pub type Answer = Box<dyn FnOnce(Result<()>) + Send>;
 
@@ -115,9 +124,9 @@ pub trait Peers: Send + Sync + std::fmt::Debug {
     fn moved_here(&self, secret: &str);
     /// Asks the instance of a socket what it is, because its client has come here.
     fn session(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Told>;
-    /// Has the instance of a socket, which is registered here by now, let it go. Resolves to what its client has missed;
-    /// to `None` when that cannot be told, or not in time.
-    fn release(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Option<Inheritance>>;
+    /// Has the instance of a socket, which is registered here by now, in these rooms, let it go. Resolves to `None` when what
+    /// its client has missed cannot be told, or not in time.
+    fn release(&self, socket: &Socket, claim: &Claim, rooms: &[String]) -> BoxFuture<'static, Option<Release>>;
     /// Resolves when as much has been heard here of each instance as a client has seen, but for that of its socket; to false
     /// when it is not in time.
     fn heard(&self, socket: &Socket, seen: &Cut) -> BoxFuture<'static, bool>;

@@ -40,6 +40,7 @@ impl Delivery<'_> {
 impl Service {
     /// Sends to those who are meant, on all servers unless the selection is a local one; to each once.
     pub fn emit(&self, selection: &Selection<'_>, packet: &Packet) {
+        let _still = self.while_none_moves();
         self.deliver_then(selection, packet, || {
             if !selection.local {
                 self.publish(selection, packet, Fact::None);
@@ -49,6 +50,7 @@ impl Service {
 
     /// `broadcastToRoom`: to those members of a registered room whom the filter means.
     pub fn broadcast_to_room<'a>(&self, room_id: &'a str, packet: &Packet, filter: Selection<'a>) -> Result<()> {
+        let _still = self.while_none_moves();
         let room = self.hub.room(room_id).ok_or(Error::RoomNotFound)?;
         let selection = filter.within(room_id);
         self.deliver_in(&room, &self.delivery(&selection, packet), || {
@@ -60,6 +62,7 @@ impl Service {
     /// `broadcastToUsers`: every socket of each person, once.
     pub fn broadcast_to_users<'a>(&self, user_ids: impl IntoIterator<Item = &'a str>, packet: &Packet) {
         let unique: HashSet<&str> = user_ids.into_iter().collect();
+        let _still = self.while_none_moves();
         let mut groups = Groups::default();
         for socket in unique.iter().flat_map(|user_id| self.hub.sockets_anywhere(user_id)) {
             groups.add(&socket);
@@ -76,6 +79,7 @@ impl Service {
 
     /// `emitToSocket`. An unknown socket changes nothing.
     pub fn emit_to_socket(&self, socket_id: &str, packet: Packet, volatile: bool) {
+        let _still = self.while_none_moves();
         if let Some(socket) = self.hub.socket(socket_id) {
             return self.send_to(&socket, packet, volatile);
         }

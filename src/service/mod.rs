@@ -180,9 +180,15 @@ impl Service {
     }
 
     /// Waits until no change is half done, and keeps others from beginning. For JavaScript's reads, which may only show
-    /// what is on its way to be told; nothing may be changed meanwhile, and no lock of the cluster be taken.
+    /// what is on its way to be told; nothing may be changed meanwhile, and no lock of the cluster be taken but the log's.
     pub fn at_rest(&self) -> RwLockWriteGuard<'_, ()> {
         self.gate.write()
+    }
+
+    /// For what JavaScript sends: meanwhile no socket comes here from another instance, or goes there. So whom it is for is
+    /// asked, and it is sent and published, before that or after it: one of the two instances has it for that socket.
+    pub fn while_none_moves(&self) -> Option<RwLockWriteGuard<'_, ()>> {
+        (self.recovers().is_some() && self.peers().is_some()).then(|| self.at_rest())
     }
 
     fn tell(&self, kind: EventKind, event: impl FnOnce() -> ServiceEvent) {

@@ -11,6 +11,7 @@ use std::{
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::hub::Socket;
 
@@ -25,6 +26,8 @@ pub(super) struct Recoveries {
     away: Mutex<BTreeMap<(Instant, u64), Arc<Socket>>>,
     /// They are to come to other instances: this one ends.
     are_sent_away: AtomicBool,
+    /// A socket that was on its way from another instance is here, or will not be.
+    pub(super) brought: Notify,
 }
 
 impl Recoveries {

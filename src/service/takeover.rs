@@ -14,9 +14,12 @@ use super::{Service, recovery::is_same_person, remote::Loss};
 use crate::{
     disconnect::DisconnectReason,
     hub::{Claim, Cut, Handshake, Identity, Inheritance, Recovery, Room, Socket, Span, Turn, cut_named},
-    link::{Ending, Link},
-    ports::{EventKind, Peers, ServiceEvent, Session, Told},
+    link::Link,
+    ports::{EventKind, Peers, Release, ServiceEvent, Session, Told},
 };
+
+/// How often a socket may come and go elsewhere while it is on its way here.
+const MOST_MOVES: usize = 16;
 
 /// What becomes of a client that comes with the secret of a socket on another instance.
 #[derive(Debug)]
@@ -59,26 +62,32 @@ impl Service {
         let Some(peers) = self.peers().filter(|_| Recovery::may_be_secret(&claim.secret)) else {
             return TakenOver::Not;
         };
-        let Some(holder) = self.hub.remote().with_secret(&claim.secret) else {
-            // Perhaps it has just been made, and nothing is known of it here yet.
-            peers.moved_here(&claim.secret);
-            return TakenOver::Not;
-        };
-        let told = match asked.is_none_or(|asked| is_same_person(asked, &holder)) {
-            true => peers.session(&holder, claim).await,
-            false => Told::New,
-        };
-        let source = match told {
-            Told::Session(session) if session.id == holder.id() => Some(Source::Instance(session)),
-            Told::Nothing => self.remembered(&holder, claim, peers).await,
-            _ => None,
-        };
-        let Some(source) = source.filter(|_| !self.is_closed()) else {
-            peers.moved_here(&claim.secret);
-            if holder.is_orphaned() {
-                self.lose(&holder, &Loss::InPlace(DisconnectReason::InstanceLost));
+        let mut former: Option<Arc<Socket>> = None;
+        let (holder, source) = loop {
+            let holder = self.hub.remote().with_secret(&claim.secret);
+            let is_asked = |holder: &Arc<Socket>| former.as_ref().is_some_and(|former| Arc::ptr_eq(former, holder));
+            let Some(holder) = holder.filter(|holder| !is_asked(holder)) else {
+                // Perhaps it has just been made, and nothing is known of it here yet.
+                peers.moved_here(&claim.secret);
+                if let Some(orphan) = former.filter(|former| former.is_orphaned()) {
+                    self.lose(&orphan, &Loss::InPlace(DisconnectReason::InstanceLost));
+                }
+                return TakenOver::Not;
+            };
+            let told = match asked.is_none_or(|asked| is_same_person(asked, &holder)) {
+                true => peers.session(&holder, claim).await,
+                false => Told::New,
+            };
+            let source = match told {
+                Told::Session(session) if session.id == holder.id() => Some(Source::Instance(session)),
+                Told::Nothing => self.remembered(&holder, claim, peers).await,
+                _ => None,
+            };
+            match source.filter(|_| !self.is_closed()) {
+                Some(source) => break (holder, source),
+                // It may have gone to a third instance just before: that is known here when the answer is.
+                None => former = Some(holder),
             }
-            return TakenOver::Not;
         };
         let (session, was_asked) = match &source {
             Source::Instance(session) => (session, true),
@@ -88,16 +97,69 @@ impl Service {
             return TakenOver::Broken;
         };
         let missed = match source {
-            Source::Instance(_) => peers.release(&holder, claim).await,
+            Source::Instance(Session { rooms, .. }) => {
+                self.have_released(&**peers, &holder, claim, &socket, rooms).await
+            }
             Source::Memory(memory) => self.missed_of(&holder, &memory),
         };
-        match missed.is_some_and(|missed| self.bring(&socket, claim, missed)) {
+        let taken_over = match missed.is_some_and(|missed| self.bring(&socket, claim, missed)) {
             true => TakenOver::Socket(socket, 0),
             false => {
                 peers.moved_here(&claim.secret);
                 self.unregister(&socket, DisconnectReason::TransportClose);
                 TakenOver::Broken
             }
+        };
+        self.recoveries.brought.notify_waiters();
+        taken_over
+    }
+
+    /// Has its instance let a socket go, which is here now, in these rooms. Where it has come or gone there meanwhile, it does
+    /// here as well, before it is let go: nothing that is sent to its rooms escapes it.
+    async fn have_released(
+        &self,
+        peers: &dyn Peers,
+        holder: &Socket,
+        claim: &Claim,
+        socket: &Arc<Socket>,
+        mut rooms: Vec<String>,
+    ) -> Option<Inheritance> {
+        for _ in 0..MOST_MOVES {
+            match peers.release(holder, claim, &rooms).await? {
+                Release::Done(missed) => return Some(missed),
+                Release::Moved(now) => {
+                    self.follow(socket, &rooms, &now);
+                    rooms = now;
+                }
+            }
+        }
+        None
+    }
+
+    /// Has a socket join those rooms that it came into elsewhere, and leave those that it left there.
+    fn follow(&self, socket: &Arc<Socket>, before: &[String], now: &[String]) {
+        for name in now.iter().filter(|name| !before.contains(name)) {
+            // Refused only when either has gone meanwhile.
+            let _ = self.socket_join(socket, name);
+        }
+        for name in before.iter().filter(|name| !now.contains(name)) {
+            self.socket_leave(socket, name);
+        }
+    }
+
+    /// Waits while the socket of a client is on its way here: until then nobody can say what that client has missed, not
+    /// even to itself when it has lost its connection again and comes on another one.
+    pub async fn brought(&self, claim: &Claim) {
+        loop {
+            let brought = self.recoveries.brought.notified();
+            tokio::pin!(brought);
+            // From now on, so that nothing is missed that happens before it is awaited.
+            brought.as_mut().enable();
+            let socket = self.recoveries.named(&claim.secret);
+            if !socket.is_some_and(|socket| socket.recovery().is_some_and(Recovery::is_coming)) {
+                return;
+            }
+            brought.await;
         }
     }
 
@@ -210,7 +272,7 @@ impl Service {
         let Some(recovery) = socket.recovery() else {
             return false;
         };
-        let turn = recovery.turn();
+        let mut turn = recovery.turn();
         let brought = self.hub.places(
             socket,
             |_| (),
@@ -222,6 +284,7 @@ impl Service {
             },
         );
         let is_brought = brought.flatten().is_some();
+        turn.is_coming = !is_brought;
         if is_brought && (self.sink.wants(EventKind::Recovered) || socket.is_touched()) {
             self.sink.emit(ServiceEvent::Recovered(socket.clone()));
         }
@@ -244,15 +307,17 @@ impl Service {
             self.tell_away(socket, DisconnectReason::TransportClose);
             turn.connection += 1;
         }
-        let Some(rooms) = self.take_rooms(socket, turn) else {
+        let Some(mut rooms) = self.take_rooms(socket, turn) else {
             return false;
         };
-        for room in &rooms {
-            match room.info.registered {
-                true => drop(room.state().members.remove(socket.key())),
-                false => self.hub.leave_plain(socket, &room.info.id, || {}),
+        rooms.retain(|room| match room.info.registered {
+            // It is told to have left a room that is just being deleted: not once more.
+            true => room.state().members.remove(socket.key()).is_some(),
+            false => {
+                self.hub.leave_plain(socket, &room.info.id, || {});
+                true
             }
-        }
+        });
         self.recoveries.remove(socket);
         self.hub.remove_socket(socket);
         if let Some(peers) = self.peers() {
@@ -262,7 +327,8 @@ impl Service {
         if socket.is_touched() {
             self.sink.emit(ServiceEvent::Abandoned(socket.clone()));
         }
-        self.fanout.close(socket, Ending::Close);
+        // The client has left it, noticed or not: nobody is there to be told goodbye.
+        self.fanout.abandon(socket, socket.link());
         true
     }
 
@@ -287,28 +353,32 @@ impl Service {
     /// What another instance is to know of a socket of this one. `data`: what the application keeps there.
     pub fn session_of(&self, socket: &Arc<Socket>, data: Option<String>) -> Session {
         let identity = socket.identity();
-        let rooms = socket.with_rooms(|rooms| rooms.iter().map(|room| room.info.id.to_string()).collect());
         Session {
             id: socket.id().to_owned(),
             user_id: identity.user_id.to_string(),
             username: identity.username.as_deref().map(str::to_owned),
             profile: socket.profile().map(str::to_owned),
             connected_at: socket.connected_at,
-            rooms: rooms.unwrap_or_default(),
+            rooms: rooms_of(socket),
             data,
             expires_at: socket.expires_at(),
         }
     }
 
-    /// Lets a socket go to another instance, whose socket `appears` in its place. Returns what its client has missed;
-    /// `None` when the socket has ended, or ends because that cannot be told.
-    pub fn release(&self, claim: &Claim, appears: impl FnOnce(&str)) -> Option<Inheritance> {
-        let _change = self.change();
+    /// Lets a socket go to another instance, whose socket `appears` in its place, if it is in these rooms. `None` when the
+    /// socket has ended, or ends because what its client has missed cannot be told.
+    pub fn release(&self, claim: &Claim, rooms: &[String], appears: impl FnOnce(&str)) -> Option<Release> {
+        // Nobody has it join or leave meanwhile: the other instance would not know.
+        let _rest = self.at_rest();
         let socket = self.recoveries.named(&claim.secret)?;
         let (recovery, replay) = (socket.recovery()?, self.hub.replay()?);
         let turn = recovery.turn();
         if !socket.is_connected() {
             return None;
+        }
+        let now = rooms_of(&socket);
+        if now.len() != rooms.len() || !now.iter().all(|name| rooms.contains(name)) {
+            return Some(Release::Moved(now));
         }
         let missed = self.known_offset(&socket, recovery, claim).and_then(|offset| {
             let spans = self
@@ -333,6 +403,12 @@ impl Service {
         let late = replay.inheritance(&[late], socket.key()).unwrap_or_default();
         missed.missed.extend(late.missed);
         appears(socket.id());
-        Some(missed)
+        Some(Release::Done(missed))
     }
+}
+
+/// The rooms that a socket is in, those of the registry and others.
+fn rooms_of(socket: &Socket) -> Vec<String> {
+    let rooms = socket.with_rooms(|rooms| rooms.iter().map(|room| room.info.id.to_string()).collect());
+    rooms.unwrap_or_default()
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use native_websocket_service::{
     error::Error,
-    hub::{Claim, Cut, Inheritance, Room, Socket},
-    ports::{Answer, Broadcast, Command, Fact, Peers, Told as Answered},
+    hub::{Claim, Cut, Room, Socket},
+    ports::{Answer, Broadcast, Command, Fact, Peers, Release, Told as Answered},
     wire::packet::Packet,
 };
 use parking_lot::Mutex;
@@ -45,7 +45,7 @@ impl Peers for RecordedPeers {
         ready(false).boxed()
     }
 
-    fn release(&self, _: &Socket, _: &Claim) -> BoxFuture<'static, Option<Inheritance>> {
+    fn release(&self, _: &Socket, _: &Claim, _: &[String]) -> BoxFuture<'static, Option<Release>> {
         ready(None).boxed()
     }
 

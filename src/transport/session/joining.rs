@@ -150,6 +150,7 @@ impl Session {
     async fn come_back(self: &Arc<Self>, claim: &Claim, asked: Option<&Socket>, auth: &str) -> bool {
         let service = &self.sessions.service;
         let link = self.connection.link();
+        service.brought(claim).await;
         let back = service.come_back(claim, asked, &link, self.head.handshake(auth));
         let back = match back {
             Some((socket, number)) => TakenOver::Socket(socket, number),
