@@ -33,6 +33,7 @@ export async function measure(row, { rounds: asked, ...options }) {
 
 /** With `inCluster` there is a Redis, a second instance, and both are on the cores of the first. */
 async function measureOnce(row, peer, options) {
+  if (row.instances) return measureInstances(row, peer, options);
   if (!row.inCluster) return measureOn(row, peer, options);
   const cores = row.serverCores?.[peer] ?? SERVER_CORES;
   const redis = await startRedis(cores);
@@ -45,6 +46,46 @@ async function measureOnce(row, peer, options) {
       await far.stop();
     }
   } finally {
+    await redis.stop();
+  }
+}
+
+/** With `instances` there are so many on one Redis, of which all but the first are killed and started again as the load asks. */
+async function measureInstances(row, peer, options) {
+  const cores = row.serverCores?.[peer] ?? SERVER_CORES;
+  const redis = await startRedis(cores);
+  const settings = { ...options, ...row.settings, redis };
+  const servers = [];
+  const startOne = async (rooms, port = 0) => {
+    const server = await Server.start(cores, [...peers[peer](rooms, settings), '--port', port]);
+    if (rooms === 0) {
+      server.send({ meetRooms: servers[0].rooms });
+      await server.replies(COMMAND_LIMIT_MS);
+    }
+    return server;
+  };
+  try {
+    servers.push(await startOne(roomsOf(row, options)));
+    while (servers.length < row.instances) servers.push(await startOne(0));
+    const [first, ...others] = servers;
+    const [workload, ...load] = row.load(options, peer);
+    const target = ['--port', first.port, '--pid', first.pid, '--rooms', first.rooms.join(',')];
+    const generator = [LOAD, workload, ...target, '--others', others.map(({ port }) => port).join(','), ...load];
+    let restarted = Promise.resolve();
+    const onAsk = ({ kill }) => {
+      restarted = restarted.then(async () => {
+        const doomed = servers[1 + kill];
+        await doomed.kill();
+        servers[1 + kill] = await startOne(0, doomed.port);
+      });
+      // Told at the end.
+      restarted.catch(() => {});
+    };
+    const report = await runLoad(row.loadCores ?? LOAD_CORES, generator.map(String), LOAD_LIMIT_MS, onAsk);
+    await restarted;
+    return report;
+  } finally {
+    for (const server of servers) await server.stop();
     await redis.stop();
   }
 }

@@ -1,4 +1,4 @@
-// The program around a `WebSocketService`, the same for every peer: an HTTP server on a free port, some rooms, one line
+// The program around a `WebSocketService`, the same for every peer: an HTTP server on `--port`, or a free one, some rooms, one line
 // `{port, pid, rooms, readyMs}` on standard output (`readyMs` after the process began), then commands as JSON lines on
 // standard input until that ends. What a command returns is printed as `{reply: {name: value}}`.
 
@@ -16,7 +16,7 @@ import { commands as memory } from './memory.mjs';
 
 const { values } = parseArgs({
   strict: false,
-  options: { rooms: { type: 'string', default: '1' }, tls: { type: 'string' } },
+  options: { rooms: { type: 'string', default: '1' }, tls: { type: 'string' }, port: { type: 'string', default: '0' } },
 });
 /** Key and certificate, with `--tls DIRECTORY`. */
 export const tls = values.tls && { key: readFileSync(`${values.tls}/key.pem`), cert: readFileSync(`${values.tls}/cert.pem`) };
@@ -47,7 +47,7 @@ export async function main(service, listen = listenOnNode) {
 async function listenOnNode(service) {
   const httpServer = tls ? createSecureServer(tls) : createServer();
   service.initialize(httpServer);
-  await new Promise((resolve) => httpServer.listen(0, '127.0.0.1', 4096, resolve));
+  await new Promise((resolve) => httpServer.listen(Number(values.port), '127.0.0.1', 4096, resolve));
   return httpServer.address().port;
 }
 

@@ -138,6 +138,10 @@ enum Kind {
     Blink {
         #[command(flatten)]
         target: Target,
+        /// Ports of further instances: clients come to another one each time, and instances but the first are killed in turn,
+        /// one in every period.
+        #[arg(long, value_delimiter = ',')]
+        others: Vec<u16>,
         /// Messages per second, all rooms together.
         #[arg(long)]
         rate: u32,
@@ -255,6 +259,7 @@ async fn run(kind: Kind) -> Result<()> {
         } => print(&workload::block::run(&target, rate, seconds(before), ms(block_ms)).await?),
         Kind::Blink {
             target,
+            others,
             rate,
             periods,
             period_ms,
@@ -265,7 +270,7 @@ async fn run(kind: Kind) -> Result<()> {
                 period: ms(period_ms),
                 away: ms(away_ms),
             };
-            print(&workload::blink::run(&target, rate, cuts).await?)
+            print(&workload::blink::run(&target, &others, rate, cuts).await?)
         }
         Kind::Survive {
             target,

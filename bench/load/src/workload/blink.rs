@@ -1,7 +1,8 @@
 //! Clients whose connections end again and again: whether each, when it is back, has every message of its room exactly
-//! once and in order, how soon, and what that costs the server.
+//! once and in order, how soon, and what that costs the server. With several instances, clients come back to another one,
+//! and instances are killed.
 
-use super::{Usage, WARM_UP, Window};
+use super::{Usage, WARM_UP, Window, ask};
 use crate::{
     Target,
     chat::{self, Packet},
@@ -9,8 +10,9 @@ use crate::{
     ledger::{CatchUps, Ledger, Received},
     line::Scratch,
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
@@ -32,6 +34,9 @@ const AFTER: Duration = Duration::from_millis(500);
 
 const LOOK_PERIOD: Duration = Duration::from_millis(20);
 
+/// How long a client waits that has lost its connection, or got none: `reconnectionDelay` of `socket.io-client`.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// When connections end: each once in every period, at a time of its own.
 #[derive(Clone, Copy)]
 pub struct Cuts {
@@ -46,6 +51,8 @@ pub struct Report {
     connected: usize,
     /// Connections that the server has ended, or not taken.
     closed: u64,
+    /// Connections that ended because their instance was killed.
+    orphaned: u64,
     #[serde(flatten)]
     received: Received,
     /// Deliveries in the measured time.
@@ -58,8 +65,12 @@ pub struct Report {
 /// What the clients share.
 struct Shared {
     target: Target,
+    /// Ports of the instances.
+    ports: Vec<u16>,
     scratch: Rc<Scratch>,
     ledger: RefCell<Ledger>,
+    /// Connections that ended with an instance.
+    orphaned: Cell<u64>,
     /// Clients without a connection, or not yet in their room again.
     away: Cell<usize>,
     closed: Cell<u64>,
@@ -70,6 +81,8 @@ struct Shared {
 struct Memory {
     pid: Option<String>,
     offset: Option<String>,
+    /// Connections that it has asked for.
+    attempts: usize,
 }
 
 /// The answer to CONNECT.
@@ -86,14 +99,16 @@ struct Client {
     receiver: Receiver,
 }
 
-pub async fn run(target: &Target, rate: u32, cuts: Cuts) -> Result<Report> {
+pub async fn run(target: &Target, others: &[u16], rate: u32, cuts: Cuts) -> Result<Report> {
     ensure!(cuts.away < cuts.period, "a client is away for less than a period");
     let shared = Rc::new(Shared {
         target: target.clone(),
+        ports: [target.port].iter().chain(others).copied().collect(),
         scratch: Rc::default(),
         ledger: RefCell::new(Ledger::new(target.clients, target.rooms.len())?),
         away: Cell::new(0),
         closed: Cell::new(0),
+        orphaned: Cell::new(0),
     });
     let clients = open_all(&shared).await?;
     let mut tasks = JoinSet::new();
@@ -113,7 +128,14 @@ pub async fn run(target: &Target, rate: u32, cuts: Cuts) -> Result<Report> {
     speaker.pace(rate, WARM_UP).await?;
     let window = Window::open(target.pid)?;
     let before = deliveries();
-    speaker.pace(rate, cuts.period * cuts.periods).await?;
+    for period in 0..cuts.periods {
+        speaker.pace(rate, cuts.period / 2).await?;
+        // In the middle of each period, one after the other.
+        if let Some(doomed) = (period as usize).checked_rem(others.len()) {
+            ask(&json!({ "kill": doomed }));
+        }
+        speaker.pace(rate, cuts.period / 2).await?;
+    }
     let measured_deliveries = deliveries() - before;
     let usage = window.close()?;
 
@@ -129,6 +151,7 @@ pub async fn run(target: &Target, rate: u32, cuts: Cuts) -> Result<Report> {
     Ok(Report {
         connected: target.clients,
         closed: shared.closed.get(),
+        orphaned: shared.orphaned.get(),
         received: ledger.received(),
         measured_deliveries,
         catch_up: ledger.catch_ups(),
@@ -185,7 +208,10 @@ async fn open_all(shared: &Rc<Shared>) -> Result<Vec<Client>> {
 
 /// Connects a client as the one that it remembers to be. Who is not taken for that joins its room anew.
 async fn open(index: usize, mut memory: Memory, shared: &Shared) -> Result<Client> {
-    let Target { port, tls, rooms, .. } = &shared.target;
+    let Target { tls, rooms, .. } = &shared.target;
+    let port = (index + memory.attempts).checked_rem(shared.ports.len());
+    let port = port.and_then(|port| shared.ports.get(port)).context("no ports")?;
+    memory.attempts += 1;
     let connect = match &memory.pid {
         Some(pid) => chat::connect_again(pid, memory.offset.as_deref()),
         None => chat::CONNECT.to_owned(),
@@ -218,28 +244,57 @@ async fn open(index: usize, mut memory: Memory, shared: &Shared) -> Result<Clien
     })
 }
 
+/// Opens a connection again, to one instance after the other where that is refused.
+async fn come_back(index: usize, mut memory: Memory, shared: &Shared) -> Result<Client> {
+    loop {
+        let attempt = Memory {
+            pid: memory.pid.clone(),
+            offset: memory.offset.clone(),
+            ..memory
+        };
+        match open(index, attempt, shared).await {
+            Err(_) if shared.ports.len() > 1 => memory.attempts += 1,
+            opened => return opened,
+        }
+        sleep(PAUSE).await;
+    }
+}
+
 /// Listens, but for the times after each cut. Fails when a connection ends that was not cut, or the client cannot come
 /// back; it stays away then.
 async fn live(mut client: Client, cuts: Vec<Instant>, away: Duration, shared: &Shared) -> Result<()> {
     for cut in cuts {
-        if let Ok(ended) = timeout_at(cut.into(), client.listen(shared)).await {
-            return ended;
+        while let Ok(ended) = timeout_at(cut.into(), client.listen(shared)).await {
+            client = client.lost(ended, shared).await?;
         }
-        let (index, memory) = client.leave();
-        shared.ledger.borrow_mut().cut(index);
-        shared.away.set(shared.away.get() + 1);
-        sleep(away).await;
-        let back = timeout(CONNECT_LIMIT, open(index, memory, shared)).await;
-        shared.away.set(shared.away.get() - 1);
-        client = back.context("no connection in time")??;
+        client = client.blink(away, shared).await?;
     }
-    client.listen(shared).await
+    loop {
+        let ended = client.listen(shared).await;
+        client = client.lost(ended, shared).await?;
+    }
 }
 
 impl Client {
-    /// Closes the connection, without a word; what is left is who it was and what it remembers.
-    fn leave(self) -> (usize, Memory) {
-        (self.index, self.memory)
+    /// Comes back after the end of a connection that was not cut: where instances are killed.
+    async fn lost(self, ended: Result<()>, shared: &Shared) -> Result<Self> {
+        if shared.ports.len() == 1 {
+            ended?;
+            bail!("the server has closed the connection");
+        }
+        shared.orphaned.set(shared.orphaned.get() + 1);
+        self.blink(PAUSE, shared).await
+    }
+
+    /// Closes the connection, without a word, and comes back.
+    async fn blink(self, away: Duration, shared: &Shared) -> Result<Self> {
+        let Self { index, memory, .. } = self;
+        shared.ledger.borrow_mut().cut(index);
+        shared.away.set(shared.away.get() + 1);
+        sleep(away).await;
+        let back = timeout(CONNECT_LIMIT, come_back(index, memory, shared)).await;
+        shared.away.set(shared.away.get() - 1);
+        back.context("no connection in time")?
     }
 
     /// Listens until the connection ends.
