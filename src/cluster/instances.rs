@@ -152,9 +152,9 @@ impl Instances {
     }
 
     /// A socket of this instance has gone to another one, where it was registered before.
-    pub(super) fn appear(&self, service: &Service, socket_id: &str) {
+    pub(super) fn appear(&self, service: &Service, former: &Socket) {
         for other in self.others.values() {
-            other.replica.appear(service, socket_id);
+            other.replica.appear(service, former);
         }
     }
 

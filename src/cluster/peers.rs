@@ -140,12 +140,16 @@ impl Peers for ClusterPeers {
         self.log.send(Body::Message(Message::Moved(secret.to_owned())));
     }
 
-    fn session(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Told> {
-        self.takeovers.ask_session(socket, claim)
+    fn eldest(&self) -> Option<Arc<str>> {
+        self.takeovers.sync.instances().eldest()
     }
 
-    fn release(&self, socket: &Socket, claim: &Claim, rooms: &[String]) -> BoxFuture<'static, Option<Release>> {
-        self.takeovers.ask_release(socket, claim, rooms)
+    fn session(&self, instance: &Arc<str>, claim: &Claim) -> BoxFuture<'static, Told> {
+        self.takeovers.ask_session(instance, claim)
+    }
+
+    fn release(&self, instance: &Arc<str>, claim: &Claim, rooms: &[String]) -> BoxFuture<'static, Option<Release>> {
+        self.takeovers.ask_release(instance, claim, rooms)
     }
 
     fn heard(&self, socket: &Socket, seen: &Cut) -> BoxFuture<'static, bool> {

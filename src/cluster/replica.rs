@@ -226,10 +226,10 @@ impl Replica {
     }
 
     /// A socket that was on this instance until now is on that one, if it is there.
-    pub(super) fn appear(&self, service: &Service, socket_id: &str) {
-        if let Some(known) = self.sockets.get(socket_id) {
+    pub(super) fn appear(&self, service: &Service, former: &Socket) {
+        if let Some(known) = self.sockets.get(former.id()) {
             let rooms: Vec<&str> = known.rooms.iter().map(|room| &**room).collect();
-            service.appear(&known.socket, &rooms);
+            service.appear(&known.socket, &rooms, Some(former));
         }
     }
 
@@ -372,6 +372,7 @@ impl Replica {
             let loss = if tells { Loss::Unannounced } else { Loss::Silent };
             self.disconnect(service, &id, &loss);
         }
+        let known: HashSet<Box<str>> = self.sockets.keys().cloned().collect();
         for (facts, rooms) in parts {
             let id = facts.id.clone();
             if let (Some(known), Some(returns)) = (self.sockets.get(&*id), &facts.returns) {
@@ -383,7 +384,16 @@ impl Replica {
                 true => service.find_again(socket, leads),
                 false => service.meet(socket, &NO_ROOMS),
             });
+            let is_new = !known.contains(&*id);
             self.replace_rooms(service, &id, &rooms, tells);
+            if let Some(recovery) = self
+                .sockets
+                .get(&*id)
+                .and_then(|known| known.socket.recovery())
+                .filter(|_| is_new)
+            {
+                recovery.came_before();
+            }
         }
     }
 

@@ -111,7 +111,7 @@ impl InstanceSync {
     pub(super) fn release(&self, claim: &Claim, rooms: &[String]) -> Option<Release> {
         let instances = self.instances();
         self.service
-            .release(claim, rooms, |socket_id| instances.appear(&self.service, socket_id))
+            .release(claim, rooms, |socket| instances.appear(&self.service, socket))
     }
 
     /// A numbered publication of another instance: handled when it is its turn.

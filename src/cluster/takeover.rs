@@ -79,11 +79,11 @@ impl Takeovers {
         }
     }
 
-    /// Asks the instance of a socket what that is.
-    pub(super) fn ask_session(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Told> {
-        let Some(instance) = socket.instance().filter(|instance| self.sync.lives(instance)) else {
+    /// Asks an instance what a socket is.
+    pub(super) fn ask_session(&self, instance: &Arc<str>, claim: &Claim) -> BoxFuture<'static, Told> {
+        if !self.sync.lives(instance) {
             return std::future::ready(Told::Nothing).boxed();
-        };
+        }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         self.waiting.lock().sessions.insert(number, sender);
@@ -112,16 +112,13 @@ impl Takeovers {
         .boxed()
     }
 
-    /// Asks the instance of a socket, which is in these rooms here, to let it go.
+    /// Asks an instance to let a socket go, which is in these rooms here.
     pub(super) fn ask_release(
         &self,
-        socket: &Socket,
+        instance: &Arc<str>,
         claim: &Claim,
         rooms: &[String],
     ) -> BoxFuture<'static, Option<Release>> {
-        let Some(instance) = socket.instance() else {
-            return std::future::ready(None).boxed();
-        };
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         self.waiting.lock().releases.insert(number, (Vec::new(), sender));
@@ -185,7 +182,9 @@ impl Takeovers {
 
     async fn session(&self, claim: &Claim) -> Option<Session> {
         self.service.brought(claim).await;
-        let socket = self.service.claimed(claim)?;
+        let Some(socket) = self.service.claimed(claim) else {
+            return self.service.promise(claim).await;
+        };
         if socket.is_touched() {
             self.note_data(std::slice::from_ref(&socket)).await;
         }

@@ -173,6 +173,34 @@ impl Recovery {
         self.turn.lock().has_returned
     }
 
+    /// The same socket was on another instance before, where this was kept of it here: it has been in its rooms since then,
+    /// and what was sent to it alone then is for it, too.
+    pub fn continue_from(&self, former: &Self) {
+        let own = Span {
+            trail: former.trail.clone(),
+            after: 0,
+            until: u64::MAX,
+        };
+        let (since, ended) = {
+            let stays = former.stays.lock();
+            let ended: Vec<Span> = stays.ended.iter().chain([&own]).cloned().collect();
+            (stays.since.clone(), ended)
+        };
+        let mut stays = self.stays.lock();
+        for (room, before) in since {
+            stays.since.entry(room).and_modify(|since| *since = before.min(*since));
+        }
+        // Nothing comes into these any more.
+        stays.ended.extend(ended.into_iter().filter(|span| !span.is_empty()));
+    }
+
+    /// The socket came into its rooms at times that are not known here.
+    pub fn came_before(&self) {
+        for since in self.stays.lock().since.values_mut() {
+            *since = 0;
+        }
+    }
+
     /// The socket came into a room when this was the newest number. Under the room's lock.
     pub fn came(&self, room: RoomNumber, newest: u64) {
         self.stays.lock().since.insert(room, newest);

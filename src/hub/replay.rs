@@ -117,6 +117,15 @@ pub struct Span {
 }
 
 impl Span {
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        let numbers = self.trail.0.lock();
+        !numbers
+            .kept
+            .iter()
+            .any(|number| self.after < *number && *number <= self.until)
+    }
+
     /// Whether nothing of it is kept.
     pub fn is_forgotten(&self) -> bool {
         self.trail.0.lock().newest_forgotten() >= self.until

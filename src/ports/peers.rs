@@ -70,6 +70,10 @@ pub struct Session {
     pub data: Option<String>,
     /// When it is to be closed, milliseconds since the epoch.
     pub expires_at: Option<u64>,
+    /// What its client had seen, or was not meant to see, when it was registered.
+    pub began: Cut,
+    /// Not by the instance that has it, which says nothing, but by one that remembers it.
+    pub is_remembered: bool,
 }
 
 /// What the instance of a socket says of it when its client has come elsewhere.
@@ -122,11 +126,13 @@ pub trait Peers: Send + Sync + std::fmt::Debug {
     fn restore(&self, room: &Arc<Room>);
     /// A client has come with this secret and is a new one: an instance that has the socket is to end it.
     fn moved_here(&self, secret: &str);
-    /// Asks the instance of a socket what it is, because its client has come here.
-    fn session(&self, socket: &Socket, claim: &Claim) -> BoxFuture<'static, Told>;
-    /// Has the instance of a socket, which is registered here by now, in these rooms, let it go. Resolves to `None` when what
+    /// The instance that has been here for longest, of the others.
+    fn eldest(&self) -> Option<Arc<str>>;
+    /// Asks an instance what the socket is whose client has come here.
+    fn session(&self, instance: &Arc<str>, claim: &Claim) -> BoxFuture<'static, Told>;
+    /// Has that instance let the socket go, which is registered here by now, in these rooms. Resolves to `None` when what
     /// its client has missed cannot be told, or not in time.
-    fn release(&self, socket: &Socket, claim: &Claim, rooms: &[String]) -> BoxFuture<'static, Option<Release>>;
+    fn release(&self, instance: &Arc<str>, claim: &Claim, rooms: &[String]) -> BoxFuture<'static, Option<Release>>;
     /// Resolves when as much has been heard here of each instance as a client has seen, but for that of its socket; to false
     /// when it is not in time.
     fn heard(&self, socket: &Socket, seen: &Cut) -> BoxFuture<'static, bool>;

@@ -46,7 +46,7 @@ impl Service {
         let _change = self.change();
         let socket = self.recoveries.named(&claim.secret)?;
         let recovery = socket.recovery()?;
-        if self.is_closed() || asked.is_some_and(|asked| !is_same_person(asked, &socket)) {
+        if self.is_closed() || asked.is_some_and(|asked| !is_same_person(asked, socket.user_id(), socket.id())) {
             return None;
         }
         let mut turn = recovery.turn();
@@ -240,10 +240,10 @@ impl Service {
     }
 }
 
-/// Whether two sockets are of the same person, or both of nobody that was named.
-pub(super) fn is_same_person(one: &Socket, other: &Socket) -> bool {
-    let person = |socket: &Socket| Some(socket.user_id().to_owned()).filter(|user_id| user_id != socket.id());
-    person(one) == person(other)
+/// Whether a socket is of the same person as one of this user and id, or both of nobody that was named.
+pub(super) fn is_same_person(socket: &Socket, user_id: &str, id: &str) -> bool {
+    let named = |user_id: &str, id: &str| Some(user_id.to_owned()).filter(|user_id| user_id != id);
+    named(socket.user_id(), socket.id()) == named(user_id, id)
 }
 
 /// Looks after those who are away, for as long as the service lives.
@@ -252,6 +252,7 @@ pub async fn watch(service: Weak<Service>) {
         tokio::time::sleep(STEP).await;
         let Some(service) = service.upgrade() else { return };
         service.end_those_away();
+        service.recoveries.forget_promises();
         if let Some(replay) = service.hub.replay() {
             replay.expire();
         }

@@ -99,18 +99,23 @@ impl Service {
         if self.is_here(socket) {
             return;
         }
-        if let Some(former) = self.hub.remote().socket(socket.id()) {
-            self.lose_now(&former, &Loss::Silent);
+        let former = self.hub.remote().socket(socket.id());
+        if let Some(former) = &former {
+            self.lose_now(former, &Loss::Silent);
         }
-        self.appear(socket, rooms);
+        self.appear(socket, rooms, former.as_deref());
     }
 
-    /// As [`Self::meet`], as a part of a change, for one that is nowhere else any more.
-    pub fn appear(&self, socket: &Arc<Socket>, rooms: &[impl AsRef<str>]) {
+    /// As [`Self::meet`], as a part of a change, for one that is nowhere else any more, but was there before as `former`.
+    pub fn appear(&self, socket: &Arc<Socket>, rooms: &[impl AsRef<str>], former: Option<&Socket>) {
         self.hub.remote().insert(socket);
         self.hub.came(socket, self.hub.everyone());
         for room in rooms {
             self.joined_remotely(socket, room.as_ref(), None);
+        }
+        let former = former.and_then(Socket::recovery);
+        if let (Some(recovery), Some(former)) = (socket.recovery(), former) {
+            recovery.continue_from(former);
         }
     }
 

@@ -34,15 +34,28 @@ pub enum TakenOver {
 
 /// Where a socket, and what its client has missed, comes from.
 enum Source {
-    /// From the instance that has it.
-    Instance(Session),
-    /// From what is known here: that instance says nothing.
+    /// From this instance, which has it, or remembers it.
+    Instance(Session, Arc<str>),
+    /// From what is known here: its instance says nothing.
     Memory(Memory),
 }
 
+impl Source {
+    /// What the socket is, and whether the instance that has it was asked.
+    fn session(&self) -> (&Session, bool) {
+        match self {
+            Self::Instance(session, _) => (session, !session.is_remembered),
+            Self::Memory(Memory { session, .. }) => (session, false),
+        }
+    }
+}
+
 /// What is known here of a socket whose instance says nothing.
-struct Memory {
+#[derive(Debug)]
+pub(super) struct Memory {
     session: Session,
+    /// The number that it has here.
+    key: u64,
     /// What its client has seen.
     seen: Cut,
     /// Where it is, and was.
@@ -62,45 +75,23 @@ impl Service {
         let Some(peers) = self.peers().filter(|_| Recovery::may_be_secret(&claim.secret)) else {
             return TakenOver::Not;
         };
-        let mut former: Option<Arc<Socket>> = None;
-        let (holder, source) = loop {
-            let holder = self.hub.remote().with_secret(&claim.secret);
-            let is_asked = |holder: &Arc<Socket>| former.as_ref().is_some_and(|former| Arc::ptr_eq(former, holder));
-            let Some(holder) = holder.filter(|holder| !is_asked(holder)) else {
-                // Perhaps it has just been made, and nothing is known of it here yet.
-                peers.moved_here(&claim.secret);
-                if let Some(orphan) = former.filter(|former| former.is_orphaned()) {
-                    self.lose(&orphan, &Loss::InPlace(DisconnectReason::InstanceLost));
-                }
-                return TakenOver::Not;
-            };
-            let told = match asked.is_none_or(|asked| is_same_person(asked, &holder)) {
-                true => peers.session(&holder, claim).await,
-                false => Told::New,
-            };
-            let source = match told {
-                Told::Session(session) if session.id == holder.id() => Some(Source::Instance(session)),
-                Told::Nothing => self.remembered(&holder, claim, peers).await,
-                _ => None,
-            };
-            match source.filter(|_| !self.is_closed()) {
-                Some(source) => break (holder, source),
-                // It may have gone to a third instance just before: that is known here when the answer is.
-                None => former = Some(holder),
+        let (holder, source) = self.find(claim, asked, peers).await;
+        let Some(source) = source.filter(|_| !self.is_closed()) else {
+            // Perhaps it has just been made, and nothing is known of it here yet.
+            peers.moved_here(&claim.secret);
+            if let Some(orphan) = holder.filter(|holder| holder.is_orphaned()) {
+                self.lose(&orphan, &Loss::InPlace(DisconnectReason::InstanceLost));
             }
+            return TakenOver::Not;
         };
-        let (session, was_asked) = match &source {
-            Source::Instance(session) => (session, true),
-            Source::Memory(Memory { session, .. }) => (session, false),
-        };
-        let Some(socket) = self.receive(&holder, session, claim, was_asked, (link, handshake)) else {
+        let Some(socket) = self.receive(holder.as_ref(), &source, claim, (link, handshake)) else {
             return TakenOver::Broken;
         };
         let missed = match source {
-            Source::Instance(Session { rooms, .. }) => {
-                self.have_released(&**peers, &holder, claim, &socket, rooms).await
+            Source::Instance(Session { rooms, .. }, instance) => {
+                self.have_released(&**peers, &instance, claim, &socket, rooms).await
             }
-            Source::Memory(memory) => self.missed_of(&holder, &memory),
+            Source::Memory(memory) => self.missed_of(&memory),
         };
         let taken_over = match missed.is_some_and(|missed| self.bring(&socket, claim, missed)) {
             true => TakenOver::Socket(socket, 0),
@@ -114,18 +105,73 @@ impl Service {
         taken_over
     }
 
+    /// Where the socket of a client is that comes here: on an instance, or in memory; and what is known of it here.
+    async fn find(
+        &self,
+        claim: &Claim,
+        asked: Option<&Socket>,
+        peers: &Arc<dyn Peers>,
+    ) -> (Option<Arc<Socket>>, Option<Source>) {
+        let mut former: Option<Arc<Socket>> = None;
+        loop {
+            let holder = self.hub.remote().with_secret(&claim.secret);
+            let is_asked = |holder: &Arc<Socket>| former.as_ref().is_some_and(|former| Arc::ptr_eq(former, holder));
+            let Some(holder) = holder.filter(|holder| !is_asked(holder)) else {
+                break;
+            };
+            let (Some(instance), true) = (
+                holder.instance(),
+                asked.is_none_or(|asked| is_same_person(asked, holder.user_id(), holder.id())),
+            ) else {
+                return (Some(holder), None);
+            };
+            match peers.session(instance, claim).await {
+                Told::Session(session) if session.id == holder.id() => {
+                    let source = Source::Instance(session, instance.clone());
+                    return (Some(holder), Some(source));
+                }
+                Told::Nothing => match self.remembered(&holder, claim, peers).await {
+                    Some(memory) => return (Some(holder), Some(Source::Memory(memory))),
+                    None => {
+                        former = Some(holder);
+                        break;
+                    }
+                },
+                // It may have gone to a third instance just before: that is known here when the answer is.
+                _ => match self.hub.remote().with_secret(&claim.secret) {
+                    Some(now) if !Arc::ptr_eq(&now, &holder) => former = Some(holder),
+                    _ => return (Some(holder), None),
+                },
+            }
+        }
+        // The instance that has been here for longest may remember one that is no more.
+        let Some(eldest) = peers.eldest() else {
+            return (former, None);
+        };
+        let told = peers.session(&eldest, claim).await;
+        let source = match told {
+            Told::Session(session)
+                if asked.is_none_or(|asked| is_same_person(asked, &session.user_id, &session.id)) =>
+            {
+                Some(Source::Instance(session, eldest))
+            }
+            _ => None,
+        };
+        (former, source)
+    }
+
     /// Has its instance let a socket go, which is here now, in these rooms. Where it has come or gone there meanwhile, it does
     /// here as well, before it is let go: nothing that is sent to its rooms escapes it.
     async fn have_released(
         &self,
         peers: &dyn Peers,
-        holder: &Socket,
+        instance: &Arc<str>,
         claim: &Claim,
         socket: &Arc<Socket>,
         mut rooms: Vec<String>,
     ) -> Option<Inheritance> {
         for _ in 0..MOST_MOVES {
-            match peers.release(holder, claim, &rooms).await? {
+            match peers.release(instance, claim, &rooms).await? {
                 Release::Done(missed) => return Some(missed),
                 Release::Moved(now) => {
                     self.follow(socket, &rooms, &now);
@@ -167,13 +213,13 @@ impl Service {
     /// already: its client has come twice.
     fn receive(
         &self,
-        holder: &Arc<Socket>,
-        session: &Session,
+        holder: Option<&Arc<Socket>>,
+        source: &Source,
         claim: &Claim,
-        was_asked: bool,
         (link, handshake): (&Arc<dyn Link>, Handshake),
     ) -> Option<Arc<Socket>> {
         let _change = self.change();
+        let (session, was_asked) = source.session();
         let socket = Socket::new(
             self.next_key(),
             &session.id,
@@ -183,7 +229,7 @@ impl Service {
         );
         socket.identify(Identity::new(&session.user_id, session.username.as_deref()));
         let recovery = Recovery::of(&claim.secret, true);
-        recovery.begin(holder.recovery().map(Recovery::began).unwrap_or_default());
+        recovery.begin(session.began.clone());
         socket.set_recovery(recovery);
         if let Some(profile) = &session.profile {
             socket.describe(profile);
@@ -197,7 +243,9 @@ impl Service {
         link.await_replay();
         self.hub.insert_socket(&socket)?;
         // Nobody sees that it is nowhere meanwhile.
-        self.lose_now(holder, &Loss::Silent);
+        if let Some(holder) = holder {
+            self.lose_now(holder, &Loss::Silent);
+        }
         self.recoveries.insert(&socket);
         self.hub.publish(&socket);
         let mut rooms = Vec::new();
@@ -223,7 +271,7 @@ impl Service {
     }
 
     /// What is known here of a socket whose instance says nothing, once as much has been heard as its client has seen.
-    async fn remembered(&self, holder: &Arc<Socket>, claim: &Claim, peers: &Arc<dyn Peers>) -> Option<Source> {
+    async fn remembered(&self, holder: &Arc<Socket>, claim: &Claim, peers: &Arc<dyn Peers>) -> Option<Memory> {
         let recovery = holder.recovery()?;
         let seen = match &claim.offset {
             Some(offset) => cut_named(offset)?,
@@ -235,19 +283,31 @@ impl Service {
         let data = holder.told_data().map(|data| data.to_string());
         let memory = Memory {
             session: self.session_of(holder, data),
+            key: holder.key(),
             spans: self.hub.places(holder, |_| (), |places| recovery.missed(0, places))??,
             seen,
         };
         // Before anything has happened.
-        self.missed_of(holder, &memory)?;
-        Some(Source::Memory(memory))
+        self.missed_of(&memory)?;
+        Some(memory)
+    }
+
+    /// What this instance remembers of a socket of another one that says nothing, for a third one, which will ask for what its
+    /// client has missed.
+    pub async fn promise(&self, claim: &Claim) -> Option<Session> {
+        let peers = self.peers()?;
+        let holder = self.hub.remote().with_secret(&claim.secret)?;
+        let memory = self.remembered(&holder, claim, peers).await?;
+        let session = memory.session.clone();
+        self.recoveries.promise(&claim.secret, memory);
+        Some(session)
     }
 
     /// What a client has missed as far as it was heard here; `None` when that may not be all, or is more than may wait for it.
-    fn missed_of(&self, holder: &Socket, memory: &Memory) -> Option<Inheritance> {
+    fn missed_of(&self, memory: &Memory) -> Option<Inheritance> {
         let replay = self.hub.replay()?;
-        let Memory { seen, spans, .. } = memory;
-        let missed = replay.missed_elsewhere(seen, spans, holder.key()).ok()?;
+        let Memory { seen, spans, key, .. } = memory;
+        let missed = replay.missed_elsewhere(seen, spans, *key).ok()?;
         let bytes: usize = missed.missed.iter().map(|handed| handed.packet.len()).sum();
         (bytes <= self.config.limits.max_queued_bytes).then_some(missed)
     }
@@ -362,15 +422,20 @@ impl Service {
             rooms: rooms_of(socket),
             data,
             expires_at: socket.expires_at(),
+            began: socket.recovery().map(Recovery::began).unwrap_or_default(),
+            is_remembered: socket.is_remote(),
         }
     }
 
     /// Lets a socket go to another instance, whose socket `appears` in its place, if it is in these rooms. `None` when the
     /// socket has ended, or ends because what its client has missed cannot be told.
-    pub fn release(&self, claim: &Claim, rooms: &[String], appears: impl FnOnce(&str)) -> Option<Release> {
+    pub fn release(&self, claim: &Claim, rooms: &[String], appears: impl FnOnce(&Socket)) -> Option<Release> {
         // Nobody has it join or leave meanwhile: the other instance would not know.
         let _rest = self.at_rest();
-        let socket = self.recoveries.named(&claim.secret)?;
+        let Some(socket) = self.recoveries.named(&claim.secret) else {
+            let memory = self.recoveries.promised(&claim.secret)?;
+            return self.missed_of(&memory).map(Release::Done);
+        };
         let (recovery, replay) = (socket.recovery()?, self.hub.replay()?);
         let turn = recovery.turn();
         if !socket.is_connected() {
@@ -402,7 +467,7 @@ impl Service {
         };
         let late = replay.inheritance(&[late], socket.key()).unwrap_or_default();
         missed.missed.extend(late.missed);
-        appears(socket.id());
+        appears(&socket);
         Some(Release::Done(missed))
     }
 }

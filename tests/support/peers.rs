@@ -37,7 +37,11 @@ impl RecordedPeers {
 impl Peers for RecordedPeers {
     fn moved_here(&self, _: &str) {}
 
-    fn session(&self, _: &Socket, _: &Claim) -> BoxFuture<'static, Answered> {
+    fn eldest(&self) -> Option<Arc<str>> {
+        None
+    }
+
+    fn session(&self, _: &Arc<str>, _: &Claim) -> BoxFuture<'static, Answered> {
         ready(Answered::Nothing).boxed()
     }
 
@@ -45,7 +49,7 @@ impl Peers for RecordedPeers {
         ready(false).boxed()
     }
 
-    fn release(&self, _: &Socket, _: &Claim, _: &[String]) -> BoxFuture<'static, Option<Release>> {
+    fn release(&self, _: &Arc<str>, _: &Claim, _: &[String]) -> BoxFuture<'static, Option<Release>> {
         ready(None).boxed()
     }
 
