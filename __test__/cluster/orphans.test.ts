@@ -1,6 +1,6 @@
 // An instance that is killed: its clients come to others, which know what they have missed.
 
-import type { WebSocketConfig } from '../../index';
+import type { RedisConfig, WebSocketConfig } from '../../index';
 import { BEAT, connectAs, enter, newPrefix, startMember } from '../support/fleet';
 import { eventually } from '../support/eventually';
 import { connect, drained, next, received, record, type Client, type Running } from '../support/harness';
@@ -11,6 +11,7 @@ import { sharedRedis, startRedis } from '../support/redis';
 const redis = sharedRedis();
 
 interface Scene {
+  address: RedisConfig;
   doomed: ServerProcess;
   rest: [Running, Running];
   roomId: string;
@@ -41,7 +42,7 @@ async function scene(count: number, recovery: WebSocketConfig['connectionStateRe
     for (const { service } of rest) expect(service.getRoom(roomId)!.members.size).toBe(count + 1);
   });
   await drained(first.service, watcher);
-  return { doomed, rest: rest as [Running, Running], roomId, guests, watcher };
+  return { address, doomed, rest: rest as [Running, Running], roomId, guests, watcher };
 }
 
 async function invite(doomed: ServerProcess, userId: string) {
@@ -143,6 +144,40 @@ test('whoever was sent nothing yet gets the first event ever', async () => {
   await drained(set.rest[0].service, guest.client);
   expect([guest.client.recovered, received(guest.client, 'first')]).toEqual([true, [1]]);
 });
+
+test('an instance that was started after the kill has what the others remember', async () => {
+  const set = await scene(2);
+  const { doomed, rest, roomId, guests, address } = set;
+  await doomed.chain(['getSocket', guests[0]!.id], ['join', 'plain']);
+  await rest[0].service.broadcastToRoom(roomId, 'n', 0);
+  await eventually(() => {
+    for (const { client } of guests) expect(received(client, 'n')).toEqual([0]);
+  });
+  const events = told(set);
+  for (const { line } of guests) line.close();
+  await doomed.kill('SIGKILL');
+  await rest[0].service.broadcastToRoom(roomId, 'n', 1);
+  await rest[1].service.emitToSocket(guests[0]!.id, 'n', 2);
+  const young = await startMember(address, { connectionStateRecovery: true });
+  await young.service.ready();
+  await rest[1].service.broadcastToRoom(roomId, 'n', 3);
+  await eventually(() => expect(received(set.watcher, 'n')).toEqual([0, 1, 3]));
+  const back = guests.map(({ client }) => next(client, 'connect'));
+  for (const { line } of guests) {
+    line.lead(young.port);
+    line.mend();
+  }
+  await Promise.all(back);
+  await young.service.broadcastToRoom(roomId, 'n', 4);
+  for (const { client, id } of guests) {
+    await drained(young.service, client);
+    expect([client.recovered, client.id]).toEqual([true, id]);
+  }
+  expect(guests.map(({ client }) => received(client, 'n'))).toEqual([[0, 1, 2, 3, 4], [0, 1, 3, 4]]);
+  expect([...young.service.getSocket(guests[0]!.id)!.rooms].sort()).toEqual([guests[0]!.id, 'plain', roomId].sort());
+  for (const { service } of [...rest, young]) await eventually(() => expect(service.getRoom(roomId)!.members.size).toBe(3));
+  expect(events.flat()).toEqual([]);
+}, 40_000);
 
 test('one that does not come to any has gone after the time that it may be away, and is told of once', async () => {
   const set = await scene(1, { maxDisconnectionDuration: 1_500 });

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How long an answer is waited for, that of another instance's application included.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How long an instance that is asked to let a socket go may take to hear what the other one has heard.
 const CATCHING_UP: Duration = Duration::from_secs(2);
 /// Sockets that the application is asked about at a time.

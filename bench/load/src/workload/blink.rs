@@ -288,7 +288,13 @@ impl Client {
 
     /// Closes the connection, without a word, and comes back.
     async fn blink(self, away: Duration, shared: &Shared) -> Result<Self> {
-        let Self { index, memory, .. } = self;
+        let Self {
+            index,
+            memory,
+            sender,
+            receiver,
+        } = self;
+        drop((sender, receiver));
         shared.ledger.borrow_mut().cut(index);
         shared.away.set(shared.away.get() + 1);
         sleep(away).await;
