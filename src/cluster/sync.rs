@@ -198,7 +198,9 @@ impl InstanceSync {
             Message::Connected(facts) => self.learn(uid, seq, News::Connected(facts, Vec::new())),
             Message::Arrived(facts, rooms, asked) => {
                 if !asked {
-                    self.service.taken_away(&facts.id);
+                    let moves = facts.returns.as_ref().map_or(0, |returns| returns.moves);
+                    let comes_first = *uid < **self.instances().uid();
+                    self.service.taken_away(&facts.id, moves, comes_first);
                 }
                 self.learn(uid, seq, News::Connected(facts, rooms));
             }

@@ -182,7 +182,8 @@ impl Service {
             session.connected_at,
         );
         socket.identify(Identity::new(&session.user_id, session.username.as_deref()));
-        let recovery = Recovery::of(&claim.secret, true);
+        let moves = holder.recovery().map_or(0, Recovery::moves);
+        let recovery = Recovery::of(&claim.secret, true).after_moves(moves.saturating_add(1));
         recovery.begin(holder.recovery().map(Recovery::began).unwrap_or_default());
         socket.set_recovery(recovery);
         if let Some(profile) = &session.profile {
@@ -235,7 +236,7 @@ impl Service {
         let data = holder.told_data().map(|data| data.to_string());
         let memory = Memory {
             session: self.session_of(holder, data),
-            spans: self.hub.places(holder, |_| (), |places| recovery.missed(0, places))??,
+            spans: self.hub.places(holder, |_| (), |places| recovery.kept(places))??,
             seen,
         };
         // Before anything has happened.
@@ -292,11 +293,15 @@ impl Service {
         is_brought
     }
 
-    /// Another instance has taken a socket of this one over, because this one could not be asked: it is gone from here.
-    pub fn taken_away(&self, socket_id: &str) {
+    /// Another instance has taken a socket of this one over, because this one could not be asked: it is gone from here. Where
+    /// it has come to both at once, as the number of its moves tells, only if the other instance `comes_first`.
+    pub fn taken_away(&self, socket_id: &str, moves: u32, comes_first: bool) {
         let _change = self.change();
         if let Some(socket) = self.hub.socket(socket_id) {
-            self.let_go(&socket, socket.recovery().map(Recovery::turn));
+            let here = socket.recovery().map_or(0, Recovery::moves);
+            if moves > here || (moves == here && comes_first) {
+                self.let_go(&socket, socket.recovery().map(Recovery::turn));
+            }
         }
     }
 
