@@ -45,6 +45,55 @@ struct Numbers {
     forgotten: u64,
     /// Later ones that are not kept either, and for whom they were not; the oldest first.
     partly: VecDeque<(u64, Except)>,
+    /// By publisher, the newest publications that are not kept any more.
+    published: Vec<Published>,
+}
+
+/// A publication that is not kept any more.
+#[derive(Debug, Clone, Copy)]
+struct Forgone {
+    /// Its number here.
+    number: u64,
+    publication: u64,
+    /// When it was sent.
+    since: Duration,
+}
+
+/// What a publisher has published that is not kept any more.
+#[derive(Debug)]
+struct Published {
+    publisher: u64,
+    /// The newest, as far as it counts for everybody.
+    for_all: Option<Forgone>,
+    /// A later one, and for whom it was not.
+    partly: Option<(Forgone, Except)>,
+}
+
+impl Published {
+    fn forget(&mut self, forgone: Forgone, except: Except) {
+        if except.is_empty() {
+            self.for_all = Some(forgone);
+            self.partly = None;
+            return;
+        }
+        if let Some((former, same)) = self.partly.replace((forgone, except))
+            && self.partly.as_ref().is_some_and(|(_, except)| *except != same)
+        {
+            self.for_all = Some(former);
+        }
+    }
+
+    /// The newest that was for this socket.
+    fn newest_for(&self, key: u64) -> Option<Forgone> {
+        let partly = self.partly.as_ref().filter(|(_, except)| !except.contains(key));
+        partly.map(|(forgone, _)| *forgone).or(self.for_all)
+    }
+
+    /// When the newest was sent.
+    fn newest_since(&self) -> Option<Duration> {
+        let partly = self.partly.as_ref().map(|(forgone, _)| forgone.since);
+        partly.or(self.for_all.map(|forgone| forgone.since))
+    }
 }
 
 /// Forgotten packets of which it is known for whom they were not, those in a row that are for the same counted once.
@@ -78,6 +127,30 @@ impl Numbers {
             self.forgotten = oldest;
         }
     }
+
+    /// Notes a publication. Publishers of which there was nothing since a time are left out.
+    fn forget_publication(&mut self, publisher: u64, forgone: Forgone, except: Except, before: Duration) {
+        let place = self
+            .published
+            .iter()
+            .position(|published| published.publisher == publisher);
+        let published = match place {
+            Some(place) => self.published.get_mut(place),
+            None => {
+                let is_recent = |published: &Published| published.newest_since().is_some_and(|since| since >= before);
+                self.published.retain(is_recent);
+                self.published.push(Published {
+                    publisher,
+                    for_all: None,
+                    partly: None,
+                });
+                self.published.last_mut()
+            }
+        };
+        if let Some(published) = published {
+            published.forget(forgone, except);
+        }
+    }
 }
 
 impl Trail {
@@ -86,9 +159,21 @@ impl Trail {
     }
 
     /// Numbers are forgotten in the order in which they came.
-    fn forget(&self, number: u64, except: Except) {
+    fn forget(&self, number: u64, kept: &Kept, before: Duration) {
         let mut numbers = self.0.lock();
-        numbers.forget(number, except);
+        if let Some(Origin::Publication {
+            publisher,
+            number: publication,
+        }) = kept.packet.origin()
+        {
+            let forgone = Forgone {
+                number,
+                publication,
+                since: kept.since,
+            };
+            numbers.forget_publication(publisher, forgone, kept.except.clone(), before);
+        }
+        numbers.forget(number, kept.except.clone());
         numbers.kept.pop_front();
         if numbers.kept.capacity() > ROOM_FOR && numbers.kept.len() < numbers.kept.capacity() / 4 {
             let left = numbers.kept.len() * 2;
@@ -102,6 +187,17 @@ impl Trail {
         let first = numbers.kept.partition_point(|number| *number <= after);
         into.extend(numbers.kept.range(first..).take_while(|number| **number <= until));
         numbers.forgotten_for(key) <= after
+    }
+
+    /// Whether of what was for a socket after a number, and is not kept any more, a client has seen everything that was
+    /// published; what was sent before a time, nobody asks for.
+    fn is_covered(&self, seen: &Cut, after: u64, key: u64, before: Duration) -> bool {
+        let numbers = self.0.lock();
+        numbers.published.iter().all(|published| {
+            let newest = published.newest_for(key);
+            let newest = newest.filter(|newest| newest.number > after && newest.since >= before);
+            newest.is_none_or(|newest| seen.reaches(published.publisher, newest.publication) == Some(true))
+        })
     }
 }
 
@@ -148,7 +244,7 @@ struct Inner {
     bytes: usize,
     /// The newest publication of each instance that was kept, in the order in which they are in `offset`.
     heard: Vec<Heard>,
-    /// The newest publication of each that is not kept any more, or never was.
+    /// The newest publication of each that was not heard, or may not have been.
     forgotten: Vec<Heard>,
     /// That of the newest number.
     offset: Offset,
@@ -414,6 +510,11 @@ impl Replay {
         if !seen.tags().all(is_known) || !inner.forgotten.iter().all(has_seen) {
             return Err(Forgotten);
         }
+        let before = self.long_ago();
+        let is_covered = |span: &Span| span.trail.is_covered(seen, span.after, key, before);
+        if !spans.iter().all(is_covered) {
+            return Err(Forgotten);
+        }
         let mut numbers = Vec::new();
         for span in spans {
             // What is not kept any more, the client has seen.
@@ -518,8 +619,13 @@ impl Replay {
         inner.forget_silent(self.began.elapsed(), self.most_age * 2);
     }
 
+    /// What was sent before, offsets say nothing of any more: so long ago were its publishers heard.
+    fn long_ago(&self) -> Duration {
+        self.began.elapsed().saturating_sub(self.most_age * 2)
+    }
+
     fn trim(&self, inner: &mut Inner) {
-        let now = self.began.elapsed();
+        let (now, before) = (self.began.elapsed(), self.long_ago());
         let is_over = |inner: &Inner| {
             let is_old = |kept: &Kept| now.saturating_sub(kept.since) > self.most_age;
             inner.bytes > self.most_bytes || inner.kept.front().is_some_and(is_old)
@@ -528,11 +634,8 @@ impl Replay {
             && let Some(kept) = inner.kept.pop_front()
         {
             inner.bytes -= cost(&kept.packet);
-            if let Some(Origin::Publication { publisher, number }) = kept.packet.origin() {
-                note(&mut inner.forgotten, publisher, number, now);
-            }
             for trail in &kept.trails {
-                trail.forget(inner.newest - inner.kept.len() as u64, kept.except.clone());
+                trail.forget(inner.newest - inner.kept.len() as u64, &kept, before);
             }
         }
         if inner.kept.capacity() > ROOM_FOR && inner.kept.len() < inner.kept.capacity() / 4 {
@@ -889,6 +992,31 @@ mod tests {
         assert_eq!(missed(&offsets[1]), Ok("bcde".to_owned()));
         replay.not_heard(1, 5);
         assert_eq!(missed(&offsets[1]), Err(Forgotten));
+    }
+
+    #[test]
+    fn whoever_was_sent_nothing_for_long_has_missed_nothing_of_what_others_were_sent() {
+        let replay = Replay::new(LONG, 2 * cost(&packet("x")));
+        let [quiet, busy] = [(); 2].map(|()| Arc::new(Trail::default()));
+        put(&replay, &quiet, &Except::new(), &published("x", 1, 1));
+        let seen = replay.cut();
+        put(&replay, &quiet, &Except::from_iter([1]), &published("x", 1, 2));
+        (3..9).for_each(|number| drop(put(&replay, &busy, &Except::new(), &published("x", 1, number))));
+        let missed = |trail, key| {
+            let found = replay.missed_elsewhere(&seen, &[span(trail, 0)], key);
+            found.map(|found| found.missed.len())
+        };
+        assert_eq!(missed(&quiet, 1), Ok(0));
+        assert_eq!(missed(&quiet, 2), Err(Forgotten));
+        assert_eq!(missed(&busy, 1), Err(Forgotten));
+        put(&replay, &quiet, &Except::new(), &published("x", 2, 0));
+        assert_eq!(missed(&quiet, 1), Ok(1));
+        (0..3).for_each(|number| drop(put(&replay, &busy, &Except::new(), &published("x", 3, number))));
+        assert_eq!(
+            missed(&quiet, 1),
+            Err(Forgotten),
+            "of somebody of whom it had seen nothing"
+        );
     }
 
     #[test]
