@@ -501,8 +501,14 @@ impl Replay {
     }
 
     /// What a client has missed of what was published in these spans, when it has seen this much on an instance that cannot
-    /// be asked any more. An error when some of that may never have been heard here, or is not kept.
-    pub fn missed_elsewhere(&self, seen: &Cut, spans: &[Span], key: u64) -> Result<Inheritance, Forgotten> {
+    /// be asked any more. What it was left out of by either number, as it was known there and as it is here, is not for it. An
+    /// error when some of that may never have been heard here, or is not kept.
+    pub fn missed_elsewhere(
+        &self,
+        seen: &Cut,
+        spans: &[Span],
+        (key, here): (u64, u64),
+    ) -> Result<Inheritance, Forgotten> {
         let inner = self.inner.lock();
         let known = || inner.heard.iter().chain(&inner.forgotten);
         let is_known = |tag| known().any(|heard| cut::tag_of(heard.publisher) == tag);
@@ -524,7 +530,8 @@ impl Replay {
         numbers.dedup();
         let is_missed = |kept: &&Kept| {
             let origin = kept.packet.origin();
-            origin.is_some_and(|origin| matches!(origin, Origin::Publication { .. }) && !seen.contains(origin))
+            let is_new = |origin| matches!(origin, Origin::Publication { .. }) && !seen.contains(origin);
+            !kept.except.contains(here) && origin.is_some_and(is_new)
         };
         let handed = |kept: &Kept| Handed {
             packet: kept.packet.clone(),
@@ -971,7 +978,7 @@ mod tests {
         put(&replay, &room, &Except::new(), &packet("of this instance alone"));
         put(&replay, &other, &Except::new(), &published("elsewhere", 2, 9));
         let missed = |seen: &Cut| {
-            let found = replay.missed_elsewhere(seen, &[span(&room, 0)], 1)?;
+            let found = replay.missed_elsewhere(seen, &[span(&room, 0)], (1, 2))?;
             Ok(found
                 .missed
                 .iter()
@@ -988,6 +995,10 @@ mod tests {
             Err(Forgotten),
             "somebody unknown"
         );
+        // It is here by now, and is left out by the number that it has here.
+        put(&replay, &room, &Except::from_iter([2]), &published("f", 2, 10));
+        assert_eq!(missed(&replay.cut()), Ok(String::new()));
+        assert_eq!(missed(&offsets[4]), Ok("e".to_owned()));
         replay.not_heard(1, 4);
         assert_eq!(missed(&offsets[1]), Ok("bcde".to_owned()));
         replay.not_heard(1, 5);
@@ -1003,7 +1014,7 @@ mod tests {
         put(&replay, &quiet, &Except::from_iter([1]), &published("x", 1, 2));
         (3..9).for_each(|number| drop(put(&replay, &busy, &Except::new(), &published("x", 1, number))));
         let missed = |trail, key| {
-            let found = replay.missed_elsewhere(&seen, &[span(trail, 0)], key);
+            let found = replay.missed_elsewhere(&seen, &[span(trail, 0)], (key, 9));
             found.map(|found| found.missed.len())
         };
         assert_eq!(missed(&quiet, 1), Ok(0));

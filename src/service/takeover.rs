@@ -100,7 +100,7 @@ impl Service {
             Source::Instance(Session { rooms, .. }) => {
                 self.have_released(&**peers, &holder, claim, &socket, rooms).await
             }
-            Source::Memory(memory) => self.missed_of(&holder, &memory),
+            Source::Memory(memory) => self.missed_of((&holder, &socket), &memory),
         };
         let taken_over = match missed.is_some_and(|missed| self.bring(&socket, claim, missed)) {
             true => TakenOver::Socket(socket, 0),
@@ -240,15 +240,15 @@ impl Service {
             seen,
         };
         // Before anything has happened.
-        self.missed_of(holder, &memory)?;
+        self.missed_of((holder, holder), &memory)?;
         Some(Source::Memory(memory))
     }
 
-    /// What a client has missed as far as it was heard here; `None` when that may not be all, or is more than may wait for it.
-    fn missed_of(&self, holder: &Socket, memory: &Memory) -> Option<Inheritance> {
+    /// What a client has missed as far as it was heard here, whose socket is one of these; `None` when that may not be all, or is more than may wait for it.
+    fn missed_of(&self, (holder, here): (&Socket, &Socket), memory: &Memory) -> Option<Inheritance> {
         let replay = self.hub.replay()?;
         let Memory { seen, spans, .. } = memory;
-        let missed = replay.missed_elsewhere(seen, spans, holder.key()).ok()?;
+        let missed = replay.missed_elsewhere(seen, spans, (holder.key(), here.key())).ok()?;
         let bytes: usize = missed.missed.iter().map(|handed| handed.packet.len()).sum();
         (bytes <= self.config.limits.max_queued_bytes).then_some(missed)
     }
