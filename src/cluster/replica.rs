@@ -47,7 +47,7 @@ struct Known {
 impl Known {
     /// What may have been missed of a socket that is known.
     fn catch_up(&self, service: &Service, returns: &Returning) {
-        if let Some(data) = &returns.data {
+        if let Some(data) = returns.data.as_ref().filter(|data| is_json(data)) {
             self.socket.note_data(data);
         }
         self.socket.set_expiry(returns.expires_at);
@@ -270,7 +270,9 @@ impl Replica {
             }
             News::Kept(id, data, expires_at) => {
                 if let Some(known) = self.sockets.get(&*id) {
-                    known.socket.note_data(&data);
+                    if is_json(&data) {
+                        known.socket.note_data(&data);
+                    }
                     known.socket.set_expiry(expires_at);
                 }
             }
@@ -310,7 +312,7 @@ impl Replica {
             recovery.begin(returns.began.clone());
             socket.set_recovery(recovery);
             socket.set_expiry(returns.expires_at);
-            if let Some(data) = &returns.data {
+            if let Some(data) = returns.data.as_ref().filter(|data| is_json(data)) {
                 socket.note_data(data);
             }
         }

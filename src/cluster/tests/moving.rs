@@ -396,3 +396,21 @@ async fn of_two_instances_that_take_a_socket_over_at_once_one_has_it() {
     let expected = vec![("ann".to_owned(), vec![room.info.id.to_string()])];
     assert_eq!(rest.map(|node| node.knows()), [(); 3].map(|()| expected.clone()));
 }
+
+#[tokio::test]
+async fn what_is_no_json_is_not_what_an_application_keeps() {
+    let broker = Broker::new();
+    let [one, two] = recovering(&broker, ["aaaaaa", "bbbbbb"]).await;
+    connect(&one);
+    for (data, known) in [
+        ("{oops", None),
+        ("{\"seat\":7}", Some("{\"seat\":7}")),
+        ("7]", Some("{\"seat\":7}")),
+    ] {
+        let kept = Message::Kept("ann".to_owned(), data.to_owned(), None);
+        one.cluster.log.publish(Body::Message(kept), 0);
+        settle(&[&one, &two]).await;
+        let ann = two.service().hub.remote().socket("ann").unwrap();
+        assert_eq!(ann.told_data().as_deref(), known);
+    }
+}
