@@ -414,3 +414,17 @@ async fn what_is_no_json_is_not_what_an_application_keeps() {
         assert_eq!(ann.told_data().as_deref(), known);
     }
 }
+
+#[tokio::test]
+async fn nothing_is_kept_of_rooms_where_nobody_may_come_back() {
+    let broker = Broker::new();
+    let [plain, _] = acquainted_on(&broker, ["aaaaaa", "bbbbbb"]).await;
+    let rooms = ["one", "other"].map(|name| plain.service().create_room(name, "default"));
+    let names = [&*rooms[0].info.id, &*rooms[1].info.id];
+    let selection = Selection {
+        rooms: crate::selection::names(&names),
+        ..Selection::default()
+    };
+    plain.service().emit(&selection, &Packet::event("note", "1"));
+    assert!(rooms.iter().all(|room| room.state().members.trail().is_none()));
+}
