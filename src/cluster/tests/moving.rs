@@ -428,3 +428,28 @@ async fn nothing_is_kept_of_rooms_where_nobody_may_come_back() {
     plain.service().emit(&selection, &Packet::event("note", "1"));
     assert!(rooms.iter().all(|room| room.state().members.trail().is_none()));
 }
+
+#[tokio::test]
+async fn whoever_is_disconnected_while_the_instance_is_lost_does_not_come_to_another_one() {
+    let broker = Broker::new();
+    let [one, two, three] = recovering(&broker, ["aaaaaa", "bbbbbb", "cccccc"]).await;
+    connect(&one);
+    settle(&[&one, &two, &three]).await;
+    cut_off(&one, &[&two, &three]).await;
+    assert_eq!(three.knows().len(), 1);
+    let done = Arc::new(Mutex::new(None));
+    let answer = || -> crate::ports::Answer {
+        let done = done.clone();
+        Box::new(move |outcome| *done.lock() = Some(outcome.is_ok()))
+    };
+    let reason = crate::disconnect::DisconnectReason::ServerLeft;
+    assert_eq!(two.service().disconnect_remote("user-ann", &reason, &answer), 1);
+    settle(&[&two, &three]).await;
+    assert_eq!(*done.lock(), Some(true));
+    assert!(two.knows().is_empty() && three.knows().is_empty());
+    for node in [&two, &three] {
+        let coming = comes_to(node, &Arc::new(Inbox::default()));
+        settle(&[&two, &three]).await;
+        assert!(matches!(coming.await, Ok(TakenOver::Not)));
+    }
+}
