@@ -271,3 +271,47 @@ test('Redis may start anew in between', async () => {
   await drained(rest[0].service, client);
   expect([client.recovered, client.id, received(client, 'n')]).toEqual([true, id, [0, 1, 2, 3]]);
 }, 60_000);
+
+test('one that only stood still ends them silently when it goes on, and agrees with the others', async () => {
+  const set = await scene(2);
+  const { doomed, rest, roomId, guests, watcher } = set;
+  const [one, two] = rest;
+  const { client, line, id } = guests[0]!;
+  const stays = guests[1]!;
+  await one.service.broadcastToRoom(roomId, 'n', 0);
+  await eventually(() => {
+    for (const guest of guests) expect(received(guest.client, 'n')).toEqual([0]);
+  });
+  const events = told(set);
+  process.kill(doomed.pid, 'SIGSTOP');
+  await eventually(() => {
+    for (const { service } of rest) expect(service.getStats().cluster!.instances).toBe(2);
+  }, 20_000);
+  const back = next(client, 'connect');
+  line.close();
+  await two.service.broadcastToRoom(roomId, 'n', 1);
+  line.lead(one.port);
+  line.mend();
+  await back;
+  process.kill(doomed.pid, 'SIGCONT');
+  await eventually(() => {
+    for (const { service } of rest) expect(service.getStats().cluster!.instances).toBe(3);
+  }, 20_000);
+  await eventually(async () => expect(await doomed.call('getUserSockets', 'guest-0')).toEqual([id]), 20_000);
+  await eventually(async () => expect((await doomed.call('getRoom', roomId)).members).toHaveLength(3), 20_000);
+  await doomed.call('broadcastToRoom', roomId, 'n', 2);
+  await eventually(() => {
+    for (const guest of guests) expect([...received(guest.client, 'n')].sort()).toEqual([0, 1, 2]);
+    expect(received(watcher, 'n')).toEqual([0, 1, 2]);
+  });
+  for (const { service } of rest) {
+    expect([...service.getRoom(roomId)!.members].sort()).toEqual([watcher.id, id, stays.id].sort());
+    expect(service.getUserSockets('guest-0')).toEqual([id]);
+  }
+  expect([client.recovered, client.id, stays.client.id]).toEqual([true, id, stays.id]);
+  expect(events.flat()).toEqual([]);
+  const end = next(one.service, 'disconnect');
+  client.disconnect();
+  expect((await end)[0].socketId).toBe(id);
+  await eventually(async () => expect((await doomed.call('getRoom', roomId)).members).toHaveLength(2));
+}, 60_000);

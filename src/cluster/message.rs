@@ -180,6 +180,9 @@ pub(super) struct Returning {
     pub(super) data: Option<String>,
     /// When it is to be closed, milliseconds since the epoch.
     pub(super) expires_at: Option<u64>,
+    /// How often it has come from one instance to another.
+    #[serde(default)]
+    pub(super) moves: u32,
 }
 
 impl Returning {
@@ -193,6 +196,7 @@ impl Returning {
             plain: plain.map(|room| room.info.id.to_string()).collect(),
             data: socket.told_data().map(|data| data.to_string()),
             expires_at: socket.expires_at(),
+            moves: recovery.moves(),
         })
     }
 }

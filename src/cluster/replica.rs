@@ -13,8 +13,6 @@ use crate::{
     wire::{json::is_json, packet::Packet},
 };
 
-/// Of a socket that is yet to be told to be somewhere.
-const NO_ROOMS: [&str; 0] = [];
 /// News that wait for a snapshot; beyond it the snapshot is asked for anew.
 const MOST_BUFFERED: usize = 100_000;
 /// Beats after which a snapshot that does not come is asked for again.
@@ -49,7 +47,7 @@ struct Known {
 impl Known {
     /// What may have been missed of a socket that is known.
     fn catch_up(&self, service: &Service, returns: &Returning) {
-        if let Some(data) = &returns.data {
+        if let Some(data) = returns.data.as_ref().filter(|data| is_json(data)) {
             self.socket.note_data(data);
         }
         self.socket.set_expiry(returns.expires_at);
@@ -272,7 +270,9 @@ impl Replica {
             }
             News::Kept(id, data, expires_at) => {
                 if let Some(known) = self.sockets.get(&*id) {
-                    known.socket.note_data(&data);
+                    if is_json(&data) {
+                        known.socket.note_data(&data);
+                    }
                     known.socket.set_expiry(expires_at);
                 }
             }
@@ -298,18 +298,21 @@ impl Replica {
         if self.sockets.contains_key(&*facts.id) {
             return;
         }
-        let socket = Socket::remote(service.next_key(), &facts.id, &self.instance, facts.connected_at);
+        // Whom a packet was not for is kept by the number of the socket: it stays, wherever that goes.
+        let former = service.hub.remote().socket(&facts.id);
+        let key = former.map_or_else(|| service.next_key(), |former| former.key());
+        let socket = Socket::remote(key, &facts.id, &self.instance, facts.connected_at);
         socket.identify(Identity::new(&facts.user_id, facts.username.as_deref()));
         if let Some(profile) = facts.profile.as_ref().filter(|profile| is_json(profile)) {
             socket.describe(profile);
         }
         let returns = facts.returns.filter(|returns| Recovery::may_be_secret(&returns.secret));
         if let Some(returns) = &returns {
-            let recovery = Recovery::of(&returns.secret, false);
+            let recovery = Recovery::of(&returns.secret, false).after_moves(returns.moves);
             recovery.begin(returns.began.clone());
             socket.set_recovery(recovery);
             socket.set_expiry(returns.expires_at);
-            if let Some(data) = &returns.data {
+            if let Some(data) = returns.data.as_ref().filter(|data| is_json(data)) {
                 socket.note_data(data);
             }
         }
@@ -372,6 +375,18 @@ impl Replica {
             let loss = if tells { Loss::Unannounced } else { Loss::Silent };
             self.disconnect(service, &id, &loss);
         }
+        if tells {
+            // Those that had to wait for their clients, and have ended meanwhile: their instance has told the application.
+            let sockets = service.hub.remote().sockets();
+            let waits = |socket: &&Arc<Socket>| socket.is_orphaned() && socket.instance() == Some(&self.instance);
+            for socket in sockets
+                .iter()
+                .filter(waits)
+                .filter(|socket| !present.contains(socket.id()))
+            {
+                service.lose(socket, &Loss::Unannounced);
+            }
+        }
         let known: HashSet<Box<str>> = self.sockets.keys().cloned().collect();
         for (facts, rooms) in parts {
             let id = facts.id.clone();
@@ -380,9 +395,12 @@ impl Replica {
             }
             // One that came while the instance was away was told by the instance itself.
             let was_gone = returning.as_ref().is_some_and(|gone| gone.contains(&*id));
-            self.connect(service, facts, &[], |service, socket| match was_gone {
+            // Nobody was told that one has gone which waited for its client: it is where it was.
+            let orphan = service.hub.remote().socket(&id).filter(|socket| socket.is_orphaned());
+            let stays_in = orphan.map(|socket| registered_rooms(&socket)).unwrap_or_default();
+            self.connect(service, facts, &stays_in, |service, socket| match was_gone {
                 true => service.find_again(socket, leads),
-                false => service.meet(socket, &NO_ROOMS),
+                false => service.meet(socket, &stays_in),
             });
             let is_new = !known.contains(&*id);
             self.replace_rooms(service, &id, &rooms, tells);
@@ -415,6 +433,15 @@ impl Replica {
             self.join(service, id, room, None);
         }
     }
+}
+
+/// The rooms of the registry that a socket is in.
+fn registered_rooms(socket: &Socket) -> Vec<String> {
+    let rooms = socket.with_rooms(|rooms| {
+        let registered = rooms.iter().filter(|room| room.info.registered);
+        registered.map(|room| room.info.id.to_string()).collect()
+    });
+    rooms.unwrap_or_default()
 }
 
 fn asked(buffer: Vec<(u64, News)>) -> Knowledge {

@@ -148,6 +148,10 @@ impl InstanceSync {
             return;
         };
         let Ok(kind) = mark::read(mark.kind) else { return };
+        // Whom it is for is asked, and it is delivered, before a socket comes here or after it. What tells of a socket is kept
+        // for its room whoever is there, and comes with a lock of the cluster, which is before this one.
+        let tells_nothing = matches!(kind, mark::NONE | mark::MESSAGE);
+        let _still = tells_nothing.then(|| self.service.while_none_moves());
         let matters = match kind {
             mark::FOREIGN => false,
             mark::NONE => self.delivery.has_recipients(scope),
@@ -198,7 +202,9 @@ impl InstanceSync {
             Message::Connected(facts) => self.learn(uid, seq, News::Connected(facts, Vec::new())),
             Message::Arrived(facts, rooms, asked) => {
                 if !asked {
-                    self.service.taken_away(&facts.id);
+                    let moves = facts.returns.as_ref().map_or(0, |returns| returns.moves);
+                    let comes_first = *uid < **self.instances().uid();
+                    self.service.taken_away(&facts.id, moves, comes_first);
                 }
                 self.learn(uid, seq, News::Connected(facts, rooms));
             }
@@ -220,6 +226,7 @@ impl InstanceSync {
                 match packet.event() {
                     Some(packet) => {
                         packet.set_origin(origin(uid, seq));
+                        let _still = self.service.while_none_moves();
                         self.service.deliver(&selection, &packet);
                     }
                     None => self.status.ignore(&self.channels.everyone, "a packet that is no event"),

@@ -24,6 +24,7 @@ use crate::{
     hub::{Claim, Cut, Handed, Inheritance, Socket},
     ports::{Release, Session, Told},
     service::Service,
+    wire::json::is_json,
 };
 
 /// How long an answer is waited for, that of another instance's application included.
@@ -137,6 +138,12 @@ impl Takeovers {
 
     /// The answer to what was asked about a socket.
     pub(super) fn session_arrived(&self, number: u64, session: Option<Session>) {
+        // JavaScript parses these.
+        let session = session.map(|session| Session {
+            profile: session.profile.filter(|profile| is_json(profile)),
+            data: session.data.filter(|data| is_json(data)),
+            ..session
+        });
         let asked = self.waiting.lock().sessions.remove(&number);
         if let Some(asked) = asked {
             let _ = asked.send(session);

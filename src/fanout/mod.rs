@@ -61,11 +61,13 @@ impl Groups {
         }
     }
 
-    /// The members of a room but some; each room once.
-    pub fn add_members(&mut self, members: &Members, except: Except) {
+    /// The members of a room but some; each room once. What is sent to them is kept, if clients may come back for it.
+    pub fn add_members(&mut self, members: &Members, except: Except, is_kept: bool) {
         let parts = members.snapshot().map(|(index, part)| (index, part.clone()));
         self.members.push((parts.collect(), except));
-        self.trails.push(members.begin_trail().clone());
+        if is_kept {
+            self.trails.push(members.begin_trail().clone());
+        }
     }
 
     /// A socket of any instance; each once.

@@ -164,6 +164,16 @@ impl Hub {
         }
     }
 
+    /// A socket of another instance is where this one, which has left everything, was before: what was kept for that is for
+    /// it.
+    pub fn follow(&self, socket: &Socket, former: &Socket) {
+        if let (Some(recovery), Some(before), Some(replay)) = (socket.recovery(), former.recovery(), &self.replay)
+            && recovery.secret() == before.secret()
+        {
+            recovery.follow(before, replay.last(before.trail(), former.key(), 0));
+        }
+    }
+
     /// Forgets a connection. Returns whether it was the last of its person, or `None` when it was not registered.
     pub fn remove_socket(&self, socket: &Arc<Socket>) -> Option<bool> {
         self.sockets

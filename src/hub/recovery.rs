@@ -39,6 +39,8 @@ pub struct Recovery {
     turn: Mutex<Turn>,
     /// What its client had seen, or was not meant to see, when the socket was registered.
     began: OnceLock<Cut>,
+    /// How often the socket has come from one instance to another.
+    moves: u32,
 }
 
 /// Which connection the socket is on. Held while that changes.
@@ -63,6 +65,8 @@ struct Stays {
     ended: VecDeque<Span>,
     /// The newest number that was sent to it in rooms of which nothing more is known here.
     floor: u64,
+    /// Of those rooms of which nothing more is known although something of them is kept, where that was sent last.
+    overflowed: Option<Span>,
     /// Of a socket that another instance had before: what its client named when it came, and the number here that it stands
     /// for.
     inherited: Option<(Option<String>, u64)>,
@@ -97,7 +101,19 @@ impl Recovery {
                 ..Turn::default()
             }),
             began: OnceLock::new(),
+            moves: 0,
         }
+    }
+
+    /// As it is after the socket has come so often from one instance to another.
+    pub fn after_moves(self, moves: u32) -> Self {
+        Self { moves, ..self }
+    }
+
+    /// How often the socket has come from one instance to another: of two instances that say to have it, the one to which it
+    /// came later is right.
+    pub fn moves(&self) -> u32 {
+        self.moves
     }
 
     /// What its client had seen, or was not meant to see, when the socket was registered.
@@ -140,6 +156,28 @@ impl Recovery {
         stays.inherited = Some((named, number));
     }
 
+    /// The socket is on another instance now: what was kept for it is for it, and it has been in its rooms since then. `last`:
+    /// the newest number that was sent to it alone.
+    pub fn follow(&self, former: &Self, last: Option<u64>) {
+        let (since, ended, overflowed) = {
+            let stays = former.stays.lock();
+            (stays.since.clone(), stays.ended.clone(), stays.overflowed.clone())
+        };
+        let own = last.map(|until| Span {
+            trail: former.trail.clone(),
+            after: 0,
+            until,
+        });
+        let mut stays = self.stays.lock();
+        for (room, before) in since {
+            stays.since.entry(room).and_modify(|since| *since = before.min(*since));
+        }
+        stays.overflowed = overflowed;
+        for span in ended.into_iter().chain(own) {
+            stays.end(span);
+        }
+    }
+
     /// Whether a text may be somebody's secret.
     pub fn may_be_secret(text: &str) -> bool {
         text.len() == LENGTH
@@ -173,27 +211,6 @@ impl Recovery {
         self.turn.lock().has_returned
     }
 
-    /// The same socket was on another instance before, where this was kept of it here: it has been in its rooms since then,
-    /// and what was sent to it alone then is for it, too.
-    pub fn continue_from(&self, former: &Self) {
-        let own = Span {
-            trail: former.trail.clone(),
-            after: 0,
-            until: u64::MAX,
-        };
-        let (since, ended) = {
-            let stays = former.stays.lock();
-            let ended: Vec<Span> = stays.ended.iter().chain([&own]).cloned().collect();
-            (stays.since.clone(), ended)
-        };
-        let mut stays = self.stays.lock();
-        for (room, before) in since {
-            stays.since.entry(room).and_modify(|since| *since = before.min(*since));
-        }
-        // Nothing comes into these any more.
-        stays.ended.extend(ended.into_iter().filter(|span| !span.is_empty()));
-    }
-
     /// The socket came into its rooms at times that are not known here.
     pub fn came_before(&self) {
         for since in self.stays.lock().since.values_mut() {
@@ -214,20 +231,25 @@ impl Recovery {
         let Some((trail, until)) = trail.and_then(|trail| Some((trail.clone(), last(trail, after)?))) else {
             return;
         };
-        stays.ended.push_back(Span { trail, after, until });
-        while stays.ended.len() > MOST_ENDED || stays.ended.front().is_some_and(Span::is_forgotten) {
-            let oldest = stays.ended.pop_front();
-            stays.floor = stays.floor.max(oldest.map_or(0, |span| span.until));
-        }
+        stays.end(Span { trail, after, until });
     }
 
     /// What the client may have missed after an offset, in the places where it is and in those that it has left; `None`
     /// when that is not known any more.
     pub fn missed(&self, offset: u64, places: &[Place]) -> Option<Vec<Span>> {
         let stays = self.stays.lock();
-        if offset < stays.floor {
-            return None;
-        }
+        (offset >= stays.floor).then(|| self.spans(&stays, offset, places))
+    }
+
+    /// Everything that is kept of what was sent to the socket, in the places where it is and in those that it has left; `None`
+    /// when that is not known any more.
+    pub fn kept(&self, places: &[Place]) -> Option<Vec<Span>> {
+        let stays = self.stays.lock();
+        let is_whole = stays.overflowed.as_ref().is_none_or(Span::is_forgotten);
+        is_whole.then(|| self.spans(&stays, 0, places))
+    }
+
+    fn spans(&self, stays: &Stays, offset: u64, places: &[Place]) -> Vec<Span> {
         let current = places.iter().filter_map(|(room, trail)| {
             // Without, the room was deleted just now, and is one of those that it has left.
             let since = *stays.since.get(room)?;
@@ -246,6 +268,21 @@ impl Recovery {
             after: offset,
             until: u64::MAX,
         };
-        Some(current.chain(ended).chain([own]).collect())
+        current.chain(ended).chain([own]).collect()
+    }
+}
+
+impl Stays {
+    /// The socket has left where this was sent to it.
+    fn end(&mut self, span: Span) {
+        self.ended.push_back(span);
+        while self.ended.len() > MOST_ENDED || self.ended.front().is_some_and(Span::is_forgotten) {
+            let Some(oldest) = self.ended.pop_front() else { break };
+            self.floor = self.floor.max(oldest.until);
+            let is_later = |former: &Span| former.until < oldest.until;
+            if !oldest.is_forgotten() && self.overflowed.as_ref().is_none_or(is_later) {
+                self.overflowed = Some(oldest);
+            }
+        }
     }
 }

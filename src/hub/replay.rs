@@ -45,6 +45,55 @@ struct Numbers {
     forgotten: u64,
     /// Later ones that are not kept either, and for whom they were not; the oldest first.
     partly: VecDeque<(u64, Except)>,
+    /// By publisher, the newest publications that are not kept any more.
+    published: Vec<Published>,
+}
+
+/// A publication that is not kept any more.
+#[derive(Debug, Clone, Copy)]
+struct Forgone {
+    /// Its number here.
+    number: u64,
+    publication: u64,
+    /// When it was sent.
+    since: Duration,
+}
+
+/// What a publisher has published that is not kept any more.
+#[derive(Debug)]
+struct Published {
+    publisher: u64,
+    /// The newest, as far as it counts for everybody.
+    for_all: Option<Forgone>,
+    /// A later one, and for whom it was not.
+    partly: Option<(Forgone, Except)>,
+}
+
+impl Published {
+    fn forget(&mut self, forgone: Forgone, except: Except) {
+        if except.is_empty() {
+            self.for_all = Some(forgone);
+            self.partly = None;
+            return;
+        }
+        if let Some((former, same)) = self.partly.replace((forgone, except))
+            && self.partly.as_ref().is_some_and(|(_, except)| *except != same)
+        {
+            self.for_all = Some(former);
+        }
+    }
+
+    /// The newest that was for this socket.
+    fn newest_for(&self, key: u64) -> Option<Forgone> {
+        let partly = self.partly.as_ref().filter(|(_, except)| !except.contains(key));
+        partly.map(|(forgone, _)| *forgone).or(self.for_all)
+    }
+
+    /// When the newest was sent.
+    fn newest_since(&self) -> Option<Duration> {
+        let partly = self.partly.as_ref().map(|(forgone, _)| forgone.since);
+        partly.or(self.for_all.map(|forgone| forgone.since))
+    }
 }
 
 /// Forgotten packets of which it is known for whom they were not, those in a row that are for the same counted once.
@@ -78,6 +127,30 @@ impl Numbers {
             self.forgotten = oldest;
         }
     }
+
+    /// Notes a publication. Publishers of which there was nothing since a time are left out.
+    fn forget_publication(&mut self, publisher: u64, forgone: Forgone, except: Except, before: Duration) {
+        let place = self
+            .published
+            .iter()
+            .position(|published| published.publisher == publisher);
+        let published = match place {
+            Some(place) => self.published.get_mut(place),
+            None => {
+                let is_recent = |published: &Published| published.newest_since().is_some_and(|since| since >= before);
+                self.published.retain(is_recent);
+                self.published.push(Published {
+                    publisher,
+                    for_all: None,
+                    partly: None,
+                });
+                self.published.last_mut()
+            }
+        };
+        if let Some(published) = published {
+            published.forget(forgone, except);
+        }
+    }
 }
 
 impl Trail {
@@ -86,9 +159,21 @@ impl Trail {
     }
 
     /// Numbers are forgotten in the order in which they came.
-    fn forget(&self, number: u64, except: Except) {
+    fn forget(&self, number: u64, kept: &Kept, before: Duration) {
         let mut numbers = self.0.lock();
-        numbers.forget(number, except);
+        if let Some(Origin::Publication {
+            publisher,
+            number: publication,
+        }) = kept.packet.origin()
+        {
+            let forgone = Forgone {
+                number,
+                publication,
+                since: kept.since,
+            };
+            numbers.forget_publication(publisher, forgone, kept.except.clone(), before);
+        }
+        numbers.forget(number, kept.except.clone());
         numbers.kept.pop_front();
         if numbers.kept.capacity() > ROOM_FOR && numbers.kept.len() < numbers.kept.capacity() / 4 {
             let left = numbers.kept.len() * 2;
@@ -102,6 +187,17 @@ impl Trail {
         let first = numbers.kept.partition_point(|number| *number <= after);
         into.extend(numbers.kept.range(first..).take_while(|number| **number <= until));
         numbers.forgotten_for(key) <= after
+    }
+
+    /// Whether of what was for a socket after a number, and is not kept any more, a client has seen everything that was
+    /// published; what was sent before a time, nobody asks for.
+    fn is_covered(&self, seen: &Cut, after: u64, key: u64, before: Duration) -> bool {
+        let numbers = self.0.lock();
+        numbers.published.iter().all(|published| {
+            let newest = published.newest_for(key);
+            let newest = newest.filter(|newest| newest.number > after && newest.since >= before);
+            newest.is_none_or(|newest| seen.reaches(published.publisher, newest.publication) == Some(true))
+        })
     }
 }
 
@@ -117,15 +213,6 @@ pub struct Span {
 }
 
 impl Span {
-    /// Whether there is nothing in it.
-    pub fn is_empty(&self) -> bool {
-        let numbers = self.trail.0.lock();
-        !numbers
-            .kept
-            .iter()
-            .any(|number| self.after < *number && *number <= self.until)
-    }
-
     /// Whether nothing of it is kept.
     pub fn is_forgotten(&self) -> bool {
         self.trail.0.lock().newest_forgotten() >= self.until
@@ -157,7 +244,7 @@ struct Inner {
     bytes: usize,
     /// The newest publication of each instance that was kept, in the order in which they are in `offset`.
     heard: Vec<Heard>,
-    /// The newest publication of each that is not kept any more, or never was.
+    /// The newest publication of each that was not heard, or may not have been.
     forgotten: Vec<Heard>,
     /// That of the newest number.
     offset: Offset,
@@ -414,13 +501,24 @@ impl Replay {
     }
 
     /// What a client has missed of what was published in these spans, when it has seen this much on an instance that cannot
-    /// be asked any more. An error when some of that may never have been heard here, or is not kept.
-    pub fn missed_elsewhere(&self, seen: &Cut, spans: &[Span], key: u64) -> Result<Inheritance, Forgotten> {
+    /// be asked any more. What it was left out of by either number, as it was known there and as it is here, is not for it. An
+    /// error when some of that may never have been heard here, or is not kept.
+    pub fn missed_elsewhere(
+        &self,
+        seen: &Cut,
+        spans: &[Span],
+        (key, here): (u64, u64),
+    ) -> Result<Inheritance, Forgotten> {
         let inner = self.inner.lock();
         let known = || inner.heard.iter().chain(&inner.forgotten);
         let is_known = |tag| known().any(|heard| cut::tag_of(heard.publisher) == tag);
         let has_seen = |forgotten: &Heard| seen.reaches(forgotten.publisher, forgotten.number) != Some(false);
         if !seen.tags().all(is_known) || !inner.forgotten.iter().all(has_seen) {
+            return Err(Forgotten);
+        }
+        let before = self.long_ago();
+        let is_covered = |span: &Span| span.trail.is_covered(seen, span.after, key, before);
+        if !spans.iter().all(is_covered) {
             return Err(Forgotten);
         }
         let mut numbers = Vec::new();
@@ -432,7 +530,8 @@ impl Replay {
         numbers.dedup();
         let is_missed = |kept: &&Kept| {
             let origin = kept.packet.origin();
-            origin.is_some_and(|origin| matches!(origin, Origin::Publication { .. }) && !seen.contains(origin))
+            let is_new = |origin| matches!(origin, Origin::Publication { .. }) && !seen.contains(origin);
+            !kept.except.contains(here) && origin.is_some_and(is_new)
         };
         let handed = |kept: &Kept| Handed {
             packet: kept.packet.clone(),
@@ -527,8 +626,13 @@ impl Replay {
         inner.forget_silent(self.began.elapsed(), self.most_age * 2);
     }
 
+    /// What was sent before, offsets say nothing of any more: so long ago were its publishers heard.
+    fn long_ago(&self) -> Duration {
+        self.began.elapsed().saturating_sub(self.most_age * 2)
+    }
+
     fn trim(&self, inner: &mut Inner) {
-        let now = self.began.elapsed();
+        let (now, before) = (self.began.elapsed(), self.long_ago());
         let is_over = |inner: &Inner| {
             let is_old = |kept: &Kept| now.saturating_sub(kept.since) > self.most_age;
             inner.bytes > self.most_bytes || inner.kept.front().is_some_and(is_old)
@@ -537,11 +641,8 @@ impl Replay {
             && let Some(kept) = inner.kept.pop_front()
         {
             inner.bytes -= cost(&kept.packet);
-            if let Some(Origin::Publication { publisher, number }) = kept.packet.origin() {
-                note(&mut inner.forgotten, publisher, number, now);
-            }
             for trail in &kept.trails {
-                trail.forget(inner.newest - inner.kept.len() as u64, kept.except.clone());
+                trail.forget(inner.newest - inner.kept.len() as u64, &kept, before);
             }
         }
         if inner.kept.capacity() > ROOM_FOR && inner.kept.len() < inner.kept.capacity() / 4 {
@@ -877,7 +978,7 @@ mod tests {
         put(&replay, &room, &Except::new(), &packet("of this instance alone"));
         put(&replay, &other, &Except::new(), &published("elsewhere", 2, 9));
         let missed = |seen: &Cut| {
-            let found = replay.missed_elsewhere(seen, &[span(&room, 0)], 1)?;
+            let found = replay.missed_elsewhere(seen, &[span(&room, 0)], (1, 2))?;
             Ok(found
                 .missed
                 .iter()
@@ -894,10 +995,39 @@ mod tests {
             Err(Forgotten),
             "somebody unknown"
         );
+        // It is here by now, and is left out by the number that it has here.
+        put(&replay, &room, &Except::from_iter([2]), &published("f", 2, 10));
+        assert_eq!(missed(&replay.cut()), Ok(String::new()));
+        assert_eq!(missed(&offsets[4]), Ok("e".to_owned()));
         replay.not_heard(1, 4);
         assert_eq!(missed(&offsets[1]), Ok("bcde".to_owned()));
         replay.not_heard(1, 5);
         assert_eq!(missed(&offsets[1]), Err(Forgotten));
+    }
+
+    #[test]
+    fn whoever_was_sent_nothing_for_long_has_missed_nothing_of_what_others_were_sent() {
+        let replay = Replay::new(LONG, 2 * cost(&packet("x")));
+        let [quiet, busy] = [(); 2].map(|()| Arc::new(Trail::default()));
+        put(&replay, &quiet, &Except::new(), &published("x", 1, 1));
+        let seen = replay.cut();
+        put(&replay, &quiet, &Except::from_iter([1]), &published("x", 1, 2));
+        (3..9).for_each(|number| drop(put(&replay, &busy, &Except::new(), &published("x", 1, number))));
+        let missed = |trail, key| {
+            let found = replay.missed_elsewhere(&seen, &[span(trail, 0)], (key, 9));
+            found.map(|found| found.missed.len())
+        };
+        assert_eq!(missed(&quiet, 1), Ok(0));
+        assert_eq!(missed(&quiet, 2), Err(Forgotten));
+        assert_eq!(missed(&busy, 1), Err(Forgotten));
+        put(&replay, &quiet, &Except::new(), &published("x", 2, 0));
+        assert_eq!(missed(&quiet, 1), Ok(1));
+        (0..3).for_each(|number| drop(put(&replay, &busy, &Except::new(), &published("x", 3, number))));
+        assert_eq!(
+            missed(&quiet, 1),
+            Err(Forgotten),
+            "of somebody of whom it had seen nothing"
+        );
     }
 
     #[test]

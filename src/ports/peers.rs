@@ -72,6 +72,8 @@ pub struct Session {
     pub expires_at: Option<u64>,
     /// What its client had seen, or was not meant to see, when it was registered.
     pub began: Cut,
+    /// How often it has come from one instance to another.
+    pub moves: u32,
     /// Not by the instance that has it, which says nothing, but by one that remembers it.
     pub is_remembered: bool,
 }

@@ -225,6 +225,7 @@ impl Service {
         // The only place that locks more than one; always in the same order.
         rooms.sort_unstable_by_key(|room| room.order);
         let states: Vec<_> = rooms.iter().map(|room| room.state()).collect();
+        let is_kept = self.hub.replay().is_some();
         let mut groups = Groups::but(&delivery.except);
         let mut sent = 0;
         for state in &states {
@@ -237,7 +238,7 @@ impl Service {
             let left_out = keys.filter(|key| delivery.except.contains(*key) || !served.insert(*key));
             let left_out: Except = left_out.collect();
             sent += state.members.local_len(&left_out);
-            groups.add_members(&state.members, left_out);
+            groups.add_members(&state.members, left_out, is_kept);
         }
         for socket in sockets.iter().filter(|socket| served.insert(socket.key())) {
             groups.add(socket);

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::MutexGuard;
 use tokio::sync::oneshot;
 
-use super::{Admitted, Refusal, Service};
+use super::{Admitted, Loss, Refusal, Service};
 use crate::{
     clock,
     disconnect::DisconnectReason,
@@ -199,7 +199,15 @@ impl Service {
         let Some(peers) = self.peers() else { return 0 };
         let sockets = self.hub.remote().sockets_of(user_id);
         for socket in &sockets {
-            peers.ask(socket, Command::Disconnect(reason.clone()), answer());
+            match socket.recovery().filter(|_| socket.is_orphaned()) {
+                // Nobody is there to be asked, and its client is not to come here, or to others.
+                Some(recovery) => {
+                    peers.moved_here(recovery.secret());
+                    self.lose(socket, &Loss::InPlace(reason.clone()));
+                    answer()(Ok(()));
+                }
+                None => peers.ask(socket, Command::Disconnect(reason.clone()), answer()),
+            }
         }
         sockets.len()
     }

@@ -6,7 +6,7 @@ use super::{Service, gathering::Movement, rooms::typing_packet};
 use crate::{
     disconnect::DisconnectReason,
     error::{Error, Result},
-    hub::{Except, Room, RoomInfo, Socket},
+    hub::{Except, Recovery, Room, RoomInfo, Socket},
     link::Ending,
     ports::{Command, EventKind, Fact, ServiceEvent},
     selection::Selection,
@@ -58,8 +58,11 @@ impl Service {
     /// A socket of another instance began or stopped to type.
     pub fn receive_typing(&self, socket: &Arc<Socket>, room_id: &str, is_typing: bool, packet: &Packet) {
         if let Some(room) = self.hub.room(room_id) {
+            let is_there = socket.with_rooms(|_| ()).is_some();
             let mut state = room.state();
-            state.members.set_typing(socket.key(), is_typing);
+            if is_there {
+                state.members.set_typing(socket.key(), is_typing);
+            }
             self.send_to_others_here(&state, socket, packet);
         }
     }
@@ -89,6 +92,8 @@ impl Service {
     /// A socket of another instance has come into a room outside the registry, or has left it.
     pub fn moved_plain_remotely(&self, socket: &Arc<Socket>, name: &str, is_in: bool) {
         match is_in {
+            // In the place of one that is gone, and known by the same number, may be one that another instance has now.
+            _ if socket.with_rooms(|_| ()).is_none() => {}
             true if self.is_here(socket) || self.hub.room(name).is_some() => {}
             true => drop(self.hub.join_plain(socket, name, || {})),
             false => self.hub.leave_plain(socket, name, || {}),
@@ -101,6 +106,11 @@ impl Service {
         }
         let former = self.hub.remote().socket(socket.id());
         if let Some(former) = &former {
+            if is_before(former, socket) {
+                // An instance that was cut off tells of one that has gone to another one meanwhile: of this, no more.
+                socket.take_rooms();
+                return;
+            }
             self.lose_now(former, &Loss::Silent);
         }
         self.appear(socket, rooms, former.as_deref());
@@ -113,9 +123,8 @@ impl Service {
         for room in rooms {
             self.joined_remotely(socket, room.as_ref(), None);
         }
-        let former = former.and_then(Socket::recovery);
-        if let (Some(recovery), Some(former)) = (socket.recovery(), former) {
-            recovery.continue_from(former);
+        if let Some(former) = former {
+            self.hub.follow(socket, former);
         }
     }
 
@@ -145,7 +154,10 @@ impl Service {
     /// A socket of another instance left a room. With a packet, the members here are told.
     pub fn left_remotely(&self, socket: &Arc<Socket>, room_id: &str, packet: Option<&Packet>) {
         let Some(room) = self.hub.room(room_id) else { return };
-        socket.with_rooms(|rooms| rooms.remove(&room));
+        if socket.with_rooms(|rooms| rooms.remove(&room)).is_none() {
+            // It is gone. In its place, and known by the same number, may be one that another instance has now.
+            return;
+        }
         let mut state = room.state();
         if state.members.remove(socket.key()).is_none() {
             return;
@@ -261,4 +273,11 @@ impl Service {
             }
         }
     }
+}
+
+/// Whether the first of two sockets of one id, as two instances say to have it, is the one: the one that has come there later,
+/// or else, where both have taken it over at once, that of the first instance.
+fn is_before(one: &Socket, other: &Socket) -> bool {
+    let moves = |socket: &Socket| socket.recovery().map_or(0, Recovery::moves);
+    (moves(one), other.instance()) > (moves(other), one.instance())
 }

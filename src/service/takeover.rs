@@ -91,7 +91,7 @@ impl Service {
             Source::Instance(Session { rooms, .. }, instance) => {
                 self.have_released(&**peers, &instance, claim, &socket, rooms).await
             }
-            Source::Memory(memory) => self.missed_of(&memory),
+            Source::Memory(memory) => self.missed_of(&memory, socket.key()),
         };
         let taken_over = match missed.is_some_and(|missed| self.bring(&socket, claim, missed)) {
             true => TakenOver::Socket(socket, 0),
@@ -228,7 +228,7 @@ impl Service {
             session.connected_at,
         );
         socket.identify(Identity::new(&session.user_id, session.username.as_deref()));
-        let recovery = Recovery::of(&claim.secret, true);
+        let recovery = Recovery::of(&claim.secret, true).after_moves(session.moves.saturating_add(1));
         recovery.begin(session.began.clone());
         socket.set_recovery(recovery);
         if let Some(profile) = &session.profile {
@@ -284,11 +284,11 @@ impl Service {
         let memory = Memory {
             session: self.session_of(holder, data),
             key: holder.key(),
-            spans: self.hub.places(holder, |_| (), |places| recovery.missed(0, places))??,
+            spans: self.hub.places(holder, |_| (), |places| recovery.kept(places))??,
             seen,
         };
         // Before anything has happened.
-        self.missed_of(&memory)?;
+        self.missed_of(&memory, holder.key())?;
         Some(memory)
     }
 
@@ -303,11 +303,12 @@ impl Service {
         Some(session)
     }
 
-    /// What a client has missed as far as it was heard here; `None` when that may not be all, or is more than may wait for it.
-    fn missed_of(&self, memory: &Memory) -> Option<Inheritance> {
+    /// What a client has missed as far as it was heard here, where its socket has this number by now; `None` when that may
+    /// not be all, or is more than may wait for it.
+    fn missed_of(&self, memory: &Memory, here: u64) -> Option<Inheritance> {
         let replay = self.hub.replay()?;
         let Memory { seen, spans, key, .. } = memory;
-        let missed = replay.missed_elsewhere(seen, spans, *key).ok()?;
+        let missed = replay.missed_elsewhere(seen, spans, (*key, here)).ok()?;
         let bytes: usize = missed.missed.iter().map(|handed| handed.packet.len()).sum();
         (bytes <= self.config.limits.max_queued_bytes).then_some(missed)
     }
@@ -352,11 +353,15 @@ impl Service {
         is_brought
     }
 
-    /// Another instance has taken a socket of this one over, because this one could not be asked: it is gone from here.
-    pub fn taken_away(&self, socket_id: &str) {
+    /// Another instance has taken a socket of this one over, because this one could not be asked: it is gone from here. Where
+    /// it has come to both at once, as the number of its moves tells, only if the other instance `comes_first`.
+    pub fn taken_away(&self, socket_id: &str, moves: u32, comes_first: bool) {
         let _change = self.change();
         if let Some(socket) = self.hub.socket(socket_id) {
-            self.let_go(&socket, socket.recovery().map(Recovery::turn));
+            let here = socket.recovery().map_or(0, Recovery::moves);
+            if moves > here || (moves == here && comes_first) {
+                self.let_go(&socket, socket.recovery().map(Recovery::turn));
+            }
         }
     }
 
@@ -423,6 +428,7 @@ impl Service {
             data,
             expires_at: socket.expires_at(),
             began: socket.recovery().map(Recovery::began).unwrap_or_default(),
+            moves: socket.recovery().map_or(0, Recovery::moves),
             is_remembered: socket.is_remote(),
         }
     }
@@ -434,7 +440,7 @@ impl Service {
         let _rest = self.at_rest();
         let Some(socket) = self.recoveries.named(&claim.secret) else {
             let memory = self.recoveries.promised(&claim.secret)?;
-            return self.missed_of(&memory).map(Release::Done);
+            return self.missed_of(&memory, memory.key).map(Release::Done);
         };
         let (recovery, replay) = (socket.recovery()?, self.hub.replay()?);
         let turn = recovery.turn();

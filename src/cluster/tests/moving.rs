@@ -40,11 +40,15 @@ async fn recovering<const COUNT: usize>(broker: &Arc<Broker>, uids: [&str; COUNT
 
 /// A socket whose client has the secret.
 fn connect(node: &Node) -> (Arc<Socket>, Arc<Inbox>) {
+    connect_as(node, "ann", SECRET)
+}
+
+fn connect_as(node: &Node, name: &str, secret: &str) -> (Arc<Socket>, Arc<Inbox>) {
     let inbox = Arc::new(Inbox::default());
     let key = node.service().next_key();
-    let socket = Arc::new(Socket::new(key, "ann", inbox.clone(), "{}".into(), 0));
-    socket.identify(Identity::new("user-ann", None));
-    socket.set_recovery(Recovery::of(SECRET, false));
+    let socket = Arc::new(Socket::new(key, name, inbox.clone(), "{}".into(), 0));
+    socket.identify(Identity::new(&format!("user-{name}"), None));
+    socket.set_recovery(Recovery::of(secret, false));
     node.service().register(&socket).unwrap();
     (socket, inbox)
 }
@@ -231,4 +235,221 @@ async fn what_was_heard_before_a_socket_came_is_not_missed_where_it_was_heard_la
     settle(&all).await;
     assert!(matches!(coming.await, Ok(TakenOver::Socket(..))));
     assert_eq!(texts(&two, &inbox).await, ["late"]);
+}
+
+/// An instance is not heard of any more, and hears nothing: the others give it up.
+async fn cut_off(node: &Node, rest: &[&Node]) {
+    node.bus.lose();
+    for _ in 0..4 {
+        beat(rest).await;
+    }
+}
+
+#[tokio::test]
+async fn an_instance_that_was_only_cut_off_agrees_with_the_others_when_its_client_has_gone_to_one() {
+    let broker = Broker::new();
+    let outsider = Outsider::start(&broker).await;
+    let [one, two, three] = recovering(&broker, ["aaaaaa", "bbbbbb", "cccccc"]).await;
+    let all = [&one, &two, &three];
+    let room = one.service().create_room("room", "default");
+    let (ann, old) = connect(&one);
+    one.join(&ann, &room);
+    let (bob, watching) = three.connect("bob");
+    settle(&all).await;
+    three.join(&bob, &room);
+    settle(&all).await;
+    cut_off(&one, &[&two, &three]).await;
+    note(&three, "missed");
+    all.iter().for_each(|node| drop(node.told()));
+    let inbox = Arc::new(Inbox::default());
+    let coming = comes_to(&two, &inbox);
+    settle(&[&two, &three]).await;
+    assert!(matches!(coming.await, Ok(TakenOver::Socket(..))));
+    assert_eq!(texts(&two, &inbox).await, ["missed"]);
+    // It goes on as if nothing had happened, and hears of it.
+    one.bus.release();
+    for _ in 0..6 {
+        beat(&all).await;
+    }
+    let snapshots = || all.map(|node| snapshots_asked_of(&outsider, node));
+    let before = snapshots();
+    for _ in 0..4 {
+        beat(&all).await;
+    }
+    assert_eq!(snapshots(), before);
+    assert_eq!(all.map(|node| node.service().hub.socket_count()), [0, 1, 1]);
+    assert_eq!((one.knows(), three.knows()), (two.knows(), two.knows()));
+    note(&one, "afterwards");
+    settle(&all).await;
+    assert_eq!(texts(&two, &inbox).await, ["afterwards"]);
+    assert!(texts(&one, &old).await.is_empty());
+    for node in all {
+        let told = node.told();
+        let ends = |words: &&String| !words.starts_with("connection");
+        assert_eq!(told.iter().filter(ends).count(), 0, "{told:?}");
+    }
+    three.service().fanout().flushed().await;
+    assert!(watching.0.lock().is_empty());
+}
+
+#[tokio::test]
+async fn what_an_instance_had_no_time_to_bring_comes_from_a_third_one() {
+    let broker = Broker::new();
+    let [one, two, three] = recovering(&broker, ["aaaaaa", "bbbbbb", "cccccc"]).await;
+    let all = [&one, &two, &three];
+    let room = one.service().create_room("room", "default");
+    let (ann, _) = connect(&one);
+    one.join(&ann, &room);
+    settle(&all).await;
+    cut_off(&one, &[&two, &three]).await;
+    let to_room = |node: &Node, text: &str, except: &[&str]| {
+        let packet = Packet::event("note", &format!("\"{text}\""));
+        let selection = Selection {
+            except: crate::selection::names(except),
+            ..Selection::default()
+        };
+        node.service()
+            .broadcast_to_room(&room.info.id, &packet, selection)
+            .unwrap();
+    };
+    note(&three, "alone");
+    to_room(&three, "all", &[]);
+    to_room(&three, "others", &["ann"]);
+    settle(&[&two, &three]).await;
+    let (lost, inbox) = (Arc::new(Inbox::default()), Arc::new(Inbox::default()));
+    let coming = comes_to(&two, &lost);
+    settle(&[&two, &three]).await;
+    assert!(matches!(coming.await, Ok(TakenOver::Socket(..))));
+    assert_eq!(texts(&two, &lost).await, ["alone", "all"]);
+    note(&three, "later");
+    to_room(&two, "not it", &["ann"]);
+    settle(&[&two, &three]).await;
+    // The client has received nothing of all that.
+    cut_off(&two, &[&three]).await;
+    let coming = comes_to(&three, &inbox);
+    settle(&[&three]).await;
+    assert!(matches!(coming.await, Ok(TakenOver::Socket(socket, _)) if socket.id() == ann.id()));
+    assert_eq!(texts(&three, &inbox).await, ["alone", "all", "later"]);
+    assert_eq!(three.knows().len(), 1);
+}
+
+#[tokio::test]
+async fn whoever_stayed_on_an_instance_that_was_cut_off_has_not_come_anew_and_whoever_left_it_is_told_of_once() {
+    let broker = Broker::new();
+    let [one, two] = recovering(&broker, ["bbbbbb", "aaaaaa"]).await;
+    let both = [&one, &two];
+    let room = one.service().create_room("room", "default");
+    let (ann, _) = connect(&one);
+    let (amy, _) = connect_as(&one, "amy", "bbbbbbbbbbbbbbbbbbbb");
+    let (bob, watching) = two.connect("bob");
+    settle(&both).await;
+    for (node, socket) in [(&one, &ann), (&one, &amy), (&two, &bob)] {
+        node.join(socket, &room);
+        settle(&both).await;
+    }
+    cut_off(&one, &[&two]).await;
+    two.bus.lose();
+    one.service()
+        .unregister(&amy, crate::disconnect::DisconnectReason::ClientLeft);
+    settle(&[&one]).await;
+    two.service().fanout().flushed().await;
+    watching.0.lock().clear();
+    two.told();
+    both.iter().for_each(|node| node.bus.release());
+    for _ in 0..6 {
+        beat(&both).await;
+    }
+    assert_eq!(one.knows(), two.knows());
+    assert_eq!(two.told(), [""; 0]);
+    two.service().fanout().flushed().await;
+    let events: Vec<_> = watching
+        .0
+        .lock()
+        .iter()
+        .map(|packet| packet.split('"').nth(1).unwrap().to_owned())
+        .collect();
+    assert_eq!(events, ["user:left"]);
+}
+
+#[tokio::test]
+async fn of_two_instances_that_take_a_socket_over_at_once_one_has_it() {
+    let broker = Broker::new();
+    let [one, two, three, four] = recovering(&broker, ["aaaaaa", "bbbbbb", "cccccc", "dddddd"]).await;
+    let rest = [&two, &three, &four];
+    let room = one.service().create_room("room", "default");
+    let (ann, _) = connect(&one);
+    one.join(&ann, &room);
+    settle(&[&one, &two, &three, &four]).await;
+    cut_off(&one, &rest).await;
+    rest.iter().for_each(|node| node.bus.hold());
+    let coming = [&two, &three].map(|node| comes_to(node, &Arc::new(Inbox::default())));
+    settle(&rest).await;
+    rest.iter().for_each(|node| node.bus.release());
+    settle(&rest).await;
+    for coming in coming {
+        assert!(matches!(coming.await, Ok(TakenOver::Socket(..))));
+    }
+    for _ in 0..3 {
+        beat(&rest).await;
+    }
+    assert_eq!(rest.map(|node| node.service().hub.socket_count()), [1, 0, 0]);
+    let expected = vec![("ann".to_owned(), vec![room.info.id.to_string()])];
+    assert_eq!(rest.map(|node| node.knows()), [(); 3].map(|()| expected.clone()));
+}
+
+#[tokio::test]
+async fn what_is_no_json_is_not_what_an_application_keeps() {
+    let broker = Broker::new();
+    let [one, two] = recovering(&broker, ["aaaaaa", "bbbbbb"]).await;
+    connect(&one);
+    for (data, known) in [
+        ("{oops", None),
+        ("{\"seat\":7}", Some("{\"seat\":7}")),
+        ("7]", Some("{\"seat\":7}")),
+    ] {
+        let kept = Message::Kept("ann".to_owned(), data.to_owned(), None);
+        one.cluster.log.publish(Body::Message(kept), 0);
+        settle(&[&one, &two]).await;
+        let ann = two.service().hub.remote().socket("ann").unwrap();
+        assert_eq!(ann.told_data().as_deref(), known);
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_kept_of_rooms_where_nobody_may_come_back() {
+    let broker = Broker::new();
+    let [plain, _] = acquainted_on(&broker, ["aaaaaa", "bbbbbb"]).await;
+    let rooms = ["one", "other"].map(|name| plain.service().create_room(name, "default"));
+    let names = [&*rooms[0].info.id, &*rooms[1].info.id];
+    let selection = Selection {
+        rooms: crate::selection::names(&names),
+        ..Selection::default()
+    };
+    plain.service().emit(&selection, &Packet::event("note", "1"));
+    assert!(rooms.iter().all(|room| room.state().members.trail().is_none()));
+}
+
+#[tokio::test]
+async fn whoever_is_disconnected_while_the_instance_is_lost_does_not_come_to_another_one() {
+    let broker = Broker::new();
+    let [one, two, three] = recovering(&broker, ["aaaaaa", "bbbbbb", "cccccc"]).await;
+    connect(&one);
+    settle(&[&one, &two, &three]).await;
+    cut_off(&one, &[&two, &three]).await;
+    assert_eq!(three.knows().len(), 1);
+    let done = Arc::new(Mutex::new(None));
+    let answer = || -> crate::ports::Answer {
+        let done = done.clone();
+        Box::new(move |outcome| *done.lock() = Some(outcome.is_ok()))
+    };
+    let reason = crate::disconnect::DisconnectReason::ServerLeft;
+    assert_eq!(two.service().disconnect_remote("user-ann", &reason, &answer), 1);
+    settle(&[&two, &three]).await;
+    assert_eq!(*done.lock(), Some(true));
+    assert!(two.knows().is_empty() && three.knows().is_empty());
+    for node in [&two, &three] {
+        let coming = comes_to(node, &Arc::new(Inbox::default()));
+        settle(&[&two, &three]).await;
+        assert!(matches!(coming.await, Ok(TakenOver::Not)));
+    }
 }
