@@ -20,8 +20,12 @@ interface Scene {
 }
 
 /** An instance of its own process with clients, two others, and somebody on one of these, all in a room. */
-async function scene(count: number, recovery: WebSocketConfig['connectionStateRecovery'] = true, port = redis().port): Promise<Scene> {
-  const address = { port, keyPrefix: newPrefix(), heartbeatInterval: BEAT };
+async function scene(
+  count: number,
+  recovery: WebSocketConfig['connectionStateRecovery'] = true,
+  { port = redis().port, beat = BEAT } = {},
+): Promise<Scene> {
+  const address = { port, keyPrefix: newPrefix(), heartbeatInterval: beat };
   const config = { connectionStateRecovery: recovery };
   const [doomed, ...rest] = await Promise.all([
     startInstance({ redis: address, config }),
@@ -145,6 +149,32 @@ test('whoever was sent nothing yet gets the first event ever', async () => {
   expect([guest.client.recovered, received(guest.client, 'first')]).toEqual([true, [1]]);
 });
 
+test('one goes on from instance to instance while the killed one is not given up yet', async () => {
+  const set = await scene(1, true, { beat: 5_000 });
+  const { doomed, rest, roomId, guests } = set;
+  const { client, line, id } = guests[0]!;
+  line.close();
+  await doomed.kill('SIGKILL');
+  const hops = [rest[0], rest[1], rest[0], rest[1], rest[0]];
+  for (const [hop, to] of hops.entries()) {
+    if (hop > 0) {
+      const gone = next(client, 'disconnect');
+      line.close();
+      await gone;
+    }
+    await rest[hop % 2]!.service.broadcastToRoom(roomId, 'n', hop);
+    const back = next(client, 'connect');
+    line.lead(to.port);
+    line.mend();
+    await back;
+    expect([client.recovered, client.id]).toEqual([true, id]);
+  }
+  expect(rest[0].service.getStats().cluster!.instances).toBe(3);
+  await drained(rest[0].service, client);
+  expect(received(client, 'n')).toEqual([0, 1, 2, 3, 4]);
+  for (const { service } of rest) await eventually(() => expect(service.getUserSockets('guest-0')).toEqual([id]));
+}, 40_000);
+
 test('an instance that was started after the kill has what the others remember', async () => {
   const set = await scene(2);
   const { doomed, rest, roomId, guests, address } = set;
@@ -249,7 +279,7 @@ test('what survivors say while an instance is killed comes once and in order; of
 
 test('Redis may start anew in between', async () => {
   const own = await startRedis();
-  const set = await scene(1, true, own.port);
+  const set = await scene(1, true, own);
   const { doomed, rest, roomId, guests } = set;
   const { client, line, id } = guests[0]!;
   await rest[0].service.broadcastToRoom(roomId, 'n', 0);

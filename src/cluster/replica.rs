@@ -225,7 +225,9 @@ impl Replica {
 
     /// A socket that was on this instance until now is on that one, if it is there.
     pub(super) fn appear(&self, service: &Service, former: &Socket) {
-        if let Some(known) = self.sockets.get(former.id()) {
+        let known = self.sockets.get(former.id());
+        // One that it has left for another instance before, which this one could not tell, is gone.
+        if let Some(known) = known.filter(|known| known.socket.is_connected()) {
             let rooms: Vec<&str> = known.rooms.iter().map(|room| &**room).collect();
             service.appear(&known.socket, &rooms, Some(former));
         }
