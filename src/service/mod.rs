@@ -11,6 +11,7 @@ mod gathering;
 #[cfg(feature = "shuttle")]
 mod interleavings;
 mod messages;
+mod promises;
 mod rates;
 mod recipients;
 mod recoveries;
@@ -29,7 +30,9 @@ use dashmap::DashMap;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::oneshot;
 
-use self::{acks::RemoteAcks, admission::Admissions, expiry::Expiries, rates::Rates, recoveries::Recoveries};
+use self::{
+    acks::RemoteAcks, admission::Admissions, expiry::Expiries, promises::Promises, rates::Rates, recoveries::Recoveries,
+};
 use crate::{
     backpressure::Budget,
     clock::Clock,
@@ -66,6 +69,7 @@ pub struct Service {
     admissions: Admissions,
     expiries: Expiries,
     recoveries: Recoveries,
+    promises: Promises,
     introductions: DashMap<u64, oneshot::Sender<()>>,
     closed: AtomicBool,
     gate: RwLock<()>,
@@ -108,6 +112,7 @@ impl Service {
             admissions: Admissions::default(),
             expiries: Expiries::default(),
             recoveries: Recoveries::default(),
+            promises: Promises::default(),
             introductions: DashMap::new(),
             closed: AtomicBool::new(false),
             gate: RwLock::new(()),

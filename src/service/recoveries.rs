@@ -1,23 +1,19 @@
 //! Who may come back by which secret, and who is away since when.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::takeover::Memory;
 use crate::hub::Socket;
-
-/// How long something is remembered for another instance.
-const PROMISED: Duration = Duration::from_secs(10);
 
 /// Since when somebody is away, whatever the time of day is, and who.
 pub(super) type Away = (Instant, Arc<Socket>);
@@ -30,8 +26,6 @@ pub(super) struct Recoveries {
     away: Mutex<BTreeMap<(Instant, u64), Arc<Socket>>>,
     /// They are to come to other instances: this one ends.
     are_sent_away: AtomicBool,
-    /// What is remembered for other instances, by secret, and since when: they will ask for it.
-    promises: Mutex<HashMap<String, (Instant, Memory)>>,
     /// A socket that was on its way from another instance is here, or will not be.
     pub(super) brought: Notify,
 }
@@ -87,21 +81,6 @@ impl Recoveries {
     /// Whether clients are to come to other instances.
     pub(super) fn are_sent_away(&self) -> bool {
         self.are_sent_away.load(Ordering::Acquire)
-    }
-
-    /// Another instance will ask for this.
-    pub(super) fn promise(&self, secret: &str, memory: Memory) {
-        self.promises.lock().insert(secret.to_owned(), (Instant::now(), memory));
-    }
-
-    /// What another instance was promised.
-    pub(super) fn promised(&self, secret: &str) -> Option<Memory> {
-        self.promises.lock().remove(secret).map(|(_, memory)| memory)
-    }
-
-    /// Forgets what nobody has asked for.
-    pub(super) fn forget_promises(&self) {
-        self.promises.lock().retain(|_, (since, _)| since.elapsed() < PROMISED);
     }
 
     /// How many are away.

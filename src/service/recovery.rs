@@ -252,7 +252,7 @@ pub async fn watch(service: Weak<Service>) {
         tokio::time::sleep(STEP).await;
         let Some(service) = service.upgrade() else { return };
         service.end_those_away();
-        service.recoveries.forget_promises();
+        service.promises.forget_old();
         if let Some(replay) = service.hub.replay() {
             replay.expire();
         }

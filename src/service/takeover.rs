@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use parking_lot::MutexGuard;
 
-use super::{Service, recovery::is_same_person, remote::Loss};
+use super::{Service, promises::Memory, recovery::is_same_person, remote::Loss};
 use crate::{
     disconnect::DisconnectReason,
-    hub::{Claim, Cut, Handshake, Identity, Inheritance, Recovery, Room, Socket, Span, Turn, cut_named},
+    hub::{Claim, Handshake, Identity, Inheritance, Recovery, Room, Socket, Span, Turn, cut_named},
     link::Link,
     ports::{EventKind, Peers, Release, ServiceEvent, Session, Told},
 };
@@ -48,18 +48,6 @@ impl Source {
             Self::Memory(Memory { session, .. }) => (session, false),
         }
     }
-}
-
-/// What is known here of a socket whose instance says nothing.
-#[derive(Debug)]
-pub(super) struct Memory {
-    session: Session,
-    /// The number that it has here.
-    key: u64,
-    /// What its client has seen.
-    seen: Cut,
-    /// Where it is, and was.
-    spans: Vec<Span>,
 }
 
 impl Service {
@@ -299,7 +287,7 @@ impl Service {
         let holder = self.hub.remote().with_secret(&claim.secret)?;
         let memory = self.remembered(&holder, claim, peers).await?;
         let session = memory.session.clone();
-        self.recoveries.promise(&claim.secret, memory);
+        self.promises.make(&claim.secret, memory);
         Some(session)
     }
 
@@ -439,7 +427,7 @@ impl Service {
         // Nobody has it join or leave meanwhile: the other instance would not know.
         let _rest = self.at_rest();
         let Some(socket) = self.recoveries.named(&claim.secret) else {
-            let memory = self.recoveries.promised(&claim.secret)?;
+            let memory = self.promises.keep(&claim.secret)?;
             return self.missed_of(&memory, memory.key).map(Release::Done);
         };
         let (recovery, replay) = (socket.recovery()?, self.hub.replay()?);
