@@ -389,9 +389,9 @@ impl Replica {
                 service.lose(socket, &Loss::Unannounced);
             }
         }
-        let known: HashSet<Box<str>> = self.sockets.keys().cloned().collect();
         for (facts, rooms) in parts {
             let id = facts.id.clone();
+            let is_new = !self.sockets.contains_key(&*id);
             if let (Some(known), Some(returns)) = (self.sockets.get(&*id), &facts.returns) {
                 known.catch_up(service, returns);
             }
@@ -404,7 +404,6 @@ impl Replica {
                 true => service.find_again(socket, leads),
                 false => service.meet(socket, &stays_in),
             });
-            let is_new = !known.contains(&*id);
             self.replace_rooms(service, &id, &rooms, tells);
             if let Some(recovery) = self
                 .sockets
